@@ -1,0 +1,115 @@
+"""Where and in which number format to compute. Chosen here once; everything below follows its tensors."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+
+from restyle_cli.errors import UsageError, did_you_mean
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Names of number formats, beside "auto"."""
+
+
+@dataclass(frozen=True)
+class Device:
+    """One place to compute, for people to read: `memory` in bytes or None, `precisions` names of PRECISIONS."""
+
+    name: str
+    title: str
+    memory: int | None
+    precisions: tuple[str, ...]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device called `name`: auto (the best there is), cpu, cuda, cuda:1 or mps. UsageError when it is not there."""
+    if name == "auto":
+        return torch.device(_best())
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps"):
+        near = did_you_mean(name, ("auto", "cpu", "cuda", "mps"))
+        raise UsageError(
+            f"no device named '{name}'", near or "choose auto, cpu, cuda, cuda:0, cuda:1 … or mps"
+        )
+    if device.type == "cuda":
+        _require_cuda(device)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UsageError(f"'{name}' asked for, but this machine has no Apple GPU", "use --device auto or cpu")
+    return device
+
+
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The number format called `precision`; UsageError when `device` cannot compute in it.
+
+    "auto" is fp32 everywhere, so that a default gives the same numbers on every machine; bf16 is faster on GPUs and
+    on new processors, and has to be asked for.
+    """
+    if precision == "auto":
+        return torch.float32
+    if precision not in PRECISIONS:
+        near = did_you_mean(precision, PRECISIONS)
+        raise UsageError(f"no precision named '{precision}'", near or "choose auto, fp32, bf16 or fp16")
+    possible = _precisions(device)
+    if precision not in possible:
+        raise UsageError(
+            f"{device} does not compute in {precision}", f"use --precision {' or '.join(possible)}"
+        )
+    return PRECISIONS[precision]
+
+
+def compute(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Context in which networks on `device` compute in `dtype`; weights and sums stay in fp32."""
+    if dtype == torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype)
+
+
+def describe() -> list[Device]:
+    """All devices of this machine, the one that "auto" chooses first."""
+    devices = [
+        Device(
+            f"cuda:{i}",
+            torch.cuda.get_device_name(i),
+            torch.cuda.get_device_properties(i).total_memory,
+            precisions,
+        )
+        for i in range(torch.cuda.device_count())
+        if (precisions := _precisions(torch.device("cuda", i)))
+    ]
+    if torch.backends.mps.is_available():
+        devices.append(Device("mps", "Apple GPU", None, _precisions(torch.device("mps"))))
+    cores = torch.get_num_threads()
+    title = f"{cores} thread{'s' if cores != 1 else ''}"
+    return [*devices, Device("cpu", title, None, _precisions(torch.device("cpu")))]
+
+
+def _best() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _require_cuda(device: torch.device) -> None:
+    if not torch.cuda.is_available():
+        raise UsageError(
+            f"'{device}' asked for, but PyTorch sees no CUDA GPU here",
+            "use --device auto or cpu; with an NVIDIA card, install its driver and a CUDA build of torch",
+        )
+    count = torch.cuda.device_count()
+    if device.index is not None and device.index >= count:
+        raise UsageError(
+            f"'{device}' asked for, but the last CUDA GPU here is 'cuda:{count - 1}'", "use --device auto"
+        )
+
+
+def _precisions(device: torch.device) -> tuple[str, ...]:
+    if device.type == "cpu":
+        return ("fp32", "bf16")  # fp16 on processors is slower than fp32 and less exact than bf16
+    if device.type == "cuda" and torch.cuda.get_device_capability(device)[0] < 8:
+        return ("fp32", "fp16")  # bf16 before Ampere is emulated
+    return ("fp32", "bf16", "fp16")

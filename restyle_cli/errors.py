@@ -1,0 +1,30 @@
+"""Errors that a person can mend: what happened, to which thing, and what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RestyleError(Exception):
+    """Something a person can mend. The command line prints `message` and `hint` instead of a traceback."""
+
+    exit_status = 1
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(RestyleError):
+    """The command was asked for something that cannot be, whatever the input is."""
+
+    exit_status = 2
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str | None:
+    """Piece of a hint naming the entry of `names` that `name` was probably meant to be; None if none is near."""
+    by_lower = {candidate.lower(): candidate for candidate in names}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+    return f"did you mean '{by_lower[near[0]]}'?" if near else None

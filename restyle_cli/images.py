@@ -1,0 +1,345 @@
+"""Pictures: finding, opening and writing files, and the ways between pictures and tensors. All of Pillow is here.
+
+Tensors are needed only by some functions, which import torch themselves: finding files stays quick.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
+
+from restyle_cli.errors import RestyleError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".heic", ".heif")
+)
+"""What counts as a picture in a folder; a file named outright may be called anything."""
+
+MAX_PIXELS = 100_000_000
+MIN_SIDE = 16
+MARK = "restyle"
+"""The text chunk of a PNG that says how the picture is framed; see `align`."""
+
+_FORMATS = [
+    "JPEG",
+    "PNG",
+    "WEBP",
+    "BMP",
+    "TIFF",
+    "GIF",
+    "AVIF",
+]  # named: others run programs (EPS) or are no photos
+_PICTURES_READ = "JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP and GIF are read"
+_OPENING = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture file, and `relative`: the path of its outputs inside the output folder, without a suffix."""
+
+    path: Path
+    relative: Path
+
+
+# --- finding
+
+
+def find_pictures(
+    paths: Iterable[Path],
+    exclude: Path | None = None,
+    on_error: Callable[[Path, RestyleError], None] | None = None,
+) -> list[Source]:
+    """The pictures among `paths`: files as given, folders with all below them, sorted, each file once.
+
+    Folders inside a given one that lie in `exclude` (the output folder) are left out, and so are hidden files.
+    A path that is missing, or a folder without pictures, raises RestyleError; with `on_error` it is told and skipped.
+    """
+    found: dict[Path, tuple[Path, Path]] = {}
+    for path in paths:
+        try:
+            for picture, root in _look_in(path, exclude):
+                found.setdefault(picture.resolve(), (picture, root))
+        except RestyleError as error:
+            if on_error is None:
+                raise
+            on_error(path, error)
+    return _with_distinct_names(list(found.values()))
+
+
+def _look_in(path: Path, exclude: Path | None) -> Iterator[tuple[Path, Path]]:
+    """Pairs of a picture and the folder that its name in the output counts from."""
+    if os.path.isfile(path):
+        yield path, path.parent
+        return
+    if not os.path.isdir(path):
+        raise RestyleError(f"no file or folder {str(path)!r}", "check the name; quote names that have spaces")
+    count = 0
+    for picture in _walk(path, exclude.resolve() if exclude else None):
+        count += 1
+        yield picture, path
+    if not count:
+        raise RestyleError(f"no pictures in the folder {str(path)!r}", _PICTURES_READ)
+
+
+def _walk(folder: Path, exclude: Path | None) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise _reading_failed(Path(error.filename), error)
+
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        here = Path(parent)
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != exclude)
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+                yield here / name
+
+
+def _with_distinct_names(found: list[tuple[Path, Path]]) -> list[Source]:
+    """Name outputs by the path below the given folder; where two would be one, add suffix, then parent folders."""
+    levels = [0] * len(found)
+    while True:
+        names = [_name(picture, root, level) for (picture, root), level in zip(found, levels, strict=True)]
+        times = Counter(str(name).casefold() for name in names)  # some file systems do not tell A from a
+        again = [i for i, name in enumerate(names) if times[str(name).casefold()] > 1]
+        longer = [i for i in again if _name(*found[i], levels[i] + 1) != names[i]]
+        if not longer:  # all distinct, or files whose full paths differ only in case
+            numbers = {i: n for n, i in enumerate(again, start=1)}
+            names = [
+                n.with_name(f"{n.name}-{numbers[i]}") if i in numbers else n for i, n in enumerate(names)
+            ]
+            return [Source(picture, name) for (picture, _), name in zip(found, names, strict=True)]
+        for i in longer:
+            levels[i] += 1
+
+
+def _name(picture: Path, root: Path, level: int) -> Path:
+    """Even levels drop the suffix, odd ones keep it; every second level adds one more parent folder."""
+    name = picture.relative_to(root)
+    above = root.resolve().parts[1:]
+    parents = min(level // 2, len(above))
+    name = Path(*above[len(above) - parents :], name)
+    return name if level % 2 or level // 2 > len(above) else name.with_suffix("")
+
+
+# --- opening
+
+
+def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The picture as 8-bit RGB, upright, on white where transparent; of an animation, the first frame.
+
+    Every failure is a RestyleError that names the file. More than `max_pixels` are refused before they are decoded.
+    A PNG's text chunk `MARK` stays in `.info`, nothing else does.
+    """
+    try:
+        with open(path, "rb") as file:
+            if os.fstat(file.fileno()).st_size == 0:
+                raise RestyleError(f"{str(path)!r} is empty", "copy or download the picture again")
+            picture = _read_header(file, path)
+            _check_size(picture, path, max_pixels)
+            return _decode(picture, path)
+    except OSError as error:
+        raise _reading_failed(path, error) from error
+
+
+def _read_header(file: BinaryIO, path: Path) -> Image.Image:
+    formats = [*_FORMATS, *_heif_formats()]
+    with _OPENING:
+        # Pillow warns of, or refuses, large pictures by a limit that only a global can lift; `_check_size` has ours.
+        pillows_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(file, formats=formats)
+        except UnidentifiedImageError as error:
+            hint = _PICTURES_READ
+            if path.suffix.lower() in (".heic", ".heif") and len(formats) == len(_FORMATS):
+                hint = "HEIC needs one more package: pip install pillow-heif"
+            raise RestyleError(f"{str(path)!r} is not a picture that can be read", hint) from error
+        except Exception as error:  # damaged headers raise whatever the parser stumbles over
+            raise _damaged(path, error) from error
+        finally:
+            Image.MAX_IMAGE_PIXELS = pillows_limit
+
+
+def _heif_formats() -> list[str]:
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return []
+    register_heif_opener()
+    return ["HEIF"]
+
+
+def _check_size(picture: Image.Image, path: Path, max_pixels: int) -> None:
+    width, height = picture.size
+    if width * height > max_pixels:
+        raise RestyleError(
+            f"{str(path)!r} is too large: {width}x{height} pixels, {width * height / 1e6:.0f} million",
+            f"shrink it first; up to {max_pixels / 1e6:.0f} million pixels are read",
+        )
+    if min(width, height) < MIN_SIDE:
+        raise RestyleError(
+            f"{str(path)!r} is too small: {width}x{height} pixels",
+            f"each side needs at least {MIN_SIDE} pixels",
+        )
+
+
+def _decode(picture: Image.Image, path: Path) -> Image.Image:
+    try:
+        picture.load()
+        mark = picture.info.get(MARK)
+        rgb = ImageOps.exif_transpose(_to_rgb(picture))
+    except MemoryError as error:
+        raise RestyleError(f"not enough memory for {str(path)!r}", "shrink the picture first") from error
+    except Exception as error:  # damaged data raises whatever the decoder stumbles over
+        raise _damaged(path, error) from error
+    rgb.info = {MARK: mark} if isinstance(mark, str) else {}
+    return rgb
+
+
+def _to_rgb(picture: Image.Image) -> Image.Image:
+    """8-bit RGB of any mode; keeps `.info`, where the orientation is."""
+    if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
+        return _from_deep_grey(picture)
+    if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
+        clear = picture.convert("RGBA")
+        white = Image.new("RGBA", clear.size, "white")
+        white.alpha_composite(clear)
+        white.info = dict(picture.info)
+        white.info.pop("transparency", None)
+        return white.convert("RGB")
+    return picture.convert("RGB")
+
+
+def _from_deep_grey(picture: Image.Image) -> Image.Image:
+    """Grey of more than 8 bits: whole numbers are 16-bit ones, fractions go from 0 to 1."""
+    values = np.nan_to_num(np.asarray(picture, dtype=np.float32))
+    top = 65535.0
+    if picture.mode == "F":
+        top = 1.0 if values.max() <= 1 else 255.0
+    grey = np.clip(values / top * 255 + 0.5, 0, 255).astype(np.uint8)
+    result = Image.fromarray(grey).convert("RGB")
+    result.info = dict(picture.info)
+    return result
+
+
+def _damaged(path: Path, error: Exception) -> RestyleError:
+    cut = "truncated" in str(error).lower() or isinstance(error, EOFError)
+    return RestyleError(
+        f"{str(path)!r} is {'cut off' if cut else 'damaged'} and cannot be decoded",
+        "copy or download it again",
+    )
+
+
+def _reading_failed(path: Path, error: OSError) -> RestyleError:
+    if isinstance(error, FileNotFoundError):
+        return RestyleError(
+            f"no file or folder {str(path)!r}", "check the name; quote names that have spaces"
+        )
+    hint = None
+    if isinstance(error, PermissionError):
+        hint = "give yourself the right to read it (chmod u+r), or run as its owner"
+    return RestyleError(f"{str(path)!r} cannot be read: {_reason(error)}", hint)
+
+
+# --- tensors
+
+
+def to_tensor(picture: Image.Image, size: tuple[int, int] | None = None) -> Tensor:
+    """[3, H, W] in [-1, 1]; with `size` (height, width) shrunk or enlarged first, as the papers do their photos."""
+    import torch
+
+    if size is not None and size != (picture.height, picture.width):
+        picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    values = torch.from_numpy(np.array(picture.convert("RGB")))
+    return (values.permute(2, 0, 1).contiguous().float() / 255 - 0.5) / 0.5
+
+
+def to_picture(
+    image: Tensor,  # [3, H, W] in [-1, 1]
+) -> Image.Image:
+    """8-bit RGB; values outside are clipped, fractions cut off (not rounded), as the original code does."""
+    values = ((image.detach().float() + 1) / 2).clamp(0, 1) * 255
+    return Image.fromarray(values.byte().permute(1, 2, 0).contiguous().cpu().numpy())
+
+
+def fit(
+    image: Tensor,  # [N, 3, h, w]
+    size: tuple[int, int],
+) -> Tensor:
+    """[N, 3, H, W]: averaged over areas along a side that shrinks, bilinear along one that grows, else untouched.
+
+    This is what the ReStyle loop sees of a generator's picture; for photo files `to_tensor` has Pillow's filter.
+    """
+    from torch.nn import functional as F
+
+    height, width = image.shape[-2:]
+    smaller = (min(height, size[0]), min(width, size[1]))
+    if smaller != (height, width):
+        image = F.adaptive_avg_pool2d(image, smaller)
+    if smaller != size:
+        image = F.interpolate(image, size, mode="bilinear", align_corners=False)
+    return image
+
+
+# --- writing
+
+
+def save_picture(picture: Image.Image, path: Path, text: dict[str, str] | None = None) -> None:
+    """Write `picture` in the format of the path's suffix; `text` becomes text chunks, which only PNG has."""
+    format = Image.registered_extensions().get(path.suffix.lower())
+    if format is None:
+        raise RestyleError(f"no picture format has the suffix of {str(path)!r}", "use .png, .jpg or .webp")
+    options: dict[str, object] = {}
+    if text:
+        if format != "PNG":
+            raise ValueError(f"text chunks need a PNG, not {path.name}")
+        options["pnginfo"] = chunks = PngImagePlugin.PngInfo()
+        for key, value in text.items():
+            chunks.add_text(key, value)
+    if format in ("JPEG", "WEBP"):
+        options["quality"] = 95
+    write_atomic(path, lambda aside: picture.save(aside, format=format, **options))
+
+
+def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+    """Have `write` make a file aside, then put it in place of `path` at once; the folder is created.
+
+    Whatever happens, `path` is the old file or the whole new one, and nothing else is left behind.
+    OSError becomes RestyleError.
+    """
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(aside)
+        os.replace(aside, path)
+    except OSError as error:
+        raise _writing_failed(path, error) from error
+    finally:
+        try:
+            aside.unlink(missing_ok=True)
+        except OSError:
+            pass  # the folder is not one, or gone: then there is nothing to remove
+
+
+def _writing_failed(path: Path, error: OSError) -> RestyleError:
+    hint = "choose another folder with --output"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "free some space, or choose another folder with --output; a second run goes on where this one stopped"
+    elif error.errno == errno.ENAMETOOLONG:
+        hint = "give the picture a shorter name"
+    return RestyleError(f"cannot write {str(path)!r}: {_reason(error)}", hint)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error) or type(error).__name__).lower()
