@@ -1,0 +1,37 @@
+"""Find the latent code of a picture in a StyleGAN's space, step by step.
+
+    method = restyle_cli.load("restyle-psp-portrait")
+    inversion = restyle_cli.invert(images, method, steps=5)  # .w [N, L, 512], .images, .steps
+
+`load`, `invert` and `iterate` are imported at first use: `import restyle_cli` itself does not import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from restyle_cli.inversion import invert, iterate
+    from restyle_cli.load import load_method as load
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "invert", "iterate", "load"]
+
+_LAZY = {
+    "invert": ("restyle_cli.inversion", "invert"),
+    "iterate": ("restyle_cli.inversion", "iterate"),
+    "load": ("restyle_cli.load", "load_method"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import one of the public functions at first use."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

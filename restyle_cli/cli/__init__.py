@@ -1,0 +1,1 @@
+"""The `restyle` command: checks options, calls the package, prints. It computes nothing."""

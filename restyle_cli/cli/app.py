@@ -1,0 +1,103 @@
+"""The command line as a whole: which commands there are, and how every one of them ends.
+
+The command files are light: what they compute with is imported when they run, so that `restyle --help` is quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+import restyle_cli
+from restyle_cli.cli import doctor, invert, methods, samples, train, weights
+from restyle_cli.cli.output import report
+from restyle_cli.errors import RestyleError, UsageError
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+class Commands(TyperGroup):
+    """The group of all commands, with the one boundary where errors become a line and an exit status."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **options: Any) -> NoReturn:
+        """Run one command and end the process: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted."""
+        try:
+            status = super().main(*args, standalone_mode=False, **options)
+            sys.stdout.flush()
+        except RestyleError as error:
+            if os.environ.get("RESTYLE_DEBUG") == "1":
+                raise
+            report(error)
+            status = error.exit_status
+        except typer.TyperException as error:
+            report(_in_our_words(error))
+            status = error.exit_code
+        except BrokenPipeError:
+            # The reader (`restyle … | head`) has seen enough; nothing may be flushed to it at exit either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = 1
+        sys.exit(status)
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        """Run the command; Ctrl-C ends it with one line."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            report(RestyleError("interrupted"))
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def _in_our_words(error: typer.TyperException) -> UsageError:
+    """Typer's wrong-usage error in the form that all our errors have."""
+    message = error.format_message().strip().rstrip(".")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "restyle"
+    return UsageError(message[:1].lower() + message[1:], f"`{command} --help` shows what it takes")
+
+
+app = typer.Typer(
+    name="restyle",
+    cls=Commands,
+    rich_markup_mode="rich",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start here:  [bold]restyle samples -n 3 -o faces[/]  then  [bold]restyle invert faces -n 5[/]",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"restyle {restyle_cli.__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def restyle(
+    ctx: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Find the latent code of a photo in a StyleGAN's space, step by step, and use it."""
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help(), end="")
+
+
+app.command("invert")(invert.invert)
+app.command("samples")(samples.samples)
+app.command("train")(train.train)
+app.add_typer(weights.app, name="weights")
+app.command("methods")(methods.methods)
+app.command("doctor")(doctor.doctor)
+
+
+def main() -> NoReturn:
+    """Entry point of the `restyle` script."""
+    app(prog_name="restyle")
+    raise AssertionError("the group ends the process")

@@ -1,0 +1,137 @@
+"""Options that several commands share, each spelled and explained once.
+
+A command takes what it needs, `def invert(paths: Pictures, steps: Steps = None, ...)`, and chooses the default.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from restyle_cli.errors import UsageError, did_you_mean
+
+DEFAULT_OUTPUT = Path("restyle-out")
+DEFAULT_MODEL = "restyle-psp"
+DEFAULT_SAVE = "image,strip,latent"
+SAVE_KINDS = ("image", "strip", "steps", "latent", "npy")
+MAX_STEPS = 100
+
+_MODEL = "Model"
+_MACHINE = "Machine"
+_RESULTS = "Results"
+
+Pictures = Annotated[
+    list[Path],
+    typer.Argument(metavar="PATH...", help="Pictures, or folders of pictures (sub-folders included)."),
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        "--steps",
+        "-n",
+        min=1,
+        max=MAX_STEPS,
+        help="How often the estimate is corrected; 5 for ReStyle, 1 for single-pass methods.",
+        show_default=False,
+        rich_help_panel=_MODEL,
+    ),
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="NAME|FILE",
+        help="Name from [bold]restyle weights list[/], or a file.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Via = Annotated[
+    str | None,
+    typer.Option(
+        "--via",
+        metavar="CHAIN",
+        help="Several models one after the other, each with its steps: [bold]psp-portrait,restyle-psp-portrait:5[/].",
+        rich_help_panel=_MODEL,
+    ),
+]
+Align = Annotated[
+    Literal["auto", "always", "never"],
+    typer.Option(
+        "--align",
+        help="Find the face and crop as the networks expect; auto leaves alone what fits already.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Start of all random numbers.", rich_help_panel=_MODEL)]
+
+Output = Annotated[
+    Path,
+    typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.", rich_help_panel=_RESULTS),
+]
+Save = Annotated[
+    str,
+    typer.Option(
+        "--save",
+        metavar="KINDS",
+        help=f"What to write, of {', '.join(SAVE_KINDS)}. The latent file is always written.",
+        rich_help_panel=_RESULTS,
+    ),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Do again what is done already.", rich_help_panel=_RESULTS),
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print the result as JSON on standard output.", rich_help_panel=_RESULTS),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", "-q", help="No progress and no notes.", rich_help_panel=_RESULTS),
+]
+
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda[:i]|mps",
+        help="Where to compute.",
+        rich_help_panel=_MACHINE,
+    ),
+]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"],
+    typer.Option("--precision", help="Number format of the computation.", rich_help_panel=_MACHINE),
+]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(
+        "--batch-size",
+        "-b",
+        min=1,
+        max=1024,
+        help="Pictures computed at once; chosen by the device if not given.",
+        show_default=False,
+        rich_help_panel=_MACHINE,
+    ),
+]
+Offline = Annotated[
+    bool,
+    typer.Option("--offline", help="Never download; fail instead.", rich_help_panel=_MACHINE),
+]
+
+
+def parse_save(kinds: str) -> frozenset[str]:
+    """The kinds named in `--save`, always with "latent", which marks a picture as done.
+
+    UsageError for a kind that does not exist.
+    """
+    names = [name.strip() for name in kinds.split(",") if name.strip()]
+    for name in names:
+        if name not in SAVE_KINDS:
+            near = did_you_mean(name, SAVE_KINDS)
+            raise UsageError(f"--save knows no '{name}'", near or f"choose from {', '.join(SAVE_KINDS)}")
+    return frozenset(names) | {"latent"}

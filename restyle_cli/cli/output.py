@@ -1,0 +1,192 @@
+"""All printing: results on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import typer
+
+from restyle_cli.errors import RestyleError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+LINE_EVERY = 10.0
+"""Seconds between two lines of progress where no bar can be drawn."""
+
+_WIDE = 10_000  # columns when the reader is a file or a program: never cut a line
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under column titles. Titles in `right` are aligned to the right, as numbers are."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: frozenset[str] = frozenset()
+    title: str | None = None
+
+
+class Progress(Protocol):
+    """What `Terminal.progress` yields."""
+
+    def advance(self, count: int = 1) -> None:
+        """`count` more are done."""
+
+
+@dataclass(frozen=True)
+class Terminal:
+    """Where a command prints. `json`: results as one JSON object. `quiet`: no notes and no progress."""
+
+    json: bool = False
+    quiet: bool = False
+    _errors: Console = field(default_factory=lambda: _console(stderr=True), repr=False, compare=False)
+
+    def result(self, values: dict[str, Any], *views: Table | str) -> None:
+        """The outcome on standard output: `values` with --json, otherwise the `views`, for people to read."""
+        if self.json:
+            print(json.dumps(values, indent=2, ensure_ascii=False), flush=True)
+            return
+        for view in views:
+            if isinstance(view, str):
+                print(printable(view), flush=True)
+            else:
+                _print_table(view)
+
+    def note(self, text: str) -> None:
+        """A line that --quiet leaves out."""
+        if not self.quiet:
+            print(printable(text), file=sys.stderr, flush=True)
+
+    def warn(self, text: str) -> None:
+        """A line about something that may not be what was wanted; the work goes on."""
+        label = typer.style("warning:", fg="yellow", bold=True)
+        typer.echo(f"{label} {printable(text)}", err=True)
+
+    def error(self, error: RestyleError) -> None:
+        """What could not be done, and what to do about it; the caller decides whether the rest goes on."""
+        report(error)
+
+    @contextmanager
+    def progress(self, what: str, total: int) -> Iterator[Progress]:
+        """Progress of `total` things, with the time left: a bar on a terminal, else a line now and then.
+
+        `what` names the work ("inverting"). Nothing is shown with --quiet.
+        """
+        if self.quiet:
+            yield _Silent()
+        elif not self._errors.is_terminal:
+            yield _Lines(what, total)
+        else:
+            with _bar(self._errors) as bar:
+                yield _Bar(bar, bar.add_task(what, total=total))
+
+
+def report(error: RestyleError) -> None:
+    """Print `error` and its hint on standard error, in the one form that all errors have."""
+    label = typer.style("error:", fg="red", bold=True)
+    typer.echo(f"{label} {printable(error.message)}", err=True)
+    if error.hint:
+        typer.echo(f"  {typer.style('hint:', fg='cyan')} {printable(error.hint)}", err=True)
+
+
+def printable(text: str) -> str:
+    """`text` with control characters, which a file name may hold, made visible; line breaks stay."""
+    return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def human_bytes(count: int) -> str:
+    """`count` bytes as people read it: "381.6 MB"."""
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            break
+        value /= 1000
+    else:
+        unit = "GB"
+    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def human_seconds(seconds: float) -> str:
+    """`seconds` as people read it: "4.1 s", "42 s", "3 min 20 s", "2 h 5 min"."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class _Silent:
+    def advance(self, count: int = 1) -> None:
+        """Show nothing."""
+
+
+class _Lines:
+    def __init__(self, what: str, total: int) -> None:
+        self._what, self._total, self._done = what, total, 0
+        self._started = self._last = time.monotonic()
+
+    def advance(self, count: int = 1) -> None:
+        self._done += count
+        now = time.monotonic()
+        if now - self._last < LINE_EVERY or self._done >= self._total:
+            return
+        self._last = now
+        left = (now - self._started) / self._done * (self._total - self._done)
+        text = f"{self._what}: {self._done} of {self._total}, {human_seconds(left)} left"
+        print(text, file=sys.stderr, flush=True)
+
+
+class _Bar:
+    def __init__(self, bar: Any, task: Any) -> None:
+        self._bar, self._task = bar, task
+
+    def advance(self, count: int = 1) -> None:
+        self._bar.advance(self._task, count)
+
+
+def _bar(console: Console) -> Any:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        console=console,
+        transient=True,
+    )
+
+
+def _console(stderr: bool) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr, highlight=False, emoji=False, markup=False)
+    if not console.is_terminal:
+        console.width = _WIDE
+    return console
+
+
+def _print_table(table: Table) -> None:
+    from rich.table import Table as RichTable
+
+    drawn = RichTable(
+        box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", title=table.title,
+        title_justify="left", title_style="",
+    )  # fmt: skip
+    for column in table.columns:
+        drawn.add_column(
+            column, justify="right" if column in table.right else "left", overflow="fold", no_wrap=False
+        )
+    for row in table.rows:
+        drawn.add_row(*(printable(cell) for cell in row))
+    _console(stderr=False).print(drawn)

@@ -1,0 +1,11 @@
+"""Networks from images to codes; a new one is a file and a line here."""
+
+from restyle_cli.registry import Registry
+
+ENCODERS = Registry(
+    "encoder",
+    {
+        "restyle": "restyle_cli.encoders.restyle:ReStyleEncoder",
+        "psp": "restyle_cli.encoders.psp:PSPEncoder",
+    },
+)

@@ -1,0 +1,21 @@
+"""What one step of an inversion is; a new method is a file, a line in the table and a line of description."""
+
+from restyle_cli.registry import Registry
+
+METHODS = Registry(
+    "method",
+    {
+        "restyle-psp": "restyle_cli.methods.restyle:ReStyle",
+        "restyle-e4e": "restyle_cli.methods.restyle:ReStyle",
+        "psp": "restyle_cli.methods.restyle:SinglePass",
+        "e4e": "restyle_cli.methods.restyle:SinglePass",
+    },
+)
+
+# Beside the table and not in the classes, so that `restyle methods` need not import torch.
+DESCRIPTIONS = {
+    "restyle-psp": "an encoder sees photo and current estimate, and corrects the code; a few steps",
+    "restyle-e4e": "the same, held close to one code for all layers: a little less alike, easier to edit",
+    "psp": "an encoder sees the photo once and gives a code for each layer",
+    "e4e": "an encoder sees the photo once and gives one code and small offsets: easier to edit",
+}

@@ -1,0 +1,1 @@
+"""How good an inversion is, in numbers."""

@@ -1,0 +1,1 @@
+"""Tensor operations: filtering, modulated convolution, equalised layers; fast forms beside readable twins."""

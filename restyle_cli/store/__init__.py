@@ -1,0 +1,1 @@
+"""Where networks come from: name -> file -> network."""

@@ -1,0 +1,1 @@
+"""Drawing the data, and training generators and encoders on it."""
