@@ -1,0 +1,226 @@
+"""StyleGAN2 (Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN"), skip architecture.
+
+A mapping network turns z into w; a synthesis network grows a constant 4×4 map to the picture, each convolution
+modulated by one style of the code. W+ gives every one of the L = 2 log2(resolution) - 2 styles a vector of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from restyle_cli.errors import RestyleError
+from restyle_cli.ops import fir
+from restyle_cli.ops.layers import EqualLinear, leaky_relu, pixel_norm
+from restyle_cli.ops.modconv import modulated_conv
+
+NOISE_MODES = ("fixed", "random", "none")
+
+
+def paper_channels(resolution: int, base: int = 32768, most: int = 512) -> dict[int, int]:
+    """The published tables: min(base / resolution, most) channels at each resolution from 4 to `resolution`."""
+    return {2**k: min(base // 2**k, most) for k in range(2, int(math.log2(resolution)) + 1)}
+
+
+@dataclass(frozen=True)
+class StyleGAN2Config:
+    """What rebuilds the network.
+
+    `channels` maps each resolution to its width; `crop` (height, width) keeps the middle of the square picture (cars:
+    384×512); `noise` off leaves the noise inputs out altogether.
+    """
+
+    resolution: int
+    channels: Mapping[int, int] = field(default_factory=dict)
+    z_dim: int = 512
+    w_dim: int = 512
+    mapping_layers: int = 8
+    mapping_lr_mul: float = 0.01
+    noise: bool = True
+    crop: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        resolution = self.resolution
+        if resolution < 8 or resolution > 4096 or resolution & (resolution - 1):
+            raise RestyleError(f"a StyleGAN2 of {resolution} pixels cannot be built", "powers of two from 8 to 4096 can")
+        table = {int(k): int(v) for k, v in (self.channels or paper_channels(resolution)).items()}
+        wanted = [2**k for k in range(2, int(math.log2(resolution)) + 1)]
+        if sorted(table) != wanted:
+            raise RestyleError(
+                f"the channel table names the resolutions {sorted(table)}", f"a network of {resolution} px needs {wanted}"
+            )
+        object.__setattr__(self, "channels", table)
+        if self.crop is not None:
+            object.__setattr__(self, "crop", tuple(self.crop))
+
+    @property
+    def layers(self) -> int:
+        """The number L of styles in a W+ code."""
+        return 2 * int(math.log2(self.resolution)) - 2
+
+    def to_dict(self) -> dict:
+        """As JSON can hold it."""
+        values = asdict(self)
+        return values | {"channels": {str(k): v for k, v in self.channels.items()}}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> StyleGAN2Config:
+        """The inverse of `to_dict`; an unknown key is refused."""
+        if unknown := set(values) - set(cls.__dataclass_fields__):
+            raise RestyleError(f"unknown StyleGAN2 settings: {', '.join(sorted(unknown))}")
+        return cls(**values)
+
+
+class StyledConv(nn.Module):
+    """Modulated 3×3 convolution, noise, bias, leaky rectifier; `up` doubles the resolution."""
+
+    def __init__(self, inputs: int, outputs: int, w_dim: int, up: bool, noise: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.affine = EqualLinear(w_dim, inputs, bias_init=1.0)
+        self.noise_strength = nn.Parameter(torch.zeros(())) if noise else None
+        self.scale = 1.0 / math.sqrt(inputs * 9)
+        self.up = up
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
+        x = modulated_conv(x, self.weight * self.scale, self.affine(w), up=self.up)
+        if noise is not None and self.noise_strength is not None:
+            x = x + (self.noise_strength * noise).to(x.dtype)
+        return leaky_relu(x + self.bias[:, None, None].to(x.dtype))
+
+
+class ToRGB(nn.Module):
+    """Modulated 1×1 convolution to three colours, without demodulation."""
+
+    def __init__(self, inputs: int, w_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, inputs, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(3))
+        self.affine = EqualLinear(w_dim, inputs, bias_init=1.0)
+        self.scale = 1.0 / math.sqrt(inputs)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        return modulated_conv(x, self.weight * self.scale, self.affine(w), demodulate=False) + self.bias[:, None, None]
+
+
+class MappingNetwork(nn.Module):
+    """z [N, z_dim] → w [N, w_dim]."""
+
+    def __init__(self, config: StyleGAN2Config) -> None:
+        super().__init__()
+        widths = [config.z_dim] + [config.w_dim] * config.mapping_layers
+        self.layers = nn.ModuleList(
+            EqualLinear(a, b, lr_mul=config.mapping_lr_mul, activate=True)
+            for a, b in zip(widths, widths[1:], strict=False)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = pixel_norm(z)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class StyleGAN2(nn.Module):
+    """The generator. Codes are w [N, L, w_dim]; pictures [N, 3, H, W], nominally in [-1, 1], never clamped."""
+
+    Config = StyleGAN2Config
+
+    def __init__(self, config: StyleGAN2Config) -> None:
+        super().__init__()
+        self.config = config
+        self.mapping = MappingNetwork(config)
+        resolutions = sorted(config.channels)
+        width = config.channels
+        self.const = nn.Parameter(torch.randn(1, width[4], 4, 4))
+        self.convs = nn.ModuleList([StyledConv(width[4], width[4], config.w_dim, up=False, noise=config.noise)])
+        self.to_rgbs = nn.ModuleList([ToRGB(width[4], config.w_dim)])
+        for before, resolution in zip(resolutions, resolutions[1:], strict=False):
+            a, b = width[before], width[resolution]
+            self.convs.append(StyledConv(a, b, config.w_dim, up=True, noise=config.noise))
+            self.convs.append(StyledConv(b, b, config.w_dim, up=False, noise=config.noise))
+            self.to_rgbs.append(ToRGB(b, config.w_dim))
+        self.register_buffer("w_avg", torch.zeros(config.layers, config.w_dim))
+        if config.noise:
+            for index in range(len(self.convs)):
+                side = 2 ** ((index + 5) // 2)
+                self.register_buffer(f"noise_{index}", torch.randn(1, 1, side, side))
+
+    @property
+    def layers(self) -> int:
+        """The number L of styles in a W+ code."""
+        return self.config.layers
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the pictures, after the crop."""
+        return self.config.crop or (self.config.resolution, self.config.resolution)
+
+    def start(self, n: int) -> Tensor:
+        """The average code, n times: [n, L, w_dim]."""
+        return self.w_avg.expand(n, -1, -1)
+
+    def w_plus(self, w: Tensor) -> Tensor:
+        """One w [N, w_dim] for all styles: [N, L, w_dim]."""
+        return w[:, None].expand(-1, self.layers, -1)
+
+    def truncate(self, w: Tensor, psi: float) -> Tensor:
+        """Pull codes w [N, L, w_dim] towards the average: w_avg + psi (w - w_avg)."""
+        return self.w_avg + psi * (w - self.w_avg)
+
+    @torch.no_grad()
+    def mean_w(self, samples: int = 100_000, seed: int = 0) -> Tensor:
+        """The mean of the mapping over random z: [w_dim]."""
+        generator = torch.Generator().manual_seed(seed)
+        total = torch.zeros(self.config.w_dim, dtype=torch.float64)
+        for left in range(samples, 0, -10_000):
+            z = torch.randn(min(left, 10_000), self.config.z_dim, generator=generator)
+            total += self.mapping(z.to(self.w_avg.device)).double().sum(dim=0).cpu()
+        return (total / samples).to(self.w_avg)
+
+    def forward(
+        self,
+        w: Tensor,  # [N, L, w_dim]
+        noise: str = "fixed",
+        upto: int | None = None,
+        features: dict[int, Tensor] | None = None,
+    ) -> Tensor:
+        """Draw the codes. `upto` stops at a lower resolution; `features` collects the last map of each resolution."""
+        if noise not in NOISE_MODES:
+            raise ValueError(f"noise is one of {NOISE_MODES}, not {noise!r}")
+        x = self.const.expand(w.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        x = self.convs[0](x, w[:, 0], self._noise(0, x, noise))
+        image = self.to_rgbs[0](x, w[:, 1])
+        if features is not None:
+            features[4] = x
+        for block in range(1, len(self.to_rgbs)):
+            resolution = 2 ** (block + 2)
+            if upto is not None and resolution > upto:
+                return image
+            first = 2 * block - 1
+            x = self.convs[first](x, w[:, first], self._noise(first, x, noise))
+            x = self.convs[first + 1](x, w[:, first + 1], self._noise(first + 1, x, noise))
+            image = fir.upsample2(image) + self.to_rgbs[block](x, w[:, first + 2])
+            if features is not None:
+                features[resolution] = x
+        return self._cropped(image)
+
+    def _noise(self, index: int, x: Tensor, mode: str) -> Tensor | None:
+        if mode == "none" or not self.config.noise:
+            return None
+        stored = getattr(self, f"noise_{index}")
+        if mode == "fixed":
+            return stored
+        return torch.randn(x.shape[0], *stored.shape[1:], device=x.device, dtype=stored.dtype)
+
+    def _cropped(self, image: Tensor) -> Tensor:
+        if self.config.crop is None:
+            return image
+        height, width = self.config.crop
+        top, left = (image.shape[2] - height) // 2, (image.shape[3] - width) // 2
+        return image[:, :, top : top + height, left : left + width]
