@@ -5,6 +5,7 @@ from restyle_cli.registry import Registry
 ENCODERS = Registry(
     "encoder",
     {
+        "small": "restyle_cli.encoders.small:SmallEncoder",
         "restyle": "restyle_cli.encoders.restyle:ReStyleEncoder",
         "psp": "restyle_cli.encoders.psp:PSPEncoder",
     },

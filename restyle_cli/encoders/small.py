@@ -1,0 +1,130 @@
+"""The small encoder of the embedded networks: a residual network without any normalisation.
+
+With normalisation layers ReStyle's error grew with every step: they hide how small the difference between
+picture and reconstruction has become. So: He initialisation, residual branches scaled by a half, and a
+stem that looks at that difference from the start.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from restyle_cli.encoders.config import EncoderConfig
+from restyle_cli.encoders.heads import base_and_offsets
+from restyle_cli.errors import RestyleError
+from restyle_cli.images import fit
+
+SLOPE = 0.2  # of the leaky ReLUs
+BRANCH_GAIN = 0.5  # of each residual branch: keeps the variance from doubling with every block
+LAST_MAP = 4  # side of the map that the linear layers read
+FIRST_STEP = 0.1  # size of an untrained encoder's codes, in standard deviations of W
+
+
+@dataclass(frozen=True)
+class SmallEncoderConfig(EncoderConfig):
+    """Widths by resolution: the first at input_size / stem_stride, each next at half, the last at 4 px."""
+
+    styles: int = 12
+    input_size: int = 64
+    stem_stride: int = 2
+    widths: tuple[int, ...] = (32, 64, 96, 160)
+    blocks: tuple[int, ...] = (1, 2, 2, 2)  # residual blocks at each of these resolutions
+    hidden: int = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.widths) != len(self.blocks):
+            raise RestyleError(
+                f"the small encoder needs one number of blocks for each width, "
+                f"not {len(self.blocks)} for {len(self.widths)}"
+            )
+        size = LAST_MAP * self.stem_stride * 2 ** (len(self.widths) - 1)
+        if self.input_size != size:
+            raise RestyleError(
+                f"{len(self.widths)} widths and a stem of stride {self.stem_stride} read {size} px, "
+                f"not {self.input_size} px"
+            )
+
+
+class SmallEncoder(nn.Module):
+    """Picture (and reconstruction) -> codes.
+
+    `w_std` scales the output: set it to the standard deviation of W by coordinate before training. `stage`
+    limits the offsets of "e4e" codes while training (None: all of them) and is not stored.
+    """
+
+    Config = SmallEncoderConfig
+
+    def __init__(self, config: SmallEncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.stage: int | None = None
+        self.register_buffer("w_std", torch.ones(config.w_dim))
+        size = 2 * config.stem_stride + 1
+        self.stem = nn.Conv2d(
+            config.input_channels, config.widths[0], size, stride=config.stem_stride, padding=size // 2
+        )
+        blocks: list[nn.Module] = []
+        before = config.widths[0]
+        for level, (width, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
+            for index in range(count):
+                blocks.append(SmallBlock(before, width, stride=2 if level > 0 and index == 0 else 1))
+                before = width
+        self.body = nn.Sequential(*blocks)
+        self.hidden = nn.Linear(before * LAST_MAP**2, config.hidden)
+        self.last = nn.Linear(config.hidden, config.styles * config.w_dim)
+        self._initialise()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] in [-1, 1], any size -> codes [N, L, w_dim]."""
+        config = self.config
+        x = fit(x, (config.input_size, config.input_size))
+        x = self.body(self.stem(x.contiguous(memory_format=torch.channels_last)))
+        x = F.leaky_relu(x, SLOPE).flatten(1)
+        codes = self.last(F.leaky_relu(self.hidden(x), SLOPE)).unflatten(1, (config.styles, config.w_dim))
+        codes = codes * self.w_std
+        return base_and_offsets(codes, self.stage) if config.codes == "e4e" else codes
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
+                nn.init.kaiming_normal_(module.weight, a=SLOPE, nonlinearity="leaky_relu")
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.last.weight, std=FIRST_STEP / math.sqrt(self.config.hidden))
+        nn.init.kaiming_normal_(self.stem.weight, nonlinearity="linear")
+        if self.config.input_channels == 6:
+            see_differences(self.stem.weight)
+
+
+class SmallBlock(nn.Module):
+    """x + half of (activation, conv, activation, conv); with stride 2, x is pooled."""
+
+    def __init__(self, before: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, width, 3, stride=stride, padding=1)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1)
+        self.shortcut = nn.Conv2d(before, width, 1) if before != width else nn.Identity()
+        self.pool = nn.AvgPool2d(stride) if stride > 1 else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, before, H, W] -> [N, width, H / stride, W / stride]."""
+        branch = self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, SLOPE)), SLOPE))
+        return self.shortcut(self.pool(x)) + BRANCH_GAIN * branch
+
+
+@torch.no_grad()
+def see_differences(weight: Tensor) -> None:
+    """Make three quarters of a stem's filters functions of x - y, an eighth of x alone, an eighth of y alone.
+
+    weight [out, 6, k, k]; channels 0-2 see the picture x, 3-5 the reconstruction y.
+    """
+    of_one = weight.shape[0] // 8
+    differences = weight.shape[0] - 2 * of_one
+    weight[:differences, 3:] = -weight[:differences, :3]
+    weight[differences : differences + of_one, 3:] = 0
+    weight[differences + of_one :, :3] = 0

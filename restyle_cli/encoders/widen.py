@@ -1,0 +1,33 @@
+"""Start an encoder that sees the reconstruction from one that sees the picture alone."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import nn
+
+from restyle_cli.errors import RestyleError
+
+
+@torch.no_grad()
+def widen_input(encoder: nn.Module, channels: int) -> nn.Module:
+    """A copy of the encoder with `channels` input channels and the same codes: the new ones weigh nothing.
+
+    They come after the old ones, as the reconstruction comes after the picture.
+    """
+    config = encoder.config
+    if channels < config.input_channels:
+        raise RestyleError(
+            f"an encoder of {config.input_channels} input channels cannot be narrowed to {channels}"
+        )
+    wide = type(encoder)(dataclasses.replace(config, input_channels=channels))
+    wide.to(next(encoder.parameters()).device)
+    weights = wide.state_dict()
+    for name, value in encoder.state_dict().items():
+        if weights[name].shape == value.shape:
+            weights[name].copy_(value)
+        else:  # the first convolution, [out, channels, k, k]: nothing else depends on the input's channels
+            weights[name].zero_()
+            weights[name][:, : config.input_channels] = value
+    return wide
