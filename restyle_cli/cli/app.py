@@ -1,6 +1,7 @@
 """The command line as a whole: which commands there are, and how every one of them ends.
 
-The command files are light: what they compute with is imported when they run, so that `restyle --help` is quick.
+The command files are light: what they compute with is imported when they run, so that `restyle --help`
+is quick.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Commands(TyperGroup):
     """The group of all commands, with the one boundary where errors become a line and an exit status."""
 
     def main(self, *args: Any, standalone_mode: bool = True, **options: Any) -> NoReturn:
-        """Run one command and end the process: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted."""
+        """Run one command and end the process: 0 all done, 1 something failed, 2 wrong usage, 130 Ctrl-C."""
         try:
             status = super().main(*args, standalone_mode=False, **options)
             sys.stdout.flush()
@@ -35,7 +36,8 @@ class Commands(TyperGroup):
             report(error)
             status = error.exit_status
         except typer.TyperException as error:
-            report(_in_our_words(error))
+            if error.format_message():  # empty where the help was printed for want of a sub-command
+                report(_in_our_words(error))
             status = error.exit_code
         except BrokenPipeError:
             # The reader (`restyle … | head`) has seen enough; nothing may be flushed to it at exit either.
@@ -90,8 +92,8 @@ def restyle(
 
 
 app.command("invert")(invert.invert)
-app.command("samples")(samples.samples)
-app.command("train")(train.train)
+app.command("samples", epilog=samples.EPILOG)(samples.samples)
+app.command("train", epilog=train.EPILOG)(train.train)
 app.add_typer(weights.app, name="weights")
 app.command("methods")(methods.methods)
 app.command("doctor")(doctor.doctor)

@@ -1,10 +1,12 @@
 """Options that several commands share, each spelled and explained once.
 
-A command takes what it needs, `def invert(paths: Pictures, steps: Steps = None, ...)`, and chooses the default.
+A command takes what it needs, `def invert(paths: Pictures, steps: Steps = None, ...)`, and chooses the
+default.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,6 +19,20 @@ DEFAULT_MODEL = "restyle-psp"
 DEFAULT_SAVE = "image,strip,latent"
 SAVE_KINDS = ("image", "strip", "steps", "latent", "npy")
 MAX_STEPS = 100
+MAX_SEED = 10**9
+MAX_BATCH = 1024
+
+
+def between(least: int, most: int) -> Callable[[int | None], int | None]:
+    """A check for a whole number that says what is allowed; a value not given (None) passes."""
+
+    def check(value: int | None) -> int | None:
+        if value is not None and not least <= value <= most:
+            raise typer.BadParameter(f"{value} is not between {least} and {most}")
+        return value
+
+    return check
+
 
 _MODEL = "Model"
 _MACHINE = "Machine"
@@ -24,16 +40,15 @@ _RESULTS = "Results"
 
 Pictures = Annotated[
     list[Path],
-    typer.Argument(metavar="PATH...", help="Pictures, or folders of pictures (sub-folders included)."),
+    typer.Argument(metavar="PATH", help="Pictures, or folders of pictures (sub-folders included)."),
 ]
 Steps = Annotated[
     int | None,
     typer.Option(
         "--steps",
         "-n",
-        min=1,
-        max=MAX_STEPS,
-        help="How often the estimate is corrected; 5 for ReStyle, 1 for single-pass methods.",
+        callback=between(1, MAX_STEPS),
+        help=f"How often the estimate is corrected, 1 to {MAX_STEPS}; by default 5 for ReStyle, else 1.",
         show_default=False,
         rich_help_panel=_MODEL,
     ),
@@ -53,7 +68,7 @@ Via = Annotated[
     typer.Option(
         "--via",
         metavar="CHAIN",
-        help="Several models one after the other, each with its steps: [bold]psp-portrait,restyle-psp-portrait:5[/].",
+        help="Several models in turn, each with its steps: [bold]psp-portrait,restyle-psp-portrait:5[/].",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -65,7 +80,15 @@ Align = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Start of all random numbers.", rich_help_panel=_MODEL)]
+Seed = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        callback=between(0, MAX_SEED),
+        help="Start of all random numbers.",
+        rich_help_panel=_MODEL,
+    ),
+]
 
 Output = Annotated[
     Path,
@@ -111,8 +134,7 @@ BatchSize = Annotated[
     typer.Option(
         "--batch-size",
         "-b",
-        min=1,
-        max=1024,
+        callback=between(1, MAX_BATCH),
         help="Pictures computed at once; chosen by the device if not given.",
         show_default=False,
         rich_help_panel=_MACHINE,

@@ -25,12 +25,14 @@ _WIDE = 10_000  # columns when the reader is a file or a program: never cut a li
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under column titles. Titles in `right` are aligned to the right, as numbers are."""
+    """Rows of text under column titles (none: no title line). Those in `right` are aligned as numbers are.
+
+    The first column is never broken into lines.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     right: frozenset[str] = frozenset()
-    title: str | None = None
 
 
 class Progress(Protocol):
@@ -103,14 +105,11 @@ def printable(text: str) -> str:
 
 def human_bytes(count: int) -> str:
     """`count` bytes as people read it: "381.6 MB"."""
-    value = float(count)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            break
-        value /= 1000
-    else:
-        unit = "GB"
-    return f"{count} B" if unit == "B" else f"{value:.1f} {unit}"
+    if count < 1000:
+        return f"{count} B"
+    if count < 999_950:
+        return f"{count / 1e3:.1f} kB"
+    return f"{count / 1e6:.1f} MB" if count < 999_950_000 else f"{count / 1e9:.1f} GB"
 
 
 def human_seconds(seconds: float) -> str:
@@ -179,14 +178,16 @@ def _console(stderr: bool) -> Console:
 def _print_table(table: Table) -> None:
     from rich.table import Table as RichTable
 
-    drawn = RichTable(
-        box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", title=table.title,
-        title_justify="left", title_style="",
-    )  # fmt: skip
-    for column in table.columns:
-        drawn.add_column(
-            column, justify="right" if column in table.right else "left", overflow="fold", no_wrap=False
-        )
+    titled = any(table.columns)
+    drawn = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=titled)
+    for index, column in enumerate(table.columns):
+        justify = "right" if column in table.right else "left"
+        drawn.add_column(column, justify=justify, overflow="fold", no_wrap=index == 0)
     for row in table.rows:
         drawn.add_row(*(printable(cell) for cell in row))
-    _console(stderr=False).print(drawn)
+    console = _console(stderr=False)
+    with console.capture() as capture:
+        console.print(drawn)
+    for line in capture.get().splitlines():
+        print(line.rstrip())
+    sys.stdout.flush()

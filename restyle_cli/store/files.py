@@ -1,10 +1,11 @@
 """Our files: safetensors whose header tells how to rebuild what they hold.
 
-One metadata key, `config`, holds JSON: `{"format": 1, "family": ..., "config": {...}, "extra": {...}}`. One key and
-not several, because safetensors writes several in an order that changes from run to run.
+One metadata key, `config`, holds JSON: `{"format": 1, "family": ..., "config": {...}, "extra": {...}}`. One
+key and not several, because safetensors writes several in an order that changes from run to run.
 
-A network is built on the meta device and its tensors are put in place: no random numbers, no second copy. Hence a
-network keeps constants that are not stored (`persistent=False`) on the CPU explicitly, or in its own forward.
+A network is built on the meta device and its tensors are put in place: no random numbers, no second copy.
+Hence a network makes constants that are not stored (`persistent=False`) on the CPU explicitly, or in its
+forward.
 """
 
 from __future__ import annotations

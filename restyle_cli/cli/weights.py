@@ -1,0 +1,114 @@
+"""`restyle weights`: which networks there are, what they are, where they lie."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from restyle_cli.cli.options import Json
+from restyle_cli.cli.output import Table, Terminal, human_bytes
+from restyle_cli.errors import RestyleError
+from restyle_cli.store import catalog, fetch
+from restyle_cli.store.catalog import Entry
+
+app = typer.Typer(help="Networks: which there are, what they are, where they lie.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="Name from [bold]restyle weights list[/].")]
+
+
+@app.command("list", epilog="Example:  [bold]restyle weights list --domain portrait[/]")
+def list_(
+    domain: Annotated[
+        str | None, typer.Option("--domain", help="Only networks of this domain, such as portrait.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the networks that restyle knows by name, and which of them are installed."""
+    known = catalog.entries()
+    domains = sorted({entry.domain for entry in known})
+    if domain is not None and domain not in domains:
+        raise RestyleError(f"no networks of domain '{domain}'", f"there are: {', '.join(domains)}")
+    shown = [entry for entry in known if domain in (None, entry.domain)]
+    table = Table(
+        ["name", "kind", "domain", "installed", "size", "licence", "commercial"],
+        [_row(entry) for entry in shown],
+        right=frozenset({"size"}),
+    )
+    Terminal(json=json).result({"networks": [_described(entry) for entry in shown]}, table)
+
+
+@app.command("info", epilog="Example:  [bold]restyle weights info restyle-psp-portrait[/]")
+def info(name: Name, json: Json = False) -> None:
+    """Show all that is known of one network: licences, origin, and what its file says of itself."""
+    entry = catalog.find(name)
+    values = _described(entry)
+    if fetch.installed(entry):
+        from restyle_cli.store import files
+
+        header = files.read_header(fetch.path_of(entry))
+        values |= {"family": header["family"], "config": header["config"], "extra": header["extra"]}
+    rows = [(key.replace("_", " "), _text(value)) for key, value in values.items() if value is not None]
+    Terminal(json=json).result(values, Table(["", ""], rows))
+
+
+@app.command("path", epilog='Example:  [bold]cp "$(restyle weights path portrait)" .[/]')
+def path(name: Name, json: Json = False) -> None:
+    """Print where the file of one network lies; exit status 1 when it is not installed."""
+    file = fetch.ensure(catalog.find(name))
+    Terminal(json=json).result({"name": name, "path": str(file)}, str(file))
+
+
+def _row(entry: Entry) -> list[str]:
+    size = _size(entry)
+    return [
+        entry.name,
+        entry.kind,
+        entry.domain,
+        _installed(entry),
+        "?" if size is None else human_bytes(size),
+        entry.licence_weights,
+        entry.commercial,
+    ]
+
+
+def _installed(entry: Entry) -> str:
+    if not fetch.installed(entry):
+        return "no"
+    return "embedded" if entry.embedded else "yes"
+
+
+def _size(entry: Entry) -> int | None:
+    """Bytes of the file where it is installed, else those the catalog states."""
+    return fetch.path_of(entry).stat().st_size if fetch.installed(entry) else entry.bytes
+
+
+def _described(entry: Entry) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "summary": entry.summary,
+        "kind": entry.kind,
+        "domain": entry.domain,
+        "method": entry.method,
+        "generator": entry.generator,
+        "embedded": entry.embedded,
+        "installed": fetch.installed(entry),
+        "path": str(fetch.path_of(entry)),
+        "bytes": _size(entry),
+        "sha256": entry.sha256,
+        "sources": list(entry.sources),
+        "licence_code": entry.licence_code,
+        "licence_weights": entry.licence_weights,
+        "licence_data": entry.licence_data,
+        "commercial": entry.commercial,
+    }
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_text, value)) or "—"
+    return str(value)
