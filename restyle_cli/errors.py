@@ -24,7 +24,7 @@ class UsageError(RestyleError):
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str | None:
-    """Piece of a hint naming the entry of `names` that `name` was probably meant to be; None if none is near."""
+    """Piece of a hint: the entry of `names` that `name` was probably meant to be; None if none is near."""
     by_lower = {candidate.lower(): candidate for candidate in names}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return f"did you mean '{by_lower[near[0]]}'?" if near else None

@@ -1,4 +1,4 @@
-"""Pictures: finding, opening and writing files, and the ways between pictures and tensors. All of Pillow is here.
+"""Pictures: finding, opening and writing files, and the ways between pictures and tensors.
 
 Tensors are needed only by some functions, which import torch themselves: finding files stays quick.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -64,27 +66,29 @@ def find_pictures(
 ) -> list[Source]:
     """The pictures among `paths`: files as given, folders with all below them, sorted, each file once.
 
-    Folders inside a given one that lie in `exclude` (the output folder) are left out, and so are hidden files.
-    A path that is missing, or a folder without pictures, raises RestyleError; with `on_error` it is told and skipped.
+    Left out are hidden files and the folder `exclude` (the output) where it lies inside a given one.
+    A path that is missing, or a folder without pictures, raises RestyleError; given `on_error`, that is told
+    and the others are still found.
     """
     found: dict[Path, tuple[Path, Path]] = {}
     for path in paths:
         try:
             for picture, root in _look_in(path, exclude):
                 found.setdefault(picture.resolve(), (picture, root))
-        except RestyleError as error:
+        except (RestyleError, OSError) as error:
+            failure = _reading_failed(path, error) if isinstance(error, OSError) else error
             if on_error is None:
-                raise
-            on_error(path, error)
+                raise failure from error
+            on_error(path, failure)
     return _with_distinct_names(list(found.values()))
 
 
 def _look_in(path: Path, exclude: Path | None) -> Iterator[tuple[Path, Path]]:
     """Pairs of a picture and the folder that its name in the output counts from."""
-    if os.path.isfile(path):
+    if path.is_file():
         yield path, path.parent
         return
-    if not os.path.isdir(path):
+    if not path.is_dir():
         raise RestyleError(f"no file or folder {str(path)!r}", "check the name; quote names that have spaces")
     count = 0
     for picture in _walk(path, exclude.resolve() if exclude else None):
@@ -107,13 +111,13 @@ def _walk(folder: Path, exclude: Path | None) -> Iterator[Path]:
 
 
 def _with_distinct_names(found: list[tuple[Path, Path]]) -> list[Source]:
-    """Name outputs by the path below the given folder; where two would be one, add suffix, then parent folders."""
+    """Name outputs by the path below the given folder; where two would be one, add suffixes, then folders."""
     levels = [0] * len(found)
     while True:
         names = [_name(picture, root, level) for (picture, root), level in zip(found, levels, strict=True)]
         times = Counter(str(name).casefold() for name in names)  # some file systems do not tell A from a
         again = [i for i, name in enumerate(names) if times[str(name).casefold()] > 1]
-        longer = [i for i in again if _name(*found[i], levels[i] + 1) != names[i]]
+        longer = [i for i in again if levels[i] < 2 * len(found[i][1].resolve().parts)]
         if not longer:  # all distinct, or files whose full paths differ only in case
             numbers = {i: n for n, i in enumerate(again, start=1)}
             names = [
@@ -126,11 +130,9 @@ def _with_distinct_names(found: list[tuple[Path, Path]]) -> list[Source]:
 
 def _name(picture: Path, root: Path, level: int) -> Path:
     """Even levels drop the suffix, odd ones keep it; every second level adds one more parent folder."""
-    name = picture.relative_to(root)
     above = root.resolve().parts[1:]
-    parents = min(level // 2, len(above))
-    name = Path(*above[len(above) - parents :], name)
-    return name if level % 2 or level // 2 > len(above) else name.with_suffix("")
+    name = Path(*above[max(len(above) - level // 2, 0) :], picture.relative_to(root))
+    return name if level % 2 else name.with_suffix("")
 
 
 # --- opening
@@ -139,11 +141,11 @@ def _name(picture: Path, root: Path, level: int) -> Path:
 def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The picture as 8-bit RGB, upright, on white where transparent; of an animation, the first frame.
 
-    Every failure is a RestyleError that names the file. More than `max_pixels` are refused before they are decoded.
+    Every failure is a RestyleError that names the file. More than `max_pixels` are refused before decoding.
     A PNG's text chunk `MARK` stays in `.info`, nothing else does.
     """
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise RestyleError(f"{str(path)!r} is empty", "copy or download the picture again")
             picture = _read_header(file, path)
@@ -154,15 +156,15 @@ def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 
 def _read_header(file: BinaryIO, path: Path) -> Image.Image:
-    formats = [*_FORMATS, *_heif_formats()]
+    formats = _formats()
     with _OPENING:
-        # Pillow warns of, or refuses, large pictures by a limit that only a global can lift; `_check_size` has ours.
+        # Pillow's own limit warns above 89 million pixels, and only a global lifts it; `_check_size` has ours.
         pillows_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             return Image.open(file, formats=formats)
         except UnidentifiedImageError as error:
             hint = _PICTURES_READ
-            if path.suffix.lower() in (".heic", ".heif") and len(formats) == len(_FORMATS):
+            if path.suffix.lower() in (".heic", ".heif") and "HEIF" not in formats:
                 hint = "HEIC needs one more package: pip install pillow-heif"
             raise RestyleError(f"{str(path)!r} is not a picture that can be read", hint) from error
         except Exception as error:  # damaged headers raise whatever the parser stumbles over
@@ -171,13 +173,16 @@ def _read_header(file: BinaryIO, path: Path) -> Image.Image:
             Image.MAX_IMAGE_PIXELS = pillows_limit
 
 
-def _heif_formats() -> list[str]:
+def _formats() -> list[str]:
+    """Those of the formats named above that this Pillow has, and HEIC where its package is installed."""
+    Image.init()
     try:
         from pillow_heif import register_heif_opener
     except ImportError:
-        return []
-    register_heif_opener()
-    return ["HEIF"]
+        pass
+    else:
+        register_heif_opener()
+    return [format for format in _FORMATS if format in Image.OPEN]
 
 
 def _check_size(picture: Image.Image, path: Path, max_pixels: int) -> None:
@@ -198,7 +203,7 @@ def _decode(picture: Image.Image, path: Path) -> Image.Image:
     try:
         picture.load()
         mark = picture.info.get(MARK)
-        rgb = ImageOps.exif_transpose(_to_rgb(picture))
+        rgb = _to_rgb(_upright(picture))
     except MemoryError as error:
         raise RestyleError(f"not enough memory for {str(path)!r}", "shrink the picture first") from error
     except Exception as error:  # damaged data raises whatever the decoder stumbles over
@@ -207,16 +212,21 @@ def _decode(picture: Image.Image, path: Path) -> Image.Image:
     return rgb
 
 
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except (SyntaxError, ValueError, struct.error):  # EXIF is damaged, the picture is not
+        return picture
+
+
 def _to_rgb(picture: Image.Image) -> Image.Image:
-    """8-bit RGB of any mode; keeps `.info`, where the orientation is."""
+    """8-bit RGB of any mode."""
     if picture.mode in ("I", "F") or picture.mode.startswith("I;16"):
         return _from_deep_grey(picture)
     if picture.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in picture.info:
         clear = picture.convert("RGBA")
         white = Image.new("RGBA", clear.size, "white")
         white.alpha_composite(clear)
-        white.info = dict(picture.info)
-        white.info.pop("transparency", None)
         return white.convert("RGB")
     return picture.convert("RGB")
 
@@ -228,9 +238,7 @@ def _from_deep_grey(picture: Image.Image) -> Image.Image:
     if picture.mode == "F":
         top = 1.0 if values.max() <= 1 else 255.0
     grey = np.clip(values / top * 255 + 0.5, 0, 255).astype(np.uint8)
-    result = Image.fromarray(grey).convert("RGB")
-    result.info = dict(picture.info)
-    return result
+    return Image.fromarray(grey).convert("RGB")
 
 
 def _damaged(path: Path, error: Exception) -> RestyleError:
@@ -256,7 +264,7 @@ def _reading_failed(path: Path, error: OSError) -> RestyleError:
 
 
 def to_tensor(picture: Image.Image, size: tuple[int, int] | None = None) -> Tensor:
-    """[3, H, W] in [-1, 1]; with `size` (height, width) shrunk or enlarged first, as the papers do their photos."""
+    """[3, H, W] in [-1, 1]; with `size` (height, width) resized first as the papers resize their photos."""
     import torch
 
     if size is not None and size != (picture.height, picture.width):
@@ -277,9 +285,9 @@ def fit(
     image: Tensor,  # [N, 3, h, w]
     size: tuple[int, int],
 ) -> Tensor:
-    """[N, 3, H, W]: averaged over areas along a side that shrinks, bilinear along one that grows, else untouched.
+    """[N, 3, H, W]: averaged over areas along a side that shrinks, bilinear along one that grows.
 
-    This is what the ReStyle loop sees of a generator's picture; for photo files `to_tensor` has Pillow's filter.
+    So the ReStyle loop sees a generator's picture; for photos, `to_tensor` has Pillow's filter.
     """
     from torch.nn import functional as F
 
@@ -322,20 +330,18 @@ def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(aside)
-        os.replace(aside, path)
+        aside.replace(path)
     except OSError as error:
         raise _writing_failed(path, error) from error
     finally:
-        try:
+        with suppress(OSError):  # where the folder is none, there is nothing to remove either
             aside.unlink(missing_ok=True)
-        except OSError:
-            pass  # the folder is not one, or gone: then there is nothing to remove
 
 
 def _writing_failed(path: Path, error: OSError) -> RestyleError:
     hint = "choose another folder with --output"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        hint = "free some space, or choose another folder with --output; a second run goes on where this one stopped"
+        hint = "free some space, or choose another folder with --output; a second run goes on from here"
     elif error.errno == errno.ENAMETOOLONG:
         hint = "give the picture a shorter name"
     return RestyleError(f"cannot write {str(path)!r}: {_reason(error)}", hint)
