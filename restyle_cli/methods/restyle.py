@@ -1,0 +1,64 @@
+"""Methods whose step is one pass of an encoder: ReStyle (Alaluf et al. 2021), and its parents pSp and e4e."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from restyle_cli.images import fit
+from restyle_cli.inversion import State
+
+TARGET_SIDE = 256
+"""The longer side of the pictures that these encoders are given, whatever they shrink them to inside."""
+
+
+class SinglePass:
+    """The encoder sees the picture alone and gives the code as its distance from the average: pSp and e4e."""
+
+    default_steps = 1
+    max_steps = 1  # a second look at the same picture finds the same code
+    input_channels = 3
+
+    def __init__(self, name: str, encoder: nn.Module, generator: nn.Module) -> None:
+        """`encoder`: x [N, C, H, W] -> codes [N, L, 512]; `generator`: codes -> [N, 3, H, W]."""
+        self.name = name
+        self.encoder = encoder
+        self.generator = generator
+        self.size = target_size(generator)
+        self._average: Tensor | None = None
+
+    def start(self, x: Tensor) -> State:
+        """The average code and its image, which is drawn once and serves every picture."""
+        if self._average is None or self._average.device != x.device:
+            with torch.no_grad():
+                self._average = self.generator(self.generator.start(1)).float()
+        return State(self.generator.start(len(x)), self._average.expand(len(x), -1, -1, -1))
+
+    def step(self, x: Tensor, state: State) -> State:
+        """The code found from x; nothing of `state` is used."""
+        return self._draw(self.generator.start(len(x)) + self.encoder(x))
+
+    def _draw(self, w: Tensor) -> State:
+        return State(w, self.generator(w).float())
+
+
+class ReStyle(SinglePass):
+    """The encoder sees the picture and the current estimate, and gives the correction of the code."""
+
+    default_steps = 5
+    max_steps = (
+        100  # the encoder was trained for a handful; after some ten steps nothing changes for the better
+    )
+    input_channels = 6  # the picture, then the current estimate
+
+    def step(self, x: Tensor, state: State) -> State:
+        """w + E(x ‖ y), where y is the current image pooled to the size of x, as in the original."""
+        y = fit(state.image, (x.shape[-2], x.shape[-1]))
+        return self._draw(state.w + self.encoder(torch.cat([x, y], dim=1)))
+
+
+def target_size(generator: nn.Module) -> tuple[int, int]:
+    """(height, width) of the pictures to invert: the generator's shape, 256 px along the longer side."""
+    height, width = generator.size
+    longer = max(height, width)
+    return round(height * TARGET_SIDE / longer), round(width * TARGET_SIDE / longer)
