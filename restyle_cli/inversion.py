@@ -125,8 +125,8 @@ def invert(
     """Find the codes of x and keep each picture's best step (or its last).
 
     A single method runs `steps` times. A picture stops once a step lowers its L2 by less than `tolerance`.
-    `on_step(k, state, l2 [N])` is called after each. `pictures` are the steps whose images `image_steps` keeps;
-    None keeps all, which takes much memory in a long schedule.
+    `on_step(k, state, l2 [N])` is called after each. `image_steps` keeps the images of the steps
+    in `pictures`, or all: much memory in a long schedule.
     """
     if keep not in KEEP:
         raise ValueError(f"keep is one of {KEEP}, not {keep!r}")

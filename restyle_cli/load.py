@@ -220,7 +220,7 @@ def _check_shared_space(first: Model, other: Model) -> None:
 
 
 def _check_fit(model: Model, encoder: Any, generator: Any) -> None:
-    """RestyleError unless the encoder gives the codes that the generator takes, from what its method gives it."""
+    """RestyleError unless the encoder takes what its method gives, and gives what the generator takes."""
     gives = (encoder.config.styles, encoder.config.w_dim)
     takes = (generator.layers, generator.config.w_dim)
     if gives != takes:
