@@ -1,0 +1,47 @@
+"""Networks small enough to make on the spot, random but always the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig
+from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from restyle_cli.store.files import write_module
+
+W_DIM = 16
+
+
+def generator(seed: int = 0, resolution: int = 32) -> StyleGAN2:
+    """A StyleGAN2 whose average code is not zero."""
+    torch.manual_seed(seed)
+    channels = {2**k: 8 for k in range(2, resolution.bit_length())}
+    config = StyleGAN2Config(resolution, channels, z_dim=8, w_dim=W_DIM, mapping_layers=1, noise=False)
+    network = StyleGAN2(config)
+    network.w_avg.normal_(std=0.5)
+    return network.eval().requires_grad_(False)
+
+
+def encoder(seed: int = 1, channels: int = 6, styles: int = 8) -> SmallEncoder:
+    """An encoder whose codes move the picture of `generator` visibly; `styles` is 8 for 32 px."""
+    torch.manual_seed(seed)
+    config = SmallEncoderConfig(
+        channels, styles, W_DIM, input_size=16, widths=(8, 8), blocks=(1, 1), hidden=16
+    )
+    network = SmallEncoder(config)
+    network.w_std.fill_(5.0)
+    return network.eval().requires_grad_(False)
+
+
+def write_encoder(path: Path, method: str, of: str = "portrait", **options: int) -> None:
+    """A file with an encoder for `method` ("psp") and the generator `of`."""
+    channels = 6 if method.startswith("restyle") else 3
+    write_module(path, encoder(channels=channels, **options), "small", {"method": method, "generator": of})
+
+
+def write_store(folder: Path) -> None:
+    """Files under the names of the embedded networks."""
+    write_module(folder / "portrait.safetensors", generator(), "stylegan2")
+    write_encoder(folder / "restyle-psp-portrait.safetensors", "restyle-psp")
+    write_encoder(folder / "psp-portrait.safetensors", "psp")
