@@ -32,10 +32,7 @@ def choose_device(name: str = "auto") -> torch.device:
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda", "mps"):
-        near = did_you_mean(name, ("auto", "cpu", "cuda", "mps"))
-        raise UsageError(
-            f"no device named '{name}'", near or "choose auto, cpu, cuda, cuda:0, cuda:1 … or mps"
-        )
+        raise UsageError(f"no device named '{name}'", "choose auto, cpu, cuda, cuda:0, cuda:1 … or mps")
     if device.type == "cuda":
         _require_cuda(device)
     if device.type == "mps" and not torch.backends.mps.is_available():

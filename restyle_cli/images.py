@@ -158,7 +158,7 @@ def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
 def _read_header(file: BinaryIO, path: Path) -> Image.Image:
     formats = _formats()
     with _OPENING:
-        # Pillow's own limit warns above 89 million pixels, and only a global lifts it; `_check_size` has ours.
+        # Pillow's own limit warns above 89 million pixels; only a global lifts it. `_check_size` has ours.
         pillows_limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
             return Image.open(file, formats=formats)
