@@ -16,22 +16,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["__version__", "invert", "iterate", "load"]
 
-_LAZY = {
-    "invert": ("restyle_cli.inversion", "invert"),
-    "iterate": ("restyle_cli.inversion", "iterate"),
-    "load": ("restyle_cli.load", "load_method"),
-}
-
 
 def __getattr__(name: str) -> Any:
     """Import one of the public functions at first use."""
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, attribute = _LAZY[name]
-    value = getattr(import_module(module), attribute)
-    globals()[name] = value
-    return value
+    if name == "load":  # the module of that name, which can be called
+        return import_module("restyle_cli.load")
+    if name in ("invert", "iterate"):
+        return getattr(import_module("restyle_cli.inversion"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *__all__})

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from restyle_cli.errors import RestyleError, UsageError, did_you_mean
@@ -265,3 +267,13 @@ def _build(model: Model, shelf: _Shelf) -> Method:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class _Callable(ModuleType):
+    """This module can be called: `restyle_cli.load(name)` is `load_method(name)`, also once it is imported."""
+
+    def __call__(self, name: str | Path, device: str | torch.device = "cpu") -> Method:
+        return load_method(name, device)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from restyle_cli.cli.options import Json, Quiet
+from restyle_cli.cli.options import Json, Quiet, between
 from restyle_cli.cli.output import Terminal
 
 EPILOG = "Examples:  [bold]restyle train portrait[/]  ·  [bold]restyle train my.toml -o runs/mine --resume[/]"
@@ -34,13 +34,19 @@ def train(
     steps: Annotated[
         int | None,
         typer.Option(
-            "--steps", min=1, help="Stop after so many steps instead of the recipe's.", show_default=False
+            "--steps",
+            callback=between(1, 10**9),
+            help="Stop after so many steps instead of the recipe's.",
+            show_default=False,
         ),
     ] = None,
     threads: Annotated[
         int | None,
         typer.Option(
-            "--threads", min=1, help="Processor threads to use; all if not given.", show_default=False
+            "--threads",
+            callback=between(1, 1024),
+            help="Processor threads to use; all if not given.",
+            show_default=False,
         ),
     ] = None,
     json: Json = False,
@@ -54,5 +60,5 @@ def train(
 
     terminal = Terminal(json=json, quiet=quiet)
     folder = output or Path("runs") / Path(recipe).stem
-    loop.run(recipe, folder, resume=resume, steps=steps, threads=threads, note=terminal.note)
-    terminal.result({"command": "train", "recipe": recipe, "output": str(folder)}, str(folder))
+    network = loop.run(recipe, folder, resume=resume, steps=steps, threads=threads, note=terminal.note)
+    terminal.result({"command": "train", "recipe": recipe, "network": str(network)}, str(network))

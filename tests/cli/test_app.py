@@ -1,0 +1,230 @@
+"""The command line as a whole: quick to start, and every command ends in one of the agreed ways."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+import restyle_cli
+from restyle_cli.cli.app import Commands, app
+from restyle_cli.cli.options import DEFAULT_SAVE, SAVE_KINDS, Steps, parse_save
+from restyle_cli.errors import RestyleError, UsageError
+
+HEAVY = {"torch", "torchvision", "matplotlib", "cv2", "dlib", "numpy", "PIL", "lpips", "scipy"}
+COMMANDS = ["invert", "samples", "train", "methods", "doctor", "weights list", "weights info", "weights path"]
+
+
+def run_python(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, **options)
+
+
+# --- start-up
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-c", "import restyle_cli.cli.app"],
+        ["-m", "restyle_cli", "--help"],
+        ["-m", "restyle_cli", "--version"],
+        ["-m", "restyle_cli", "invert", "--help"],
+        ["-m", "restyle_cli", "weights", "list"],
+        ["-m", "restyle_cli", "methods"],
+    ],
+    ids=" ".join,
+)
+def test_start_imports_nothing_heavy(arguments: list[str]) -> None:
+    done = run_python("-X", "importtime", *arguments, check=True)
+    imported = {line.rpartition("|")[2].strip().split(".")[0] for line in done.stderr.splitlines()}
+    assert "typer" in imported, "the list of imports was not read"
+    assert imported & HEAVY == set()
+
+
+def test_help_is_quick() -> None:
+    """Half a second is the wish; three times as much is allowed on a busy machine, best of three."""
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        run_python("-m", "restyle_cli", "--help", check=True)
+        times.append(time.perf_counter() - started)
+    assert min(times) < 1.5
+
+
+# --- help
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help(restyle: Callable[..., Result], command: str, flag: str) -> None:
+    done = restyle(*command.split(), flag)
+    assert done.exit_code == 0
+    assert f"Usage: restyle {command}".strip() in done.stdout
+    assert done.stderr == ""
+
+
+def test_nothing_given_shows_the_help(restyle: Callable[..., Result]) -> None:
+    assert restyle().stdout == restyle("--help").stdout
+
+
+def test_all_commands_are_listed(restyle: Callable[..., Result]) -> None:
+    text = restyle("--help").stdout
+    for command in COMMANDS:
+        assert f" {command.split()[0]} " in text
+
+
+def test_version(restyle: Callable[..., Result]) -> None:
+    assert restyle("--version").stdout == f"restyle {restyle_cli.__version__}\n"
+
+
+# --- wrong usage
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["invrt"], "did you mean 'invert'?"),
+        (["--loud"], "no such option: --loud"),
+        (["invert"], "missing argument"),
+        (["invert", "x.png", "-n", "0"], "0 is not between 1 and 100"),
+        (["invert", "x.png", "-n", "1000"], "1000 is not between 1 and 100"),
+        (["invert", "x.png", "-n", "five"], "'--steps' / '-n'"),
+        (["invert", "x.png", "--align", "sideways"], "'auto', 'always', 'never'"),
+        (["invert", "x.png", "-b", "0"], "0 is not between 1 and 1024"),
+        (["samples", "--size", "4"], "4 is not between 16 and 2048"),
+        (["weights", "lst"], "did you mean 'list'?"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage_is_one_line_a_hint_and_status_2(
+    restyle: Callable[..., Result], arguments: list[str], said: str
+) -> None:
+    done = restyle(*arguments)
+    assert done.exit_code == 2
+    assert done.stdout == ""
+    error, hint = done.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert said in error.lower()
+    assert hint.startswith("  hint: `restyle ")
+
+
+# --- how a command ends
+
+
+def ending_with(ending: Callable[[], object], **environment: str) -> Result:
+    """Run a command that ends so, in a group with the same boundary as ours."""
+    group = typer.Typer(cls=Commands)
+
+    @group.callback()
+    def root() -> None:
+        """A group of one command stays a group."""
+
+    @group.command()
+    def work() -> None:
+        ending()
+
+    return CliRunner(env=environment).invoke(group, ["work"])
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    def ending() -> None:
+        raise error
+
+    return ending
+
+
+def test_error_becomes_a_line_and_a_hint() -> None:
+    done = ending_with(raising(RestyleError("no face found in 'cat.jpg'", "pass --align never")))
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert done.stderr == "error: no face found in 'cat.jpg'\n  hint: pass --align never\n"
+
+
+def test_wrong_usage_found_later_has_status_2_too() -> None:
+    done = ending_with(raising(UsageError("a chain has its steps in it")))
+    assert (done.exit_code, done.stderr) == (2, "error: a chain has its steps in it\n")
+
+
+def test_debug_shows_the_trace() -> None:
+    error = RestyleError("x")
+    assert ending_with(raising(error), RESTYLE_DEBUG="1").exception is error
+
+
+def test_a_bug_stays_a_traceback() -> None:
+    error = ZeroDivisionError()
+    assert ending_with(raising(error)).exception is error
+
+
+def test_interrupted() -> None:
+    done = ending_with(raising(KeyboardInterrupt()))
+    assert (done.exit_code, done.stderr) == (130, "error: interrupted\n")
+
+
+def test_a_command_may_tell_of_its_interruption_itself() -> None:
+    done = ending_with(raising(typer.Exit(130)))
+    assert (done.exit_code, done.stderr) == (130, "")
+
+
+def test_control_characters_in_names_are_made_visible() -> None:
+    done = ending_with(raising(RestyleError("no file 'a\x1b[31m\rb'")))
+    assert done.stderr == "error: no file 'a\\x1b[31m\\rb'\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = [sys.executable, "-m", "restyle_cli", "weights", "list", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+# --- shared options
+
+
+def test_save_always_holds_the_latent() -> None:
+    assert parse_save(DEFAULT_SAVE) == {"image", "strip", "latent"}
+    assert parse_save("steps") == {"steps", "latent"}
+    assert parse_save(" image , npy,") == {"image", "npy", "latent"}
+    assert parse_save(",".join(SAVE_KINDS)) == set(SAVE_KINDS)
+
+
+def test_save_of_something_unknown() -> None:
+    with pytest.raises(UsageError, match="--save knows no 'stirp'") as caught:
+        parse_save("image,stirp")
+    assert caught.value.hint == "did you mean 'strip'?"
+
+
+def test_steps_at_both_ends() -> None:
+    one = typer.Typer()
+    seen: list[int | None] = []
+
+    @one.command()
+    def work(steps: Steps = None) -> None:
+        seen.append(steps)
+
+    for arguments in (["-n", "1"], ["--steps", "100"], []):
+        assert CliRunner().invoke(one, arguments).exit_code == 0
+    assert seen == [1, 100, None]
+
+
+def test_json_everywhere(restyle: Callable[..., Result], tiny_store: Path, tmp_path: Path) -> None:
+    for command in (
+        ["weights", "list"],
+        ["weights", "info", "portrait"],
+        ["weights", "path", "portrait"],
+        ["methods"],
+        ["doctor"],
+        ["samples", "-n", 1, "--size", 16, "-o", tmp_path],
+    ):
+        done = restyle(*command, "--json")
+        assert done.exit_code == 0
+        assert isinstance(json.loads(done.stdout), dict), command
+    assert app is not None
