@@ -23,6 +23,12 @@ class UsageError(RestyleError):
     exit_status = 2
 
 
+class Interrupted(RestyleError):
+    """Ctrl-C, where there is something to say about what is done already. The exit status is the shells'."""
+
+    exit_status = 130
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str | None:
     """Piece of a hint: the entry of `names` that `name` was probably meant to be; None if none is near."""
     by_lower = {candidate.lower(): candidate for candidate in names}

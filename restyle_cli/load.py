@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -64,9 +63,11 @@ class Plan:
 
     def networks(self) -> dict[str, str]:
         """The SHA-256 of each file used: another training of the same name is another network."""
+        from restyle_cli.store.files import sha256
+
         files = {model.name: model.encoder for model in self.models}
         files |= {model.generator_name: model.generator for model in self.models}
-        return {name: _sha256(path) for name, path in files.items()}
+        return {name: sha256(path) for name, path in files.items()}
 
     def load(self, device: str | torch.device = "cpu") -> list[Method]:
         """The method of every step, in order, on `device`; a file that serves several is read once."""
@@ -206,9 +207,7 @@ def _steps(link: Link, model: Model) -> int:
     if 1 <= steps <= method.max_steps:
         return steps
     if method.max_steps == 1:
-        raise UsageError(
-            f"{link.name} finds the code in one step, not {steps}", "a ReStyle model takes several"
-        )
+        raise UsageError(f"{link.name} finds the code in one step, not {steps}", "a ReStyle model takes several")
     raise UsageError(f"{link.name} takes 1 to {method.max_steps} steps, not {steps}", "5 are usually enough")
 
 
@@ -227,8 +226,7 @@ def _check_fit(model: Model, encoder: Any, generator: Any) -> None:
     takes = (generator.layers, generator.config.w_dim)
     if gives != takes:
         raise RestyleError(
-            f"{model.name} gives codes of {gives[0]}x{gives[1]}, "
-            f"{model.generator_name} takes {takes[0]}x{takes[1]}",
+            f"{model.name} gives codes of {gives[0]}x{gives[1]}, {model.generator_name} takes {takes[0]}x{takes[1]}",
             "they do not belong together; fetch or train both again",
         )
     channels = METHODS.load(model.method).input_channels
@@ -262,11 +260,6 @@ def _build(model: Model, shelf: _Shelf) -> Method:
     encoder, generator = shelf.take(model.encoder), shelf.take(model.generator)
     _check_fit(model, encoder, generator)
     return METHODS.load(model.method)(model.name, encoder, generator)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class _Callable(ModuleType):

@@ -6,6 +6,7 @@ default.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -32,6 +33,12 @@ def between(least: int, most: int) -> Callable[[int | None], int | None]:
         return value
 
     return check
+
+
+def _from_zero_on(value: float | None) -> float | None:
+    if value is not None and not 0 <= value < math.inf:  # nor NaN
+        raise typer.BadParameter(f"{value} is not a number from 0 on")
+    return value
 
 
 _MODEL = "Model"
@@ -72,6 +79,17 @@ Via = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(
+        "--tolerance",
+        metavar="T",
+        callback=_from_zero_on,
+        help="Stop a picture once a step lowers its L2 by less than T.",
+        show_default=False,
+        rich_help_panel=_MODEL,
+    ),
+]
 Align = Annotated[
     Literal["auto", "always", "never"],
     typer.Option(
@@ -102,6 +120,10 @@ Save = Annotated[
         help=f"What to write, of {', '.join(SAVE_KINDS)}. The latent file is always written.",
         rich_help_panel=_RESULTS,
     ),
+]
+Keep = Annotated[
+    Literal["best", "last"],
+    typer.Option("--keep", help="Keep each picture's nearest step, or its last.", rich_help_panel=_RESULTS),
 ]
 Overwrite = Annotated[
     bool,

@@ -10,6 +10,7 @@ forward.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,13 @@ def read_latent(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return _read_tensors(path, "cpu"), header["extra"]
 
 
-def _write(
-    path: Path, tensors: dict[str, Tensor], family: str, config: dict[str, Any], extra: dict[str, Any]
-) -> None:
+def sha256(path: Path) -> str:
+    """The SHA-256 of any file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write(path: Path, tensors: dict[str, Tensor], family: str, config: dict[str, Any], extra: dict[str, Any]) -> None:
     described = {"format": FORMAT, "family": family, "config": config, "extra": extra}
     metadata = {"config": json.dumps(described, sort_keys=True)}
     write_atomic(path, lambda aside: save_file(tensors, aside, metadata=metadata))

@@ -1,0 +1,136 @@
+"""Many pictures through one schedule: read ahead, computed in batches, written behind."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+
+from restyle_cli.align import align
+from restyle_cli.devices import compute
+from restyle_cli.errors import RestyleError
+from restyle_cli.images import Source, open_picture, to_tensor
+from restyle_cli.inversion import Inversion, Method, invert
+from restyle_cli.results import Photo, Results
+from restyle_cli.store.files import sha256
+from restyle_cli.strip import columns
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is done to every picture; `overwrite`: also to those that are done."""
+
+    methods: Sequence[Method]
+    results: Results
+    device: torch.device
+    dtype: torch.dtype
+    keep: str = "best"
+    tolerance: float | None = None
+    align: str = "auto"
+    overwrite: bool = False
+    batch_size: int = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it went with one picture. `made` is the description that its files carry; see `Results`."""
+
+    path: Path
+    status: Literal["done", "skipped", "failed"]
+    files: dict[str, Path] = field(default_factory=dict)
+    made: dict[str, Any] = field(default_factory=dict)
+    error: RestyleError | None = None
+
+
+def invert_all(sources: Iterable[Source], task: Task) -> Iterator[Outcome]:
+    """Invert every picture, and yield how it went with each; one that fails does not stop the others.
+
+    Close the iterator, or exhaust it: then no thread runs on, and no file is half-written.
+    """
+    ahead = 2 * task.batch_size
+    named = task.results.names(sources)
+    with closing(in_background(lambda item: _read(*item, task), named, ahead)) as photos:
+        inverted = _invert(photos, task)
+        with closing(in_background(lambda item: _write(item, task), inverted, ahead)) as outcomes:
+            yield from outcomes
+
+
+def in_background(work: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
+    """`work(item)` of each item in order, done by one thread beside the caller's; `ahead` results may wait."""
+    pending: deque[Future[Result]] = deque()
+    # One thread: face detectors do not bear two, and it keeps up with the networks.
+    executor = ThreadPoolExecutor(max_workers=1)
+    try:
+        for item in items:
+            pending.append(executor.submit(work, item))
+            while pending and (len(pending) > ahead or pending[0].done()):
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _read(source: Source, files: dict[str, Path] | RestyleError, task: Task) -> Photo | Outcome:
+    if isinstance(files, RestyleError):
+        return Outcome(source.path, "failed", error=files)
+    try:
+        picture = open_picture(source.path)
+        digest = sha256(source.path)
+        if not task.overwrite and (made := task.results.earlier(files, digest)):
+            return Outcome(source.path, "skipped", files, made)
+        aligned = align(picture, task.align, name=str(source.path))
+        x = to_tensor(aligned.picture, task.methods[0].size)
+        return Photo(source.path, files, digest, picture.size, aligned, x)
+    except RestyleError as error:
+        return Outcome(source.path, "failed", error=error)
+
+
+def _invert(items: Iterable[Photo | Outcome], task: Task) -> Iterator[tuple[Photo, Inversion] | Outcome]:
+    """Gather batches and run them; what needs no computing passes at once."""
+    batch: list[Photo] = []
+    for item in items:
+        if isinstance(item, Outcome):
+            yield item
+            continue
+        batch.append(item)
+        if len(batch) == task.batch_size:
+            yield from _invert_batch(batch, task)
+            batch = []
+    if batch:
+        yield from _invert_batch(batch, task)
+
+
+def _invert_batch(batch: list[Photo], task: Task) -> Iterator[tuple[Photo, Inversion]]:
+    shown = columns(len(task.methods)) if "strip" in task.results.kinds else []
+    try:
+        x = torch.stack([photo.x for photo in batch]).to(task.device)
+        with compute(task.device, task.dtype):
+            inversion = invert(x, task.methods, keep=task.keep, tolerance=task.tolerance, pictures=shown)
+    except torch.OutOfMemoryError as error:
+        fewer = f"--batch-size {len(batch) // 2}" if len(batch) > 1 else "--device cpu"
+        message = f"{task.device} has not enough memory for {len(batch)} pictures at once"
+        raise RestyleError(message, f"use {fewer}") from error
+    for index, photo in enumerate(batch):
+        yield photo, inversion.one(index)
+
+
+def _write(item: tuple[Photo, Inversion] | Outcome, task: Task) -> Outcome:
+    if isinstance(item, Outcome):
+        return item
+    photo, inversion = item
+    try:
+        made = task.results.write(photo, inversion)
+    except RestyleError as error:
+        named = RestyleError(f"{str(photo.path)!r}: {error.message}", error.hint)
+        return Outcome(photo.path, "failed", error=named)
+    return Outcome(photo.path, "done", dict(photo.files), made)

@@ -1,0 +1,168 @@
+"""What is written for an inverted picture, under which names, and how to tell later that it was.
+
+The latent file comes last and says how it was made: it is the mark that the picture is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from restyle_cli.align import Aligned
+from restyle_cli.errors import RestyleError
+from restyle_cli.images import Source, save_picture, to_picture, write_atomic
+from restyle_cli.inversion import Inversion
+from restyle_cli.store.files import read_header, write_latent
+from restyle_cli.strip import Cell, draw_strip
+
+SUFFIXES = {"image": ".png", "strip": ".strip.png", "npy": ".npy", "latent": ".safetensors"}
+"""What can be written for a picture, in this order."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture that is ready for the loop: `size` is the file's (width, height), `x` [3, H, W] in [-1, 1]."""
+
+    path: Path
+    files: Mapping[str, Path]  # to write, by kind
+    sha256: str
+    size: tuple[int, int]
+    aligned: Aligned
+    x: Tensor
+
+
+@dataclass(frozen=True)
+class Results:
+    """Where results go and what they are made of.
+
+    `kinds` are of SUFFIXES, always with "latent", and "steps" for the code of every step in the latent file.
+    `settings` are what a result depends on beside the picture, as JSON has it; `notes` are kept with them.
+    """
+
+    folder: Path
+    kinds: frozenset[str]
+    settings: Mapping[str, Any]
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    def names(self, sources: Iterable[Source]) -> Iterator[tuple[Source, dict[str, Path] | RestyleError]]:
+        """Each picture's files by kind, or an error where they would be written over something else."""
+        sources = list(sources)
+        inputs = {source.path.resolve() for source in sources}
+        here, real = self.folder, self.folder.resolve()
+        outputs: dict[Path, Path] = {}
+        for source in sources:
+            files = self._files(source)
+            clashes = (f for f in files.values() if f in outputs or real / f.relative_to(here) in inputs)
+            taken = next(clashes, None)
+            if taken is None:
+                outputs |= dict.fromkeys(files.values(), source.path)
+                yield source, files
+                continue
+            of = f"what {str(outputs[taken])!r} gives" if taken in outputs else "a picture to be read"
+            message = f"{str(source.path)!r} would be written to {str(taken)!r}, which is {of}"
+            yield source, RestyleError(message, "choose another folder with --output, or rename it")
+
+    def earlier(self, files: Mapping[str, Path], sha256: str) -> dict[str, Any] | None:
+        """The description of an earlier result that is equal and whole; None when there is none."""
+        if not all(file.is_file() for file in files.values()):
+            return None
+        made = _description(files["latent"])
+        same = {key: made.get(key) for key in self.settings} == self.settings
+        enough = "steps" not in self.kinds or made.get("has_steps")
+        return made if same and enough and made["source"]["sha256"] == sha256 else None
+
+    def write(self, photo: Photo, inversion: Inversion) -> dict[str, Any]:
+        """Write the files of `photo` from the `Inversion.one` of it; returns the description that they carry.
+
+        On a RestyleError nothing of them is left.
+        """
+        made = self._describe(photo, inversion)
+        if not all(np.isfinite(step["l2"]) for step in made["steps"]):
+            raise RestyleError("the networks came to no numbers", "use --precision fp32")
+        written: list[Path] = []
+        try:
+            for kind, file in photo.files.items():
+                _WRITERS[kind](file, photo, inversion, made)
+                written.append(file)
+        except RestyleError:
+            for file in written:
+                file.unlink(missing_ok=True)
+            raise
+        return made
+
+    def _files(self, source: Source) -> dict[str, Path]:
+        base = self.folder / source.relative
+        before = _description(base.with_name(base.name + SUFFIXES["latent"]))
+        if before and before["source"]["name"] != source.path.name:  # that was a.jpg, this is a.png
+            base = base.with_name(source.path.name)
+        return {kind: base.with_name(base.name + end) for kind, end in SUFFIXES.items() if kind in self.kinds}
+
+    def _describe(self, photo: Photo, inversion: Inversion) -> dict[str, Any]:
+        aligned = photo.aligned
+        return {
+            **self.settings,
+            **self.notes,
+            "steps": [
+                {"step": k, "method": step.method, "l2": float(step.l2), "seconds": round(step.seconds, 6)}
+                for k, step in enumerate(inversion.steps)
+            ],
+            "best_step": int(inversion.best_step),
+            "kept_step": int(inversion.kept_step),
+            "has_steps": "steps" in self.kinds,
+            "source": {"name": photo.path.name, "size": photo.size, "sha256": photo.sha256},
+            "alignment": {
+                "how": aligned.how,
+                "faces": aligned.faces,
+                "quad": aligned.quad,
+                "matrix": aligned.matrix,
+            },
+        }
+
+
+def _description(latent: Path) -> dict[str, Any]:
+    """What the latent file at `latent` says of its making; nothing where there is none, or none of ours."""
+    try:
+        made = read_header(latent)["extra"] if latent.is_file() else {}
+    except RestyleError:
+        return {}
+    return made if isinstance(made.get("source"), dict) else {}
+
+
+def _write_image(file: Path, photo: Photo, inversion: Inversion, made: dict[str, Any]) -> None:
+    save_picture(to_picture(inversion.images[0]), file)
+
+
+def _write_strip(file: Path, photo: Photo, inversion: Inversion, made: dict[str, Any]) -> None:
+    kept = made["kept_step"]
+    images = dict(sorted({**inversion.image_steps, kept: inversion.images}.items()))
+    several = len({step["method"] for step in made["steps"][1:]}) > 1
+    cells = [Cell(to_picture(photo.x), "target")]
+    for k, image in images.items():
+        step = made["steps"][k]
+        lines = [f"L2 {step['l2']:.4f}", *([step["method"]] if several and k else [])]
+        cells.append(Cell(to_picture(image[0]), f"step {k}" if k else "start", lines, marked=k == kept))
+    save_picture(draw_strip(cells), file)
+
+
+def _write_npy(file: Path, photo: Photo, inversion: Inversion, made: dict[str, Any]) -> None:
+    def write(aside: Path) -> None:
+        with aside.open("wb") as stream:  # to a name without .npy, np.save would add it
+            np.save(stream, inversion.w[0].float().numpy())
+
+    write_atomic(file, write)
+
+
+def _write_latent(file: Path, photo: Photo, inversion: Inversion, made: dict[str, Any]) -> None:
+    tensors = {"w": inversion.w[0].float()}
+    if made["has_steps"]:
+        tensors["w_steps"] = inversion.w_steps[0].float()
+    tensors |= {f"patch.{name}": change[0] for name, change in inversion.patch.items()}
+    write_latent(file, tensors, made)
+
+
+_WRITERS = {"image": _write_image, "strip": _write_strip, "npy": _write_npy, "latent": _write_latent}
