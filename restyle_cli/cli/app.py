@@ -88,7 +88,7 @@ def restyle(
 ) -> None:
     """Find the latent code of a photo in a StyleGAN's space, step by step, and use it."""
     if ctx.invoked_subcommand is None:
-        print(ctx.get_help(), end="")
+        print(ctx.get_help())
 
 
 app.command("invert")(invert.invert)

@@ -16,9 +16,7 @@ EPILOG = "Example:  [bold]restyle samples -n 3 -o faces[/]  then  [bold]restyle 
 
 
 def samples(
-    domain: Annotated[
-        Literal["portrait", "toon"], typer.Option("--domain", help="Style of the drawing.")
-    ] = "portrait",
+    domain: Annotated[Literal["portrait", "toon"], typer.Option("--domain", help="Style of the drawing.")] = "portrait",
     count: Annotated[int, typer.Option("--count", "-n", callback=between(1, 100_000), help="How many.")] = 20,
     seed: Annotated[
         int,
@@ -41,7 +39,9 @@ def samples(
     from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
     terminal = Terminal(json=json, quiet=quiet)
-    z = sample_z(count, HELD_OUT + seed)
+    # In full sixteens: torch draws the last few random numbers of any other length differently, and then
+    # `-n 3` would not give the first three of `-n 20`.
+    z = sample_z(-(-count // 16) * 16, HELD_OUT + seed)[:count]
     paths = [output / f"{domain}-{index:04d}.png" for index in range(count)]
     with terminal.progress("drawing", count) as progress:
         for first in range(0, count, _BATCH):

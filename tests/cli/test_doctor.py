@@ -1,0 +1,57 @@
+"""`restyle doctor`: says what is there, and says so too when nothing is."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import Result
+
+import restyle_cli
+from restyle_cli.store import catalog, fetch
+
+
+def test_doctor_for_programs(restyle: Callable[..., Result], tiny_store: Path) -> None:
+    values = json.loads(restyle("doctor", "--json").stdout)
+    assert values["restyle"] == restyle_cli.__version__
+    assert values["python"] == platform.python_version()
+    assert values["packages"]["torch"] == importlib.metadata.version("torch")
+    assert values["devices"][-1]["name"] == "cpu"
+    assert "fp32" in values["devices"][-1]["precisions"]
+    assert values["home"] == str(fetch.home())
+    assert {network["name"]: network["installed"] for network in values["networks"]} == {
+        entry.name: True for entry in catalog.entries()
+    }
+
+
+def test_doctor_for_people(restyle: Callable[..., Result], empty_store: Path) -> None:
+    text = restyle("doctor").stdout
+    for said in (restyle_cli.__version__, platform.python_version(), torch.__version__, str(empty_store)):
+        assert said in text
+    assert [line.split() for line in text.splitlines() if line.startswith("portrait ")] == [["portrait", "missing"]]
+
+
+def test_nothing_there(restyle: Callable[..., Result], empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any package (but those that print this), face models or networks, the command still answers."""
+
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    done = restyle("doctor")
+    assert done.exit_code == 0
+    rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if len(line.split()) > 1)
+    assert rows["torch"].startswith("missing")
+    assert rows["shape_predictor_68_face_landmarks.dat"] == "missing"
+    assert rows["portrait"] == "missing"
+    values = json.loads(restyle("doctor", "--json").stdout)
+    assert values["packages"]["torch"] is None
+    assert values["devices"] == []
+    assert set(values["face_models"].values()) == {None}

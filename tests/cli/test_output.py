@@ -1,0 +1,99 @@
+"""Printing: what goes where, for people, for programs, and for logs."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from restyle_cli.cli import output
+from restyle_cli.cli.output import Table, Terminal, human_bytes, human_seconds
+
+Captured = pytest.CaptureFixture[str]
+
+
+def test_results_on_stdout_the_rest_on_stderr(capsys: Captured) -> None:
+    terminal = Terminal()
+    terminal.result({"a": 1}, "three things", Table(["name", "size"], [("x", "1"), ("long", "12")]))
+    terminal.note("a note")
+    terminal.warn("careful")
+    out, err = capsys.readouterr()
+    assert out == "three things\nname  size\nx     1\nlong  12\n"
+    assert err == "a note\nwarning: careful\n"
+
+
+def test_numbers_to_the_right_and_no_titles(capsys: Captured) -> None:
+    terminal = Terminal()
+    terminal.result({}, Table(["name", "size"], [("x", "1"), ("y", "12")], right=frozenset({"size"})))
+    terminal.result({}, Table(["", ""], [("x", "1")]))
+    assert capsys.readouterr().out == "name  size\nx        1\ny       12\nx  1\n"
+
+
+def test_long_cells_are_not_cut_where_no_person_reads(capsys: Captured) -> None:
+    path = "/very/long" * 40
+    Terminal().result({}, Table(["name", "path"], [("x", path), ("y", "[red]no markup[/]")]))
+    out = capsys.readouterr().out
+    assert path in out
+    assert "[red]no markup[/]" in out
+
+
+def test_json_replaces_the_views(capsys: Captured) -> None:
+    Terminal(json=True).result({"name": "Zoë", "n": None}, "not this")
+    assert capsys.readouterr().out == '{\n  "name": "Zoë",\n  "n": null\n}\n'
+
+
+def test_quiet_keeps_results_and_warnings(capsys: Captured) -> None:
+    terminal = Terminal(quiet=True)
+    terminal.note("a note")
+    terminal.warn("careful")
+    terminal.result({}, "the result")
+    with terminal.progress("inverting", 2) as progress:
+        progress.advance(2)
+    assert capsys.readouterr() == ("the result\n", "warning: careful\n")
+
+
+def test_progress_in_a_log_is_a_line_now_and_then(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(output.time, "monotonic", lambda: now)
+    with Terminal().progress("inverting", 100) as progress:
+        for _ in range(100):
+            now += 1.0
+            progress.advance()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "inverting: 10 of 100, 1 min 30 s left"
+    assert lines[-1] == "inverting: 90 of 100, 10 s left"
+    assert len(lines) == 9
+
+
+def test_progress_on_a_terminal_is_a_bar() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80)
+    with Terminal(_errors=console).progress("inverting", 4) as progress:
+        progress.advance(4)
+    assert "inverting" in screen.getvalue()
+    assert "4/4" in screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (999_949, "999.9 kB"),
+        (999_950, "1.0 MB"),
+        (381_624_121, "381.6 MB"),
+        (1_200_000_000, "1.2 GB"),
+    ],
+)
+def test_bytes(count: int, text: str) -> None:
+    assert human_bytes(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.04, "0.0 s"), (4.11, "4.1 s"), (9.96, "10 s"), (59.4, "59 s"), (59.6, "1 min 0 s"), (7500, "2 h 5 min")],
+)
+def test_seconds(seconds: float, text: str) -> None:
+    assert human_seconds(seconds) == text
