@@ -7,6 +7,7 @@ The published encoders and the embedded ones know faces in this frame only. All 
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -29,9 +30,8 @@ Matrix = tuple[tuple[float, float, float], tuple[float, float, float]]
 MODES = ("auto", "always", "never")
 
 _FRAME = "ffhq"
-_SMALL_SIDE = (
-    128  # px; up to here photos are searched four times enlarged, above twice: faces need 80 px then
-)
+_DETECTING = threading.Lock()  # two searches at once in one detector end the process
+_SMALL_SIDE = 128  # px; up to here photos are searched four times enlarged, above twice: faces need 80 px then
 _LEAST_SCORE = 0.3  # below it, the detector sees faces in foliage
 # Turns in the order tried, degrees anticlockwise, each with the longest side of the copy that is searched
 # (4096x4096 takes 9 s, 1024x1024 half a second). In each, faces tilted up to 40 degrees are found.
@@ -106,9 +106,8 @@ def quad_of(
     eyes = (eye_left + eye_right) / 2
     across, down = eye_right - eye_left, mouth - eyes
 
-    x = across - _turned(
-        down
-    )  # both point to the crop's right; their sum evens out a face seen from the side
+    # Both terms point to the crop's right; together they even out a face seen from the side.
+    x = across - _turned(down)
     x *= max(2.0 * np.hypot(*across), 1.8 * np.hypot(*down)) / np.hypot(*x)
     y = _turned(x)
     centre = eyes + 0.1 * down
@@ -142,9 +141,7 @@ def _frame_of(picture: Image.Image) -> Points:
 def _whole(picture: Image.Image, size: int, faces: int, how: str) -> Aligned:
     """The picture as it is; shrunk by the filter the papers read their aligned files with."""
     quad = _as_quad(_frame_of(picture))
-    square = (
-        picture if picture.size == (size, size) else picture.resize((size, size), Image.Resampling.BILINEAR)
-    )
+    square = picture if picture.size == (size, size) else picture.resize((size, size), Image.Resampling.BILINEAR)
     return Aligned(square, quad, matrix_of(quad, size), faces, how)
 
 
@@ -256,7 +253,8 @@ def find_faces(picture: Image.Image) -> list[Face]:
 def _search(picture: Image.Image) -> list[tuple[Points, float]]:
     """Boxes [2, 2] (upper left, lower right) and scores of faces upright within 40 degrees or so."""
     doublings = 2 if max(picture.size) <= _SMALL_SIDE else 1
-    boxes, scores, _ = _detector().run(np.asarray(picture), doublings, 0.0)
+    with _DETECTING:
+        boxes, scores, _ = _detector().run(np.asarray(picture), doublings, 0.0)
     return [
         (np.array([(box.left(), box.top()), (box.right(), box.bottom())], dtype=np.float64), score)
         for box, score in zip(boxes, scores, strict=True)

@@ -1,5 +1,6 @@
 import functools
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -83,9 +84,7 @@ def test_each_pixel_of_the_crop_comes_from_where_the_matrix_says(scale, size):
     """A picture whose colours are its coordinates; `scale` 8 is shrunk on the way."""
     steps = np.repeat(np.arange(250, dtype=np.uint8), scale)
     picture = np.stack([*np.meshgrid(steps, steps), np.zeros((len(steps),) * 2, np.uint8)], axis=-1)
-    quad = tuple(
-        (x * scale, y * scale) for x, y in quad_of(face((100, 110), (150, 95), (125, 160), (150, 152)))
-    )
+    quad = tuple((x * scale, y * scale) for x, y in quad_of(face((100, 110), (150, 95), (125, 160), (150, 152))))
     crop = np.asarray(cut(Image.fromarray(picture), quad, size), float)
     matrix = np.linalg.inv(np.vstack([matrix_of(quad, size), (0, 0, 1)]))
     x, y = np.meshgrid(np.arange(size), np.arange(size))
@@ -112,9 +111,7 @@ def test_padding_leaves_what_is_inside_alone_and_blurs_what_is_not():
     assert np.abs(crop[30:170, 140:190] - inside).mean() < 1
     assert crop[30:170, :50].std() < inside.std() / 3
     edge = np.asarray(photo, float)[30:170, :4]
-    assert (
-        np.abs(crop[30:170, 100:104] - edge).mean() > 10
-    )  # blurring sets in before the edge, so none is seen
+    assert np.abs(crop[30:170, 100:104] - edge).mean() > 10  # blurring sets in before the edge, so none is seen
 
 
 def test_a_face_much_larger_than_the_crop_is_not_sampled_in_gaps():
@@ -142,9 +139,7 @@ def test_a_turned_photo_comes_out_upright(degrees):
     assert aligned.how == "aligned"
     assert np.abs(eyes_in(aligned.picture) - EYES).max() < WITHIN
     upright = np.asarray(align(astronaut()).picture, float)
-    assert (
-        np.abs(np.asarray(aligned.picture) - upright)[64:192, 64:192].mean() < 12
-    )  # the face, resampled once more
+    assert np.abs(np.asarray(aligned.picture) - upright)[64:192, 64:192].mean() < 12  # the face, resampled once more
 
 
 def test_a_photo_turned_by_exif_comes_out_as_the_upright_one(tmp_path):
@@ -173,6 +168,13 @@ def test_of_two_faces_the_larger_one_is_taken():
     aligned = align(both)
     assert aligned.faces == 2
     assert np.abs(np.array(aligned.quad) - np.array(align(astronaut()).quad) - (512, 0)).max() < WITHIN
+
+
+def test_photos_can_be_aligned_in_several_threads():
+    photos = [turned(degrees) for degrees in (-10, -5, 0, 5, 10)]
+    with ThreadPoolExecutor(3) as pool:
+        together = [aligned.quad for aligned in pool.map(align, photos)]
+    assert together == [align(photo).quad for photo in photos]
 
 
 # --- what is left alone
