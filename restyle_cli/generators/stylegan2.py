@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -46,12 +47,15 @@ class StyleGAN2Config:
     def __post_init__(self) -> None:
         resolution = self.resolution
         if resolution < 8 or resolution > 4096 or resolution & (resolution - 1):
-            raise RestyleError(f"a StyleGAN2 of {resolution} pixels cannot be built", "powers of two from 8 to 4096 can")
+            raise RestyleError(
+                f"a StyleGAN2 of {resolution} pixels cannot be built", "powers of two from 8 to 4096 can"
+            )
         table = {int(k): int(v) for k, v in (self.channels or paper_channels(resolution)).items()}
         wanted = [2**k for k in range(2, int(math.log2(resolution)) + 1)]
         if sorted(table) != wanted:
             raise RestyleError(
-                f"the channel table names the resolutions {sorted(table)}", f"a network of {resolution} px needs {wanted}"
+                f"the channel table names the resolutions {sorted(table)}",
+                f"a network of {resolution} px needs {wanted}",
             )
         object.__setattr__(self, "channels", table)
         if self.crop is not None:
@@ -115,8 +119,7 @@ class MappingNetwork(nn.Module):
         super().__init__()
         widths = [config.z_dim] + [config.w_dim] * config.mapping_layers
         self.layers = nn.ModuleList(
-            EqualLinear(a, b, lr_mul=config.mapping_lr_mul, activate=True)
-            for a, b in zip(widths, widths[1:], strict=False)
+            EqualLinear(a, b, lr_mul=config.mapping_lr_mul, activate=True) for a, b in pairwise(widths)
         )
 
     def forward(self, z: Tensor) -> Tensor:
@@ -140,7 +143,7 @@ class StyleGAN2(nn.Module):
         self.const = nn.Parameter(torch.randn(1, width[4], 4, 4))
         self.convs = nn.ModuleList([StyledConv(width[4], width[4], config.w_dim, up=False, noise=config.noise)])
         self.to_rgbs = nn.ModuleList([ToRGB(width[4], config.w_dim)])
-        for before, resolution in zip(resolutions, resolutions[1:], strict=False):
+        for before, resolution in pairwise(resolutions):
             a, b = width[before], width[resolution]
             self.convs.append(StyledConv(a, b, config.w_dim, up=True, noise=config.noise))
             self.convs.append(StyledConv(b, b, config.w_dim, up=False, noise=config.noise))

@@ -6,7 +6,6 @@ smooth at any resolution. Lengths are in half pictures, divided by the zoom that
 
 from __future__ import annotations
 
-
 import torch
 from torch import Tensor
 
@@ -161,5 +160,3 @@ class Head:
 def gaussian(x: Tensor, sigma: float | Tensor) -> Tensor:
     """exp(-(x / sigma)²)."""
     return torch.exp(-((x / sigma) ** 2))
-
-

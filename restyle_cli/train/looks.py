@@ -67,7 +67,11 @@ MIDDLE_TRAITS: dict[str, str | tuple[float, float]] = {
     "fringe": "swing",
     "parting": "swing",
 }
-LIGHT_TRAITS: dict[str, str | tuple[float, float]] = {"light_x": "swing", "light_y": "swing", "light_warmth": "swing"}
+LIGHT_TRAITS: dict[str, str | tuple[float, float]] = {
+    "light_x": "swing",
+    "light_y": "swing",
+    "light_warmth": "swing",
+}
 # Colours take three columns each; the numbers of z they are made of.
 COLOUR_SOURCES = {
     "skin": ("skin_tone", "skin_warmth"),
@@ -80,9 +84,30 @@ COLOUR_SOURCES = {
     "disc": ("disc_a", "disc_b"),
 }
 
-SKIN = ((1.0, 0.87, 0.77), (0.97, 0.78, 0.64), (0.89, 0.66, 0.49), (0.74, 0.50, 0.34), (0.55, 0.35, 0.23), (0.36, 0.22, 0.15))
-HAIR = ((0.07, 0.06, 0.07), (0.16, 0.10, 0.08), (0.33, 0.20, 0.12), (0.55, 0.36, 0.19), (0.83, 0.64, 0.36), (0.90, 0.87, 0.82))
-IRIS = ((0.24, 0.13, 0.07), (0.36, 0.21, 0.10), (0.42, 0.36, 0.16), (0.25, 0.46, 0.30), (0.25, 0.47, 0.68), (0.40, 0.60, 0.82))
+SKIN = (
+    (1.0, 0.87, 0.77),
+    (0.97, 0.78, 0.64),
+    (0.89, 0.66, 0.49),
+    (0.74, 0.50, 0.34),
+    (0.55, 0.35, 0.23),
+    (0.36, 0.22, 0.15),
+)
+HAIR = (
+    (0.07, 0.06, 0.07),
+    (0.16, 0.10, 0.08),
+    (0.33, 0.20, 0.12),
+    (0.55, 0.36, 0.19),
+    (0.83, 0.64, 0.36),
+    (0.90, 0.87, 0.82),
+)
+IRIS = (
+    (0.24, 0.13, 0.07),
+    (0.36, 0.21, 0.10),
+    (0.42, 0.36, 0.16),
+    (0.25, 0.46, 0.30),
+    (0.25, 0.47, 0.68),
+    (0.40, 0.60, 0.82),
+)
 OPPONENT_A, OPPONENT_B = (1.0, -0.45, -0.55), (0.25, 0.45, -0.85)
 
 TRAITS = COARSE_TRAITS | MIDDLE_TRAITS | LIGHT_TRAITS
@@ -187,3 +212,29 @@ def _colours(p: dict[str, Tensor]) -> dict[str, Tensor]:
         "background": _opponent(p["background_a"], p["background_b"], 0.62 + 0.2 * swing["background_light"], 0.28),
         "disc": _opponent(p["disc_a"], p["disc_b"], 0.74 + 0.12 * swing["background_light"], 0.25),
     }
+
+
+class LookSpace:
+    """The linear map from looks to W: each column standardised, then sent along a fixed random direction.
+
+    The mean look lands at w = 0 and every w has a mean square near 1, so truncation is linear in the look, and the
+    direction of a trait is known.
+    """
+
+    def __init__(self, w_dim: int, samples: int = 8192) -> None:
+        values = looks(sample_z(samples, seed=0))
+        self.mean, self.spread = values.mean(dim=0), values.std(dim=0)
+        directions = torch.randn(LOOK_DIM, w_dim, generator=torch.Generator().manual_seed(0))
+        self.directions = directions / math.sqrt(LOOK_DIM)
+
+    def embed(self, values: Tensor) -> Tensor:
+        """Looks [..., LOOK_DIM] → w [..., w_dim]."""
+        return ((values - self.mean) / self.spread) @ self.directions
+
+    def truncated(self, values: Tensor, psi: Tensor) -> Tensor:
+        """Looks pulled towards the mean look by psi [N] (1 leaves them, 0 is the mean)."""
+        return self.mean + psi[:, None] * (values - self.mean)
+
+    def deviation(self) -> Tensor:
+        """The standard deviation of each coordinate of W: [w_dim]. Columns of looks are nearly independent."""
+        return self.directions.square().sum(dim=0).sqrt()

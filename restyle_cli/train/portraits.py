@@ -26,12 +26,12 @@ def draw(z: Tensor, resolution: int, style: str = "portrait") -> Tensor:
 
 
 @torch.no_grad()
-def draw_looks(values: Tensor, resolution: int, style: str = "portrait") -> Tensor:
-    """Looks [N, LOOK_DIM] → pictures [N, 3, R, R] in [-1, 1]. Drawn at twice the size and averaged."""
+def draw_looks(values: Tensor, resolution: int, style: str = "portrait", finer: int = 2) -> Tensor:
+    """Looks [N, LOOK_DIM] → pictures [N, 3, R, R] in [-1, 1]. Drawn `finer` times larger and averaged."""
     if style not in STYLES:
         raise RestyleError(f"no drawing style named {style!r}", f"there are {' and '.join(STYLES)}")
-    image = paint(Look(values), values, resolution * 2, style == "toon")
-    return F.avg_pool2d(image, 2).clamp(0, 1) * 2 - 1
+    image = paint(Look(values), values, resolution * finer, style == "toon")
+    return F.avg_pool2d(image, finer).clamp(0, 1) * 2 - 1
 
 
 def paint(look: Look, like: Tensor, resolution: int, toon: bool) -> Tensor:
@@ -62,7 +62,15 @@ def _colours(look: Look, toon: bool) -> dict[str, Tensor]:
     names = ("skin", "hair", "iris", "lips", "shirt", "trim", "background", "disc")
     colours = {name: look.colour(name) for name in names}
     if toon:
-        gains = {"skin": 1.15, "hair": 1.35, "iris": 1.6, "shirt": 1.5, "trim": 1.5, "background": 1.6, "disc": 1.6}
+        gains = {
+            "skin": 1.15,
+            "hair": 1.35,
+            "iris": 1.6,
+            "shirt": 1.5,
+            "trim": 1.5,
+            "background": 1.6,
+            "disc": 1.6,
+        }
         colours |= {name: saturate(colours[name], gain) for name, gain in gains.items()}
         colours["iris"] = (colours["iris"] * 1.15).clamp(0, 1)
     return colours
@@ -113,7 +121,9 @@ def _body(canvas: Canvas, head: Head, look: Look, colours: dict[str, Tensor]) ->
     canvas.layer(canvas.lit(colours["shirt"], (bx * 0.87, by * 0.77, bz)), d_body)
     collar = torch.maximum(ellipse(x, y + 0.005, neck * 1.42, 0.125), d_body + 0.005)
     canvas.over(colours["trim"] * (1.0 if canvas.toon else 0.85), canvas.cover(torch.maximum(collar - 0.045, d_body)))
-    d_neck = torch.maximum(torch.maximum(x.abs() - neck * (1 + 0.35 * torch.relu(y + 0.1)), y - 0.10), head.cy - canvas.y)
+    d_neck = torch.maximum(
+        torch.maximum(x.abs() - neck * (1 + 0.35 * torch.relu(y + 0.1)), y - 0.10), head.cy - canvas.y
+    )
     nx = (x / neck).clamp(-1, 1)
     flat = torch.zeros_like(canvas.y)
     skin = canvas.lit(colours["skin"], (nx * 0.8, flat + 0.12, torch.sqrt(1 - 0.64 * nx * nx)), 0.25, 0.0, 0.12)
@@ -177,7 +187,11 @@ class Face:
         blush = (self.colours["skin"] * self.canvas.rgb(1.02, 0.70, 0.68)).clamp(0, 1)
         for side in (-1, 1):
             squared = ((self.u - side * 0.20 * self.scale) / 0.085) ** 2 + ((self.v - 0.14 * self.scale) / 0.065) ** 2
-            soft = self.canvas.cover(torch.sqrt(squared + 1e-6) - 1, 8.0) * 0.4 if self.toon else torch.exp(-squared) * 0.42
+            soft = (
+                self.canvas.cover(torch.sqrt(squared + 1e-6) - 1, 8.0) * 0.4
+                if self.toon
+                else torch.exp(-squared) * 0.42
+            )
             self.decal(blush, soft)
 
     def _nose(self, u: Tensor, v: Tensor) -> Tensor:
@@ -191,12 +205,20 @@ class Face:
         skin, u, v, end = self.colours["skin"], self.nose_u, self.v, self.nose_end
         if self.toon:
             curve = (v - end - 0.012 * (1 - (u / self.nose_width) ** 2)).abs() - 0.008
-            self.decal(skin * 0.55, self.canvas.cover(torch.maximum(curve, u.abs() - self.nose_width * 0.7), 1.2) * 0.9)
+            self.decal(
+                skin * 0.55,
+                self.canvas.cover(torch.maximum(curve, u.abs() - self.nose_width * 0.7), 1.2) * 0.9,
+            )
             return
         shadow = gaussian(v - end - 0.045 * self.scale, 0.02) * gaussian(u, self.nose_width * 1.1)
         self.decal(skin * 0.6, shadow * 0.35)
         for side in (-1, 1):
-            hole = ellipse(u - side * self.nose_width * 0.55, v - end - 0.022 * self.scale, 0.017 * self.scale, 0.010 * self.scale)
+            hole = ellipse(
+                u - side * self.nose_width * 0.55,
+                v - end - 0.022 * self.scale,
+                0.017 * self.scale,
+                0.010 * self.scale,
+            )
             self.decal(skin * 0.36, self.canvas.cover(hole, 1.6) * 0.75)
 
     def beard_and_mouth(self) -> None:
@@ -212,7 +234,9 @@ class Face:
         closed = self.mouth_v + smile * (0.42 - s * s)
         upper, lower = closed - (opened * 0.35 + lip) * arch, closed + (opened + lip * 1.35) * arch
         d_lips = torch.maximum(torch.maximum(upper - v, v - lower), ends)
-        d_inside = torch.maximum(torch.maximum(closed - opened * 0.35 * arch - v, v - closed - opened * arch), ends + 0.03 * width)
+        d_inside = torch.maximum(
+            torch.maximum(closed - opened * 0.35 * arch - v, v - closed - opened * arch), ends + 0.03 * width
+        )
         edge = self.mouth_v - 0.055 * scale - 0.18 * scale * smoothstep(0.55, 1.0, self.side.abs())
         edge = edge + 0.035 * scale * torch.cos(self.side * 6)
         growth = smoothstep(-0.03, 0.03, v - edge) * look.scalar("beard") * 0.92
@@ -258,7 +282,12 @@ class Face:
         inside = cover(d_eye, 1.15)
         shade = 1 - (0.12 if self.toon else 0.30) * smoothstep(0.55, 1.0, -ay / (high * lid.clamp_min(0.05)))
         self.decal(self.canvas.rgb(0.96, 0.95, 0.94) * shade.unsqueeze(1), inside)
-        self._iris(x - look.scalar("gaze_x", 0.020) * scale, y - look.scalar("gaze_y", 0.008) * scale + 0.10 * high, radius, inside)
+        self._iris(
+            x - look.scalar("gaze_x", 0.020) * scale,
+            y - look.scalar("gaze_y", 0.008) * scale + 0.10 * high,
+            radius,
+            inside,
+        )
         lash = torch.maximum(d_upper.abs() - (0.016 if self.toon else 0.0095) * scale, ax.abs() - wide * 1.04)
         colour = self.canvas.ink if self.toon else self.colours["hair"] * 0.25 + 0.02
         self.decal(colour, cover(lash, 1.15) * 0.92 * (ay < 0.6 * high))
@@ -281,7 +310,11 @@ class Face:
         thick = look.scalar("brow_thickness", 0.0085, 0.0185) * scale
         height = look.scalar("brow_height", 0.022, -0.145) * scale - (0.045 * scale if self.toon else 0)
         t = (self.u * side - self.eye_gap * 1.03) / (0.108 * scale)
-        centre = height - look.scalar("brow_arch", 0.020, 0.028) * scale * (1 - t * t) - look.scalar("brow_angle", 0.038) * scale * t
+        centre = (
+            height
+            - look.scalar("brow_arch", 0.020, 0.028) * scale * (1 - t * t)
+            - look.scalar("brow_angle", 0.038) * scale * t
+        )
         thick = thick * (1 - 0.38 * t.clamp(-1, 1) - 0.25 * t * t).clamp_min(0.1)
         d = torch.maximum((self.v - centre).abs() - thick, (t.abs() - 1) * 0.10 * scale)
         colour = self.colours["hair"] * 0.6 + (0.0 if self.toon else 0.03)
@@ -305,7 +338,10 @@ class Face:
             self.decal(colour, cover(d.abs() - thick, 1.2) * there)
             arm = torch.maximum((y + 0.02).abs() - thick * 0.8, self.eye_gap * 1.03 + size * 1.06 - u * side)
             self.decal(colour, cover(arm) * there)
-        bridge = torch.maximum((v - level + 0.025 + 0.25 * u * u).abs() - thick, u.abs() - (self.eye_gap * 1.03 - size * 1.06).clamp_min(0.01))
+        bridge = torch.maximum(
+            (v - level + 0.025 + 0.25 * u * u).abs() - thick,
+            u.abs() - (self.eye_gap * 1.03 - size * 1.06).clamp_min(0.01),
+        )
         self.decal(colour, cover(bridge) * there)
 
 
@@ -332,7 +368,11 @@ def _cap(look: Look) -> Tensor:
 
 def _hair_in_front(canvas: Canvas, head: Head, look: Look, colours: dict[str, Tensor]) -> None:
     """A cap of hair, cut along the hairline; the fringe moves the line from bald to the brows."""
-    curl, parting, fringe = look.scalar("curl"), look.scalar("parting", 0.42), look.scalar("fringe", 0.26, -0.56)
+    curl, parting, fringe = (
+        look.scalar("curl"),
+        look.scalar("parting", 0.42),
+        look.scalar("fringe", 0.26, -0.56),
+    )
     d_cap, a, b, c = head.surface(_cap(look))
     u, v, depth = head.turn(a, b, c)
     line = fringe + 0.55 * parting * u - 0.132 * torch.cos((u - 0.9 * parting) * 3.0)

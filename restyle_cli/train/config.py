@@ -1,0 +1,102 @@
+"""Recipes: what a training does, in one TOML file, checked before anything starts."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from restyle_cli.errors import RestyleError, did_you_mean
+
+try:
+    from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+    from pydantic.dataclasses import dataclass
+except ImportError as error:  # the everyday commands do not need it
+    raise RestyleError("training needs the package 'pydantic'", "pip install 'restyle-cli[train]'") from error
+
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Stage:
+    """A stretch of training with one learning rate curve. Losses are weights by name (see losses.py)."""
+
+    steps: int
+    lr: float
+    batch: int = 16
+    final_lr: float = 0.02  # as a share of `lr`, at the end of a cosine
+    ema: float = 0.998
+    losses: dict[str, float] = Field(default_factory=dict)
+    resolution: int = 128  # generators: the size that is drawn and supervised
+    iterations: int = 1  # encoders: steps of the loop, each with its own backward pass
+    step_gain: float = 1.0  # encoders: each later step of the loop weighs so many times the one before
+    augment: float = 0.0  # encoders: share of pictures spoiled before the encoder sees them
+    focus: float = 0.0  # extra weight of eyes, nose and mouth
+
+
+@dataclass(frozen=True, config=STRICT)
+class Data:
+    """Drawn pictures: how many, in which style, and the share of them pulled towards the mean look."""
+
+    pictures: int
+    style: Literal["portrait", "toon"] = "portrait"
+    resolution: int = 128
+    truncated: float = 0.18
+    mixing: float = 0.5  # share of pictures whose layers get codes of several looks that agree where it matters
+
+
+@dataclass(frozen=True, config=STRICT)
+class Recipe:
+    """One network to train. `network` holds the settings of its family; `start_from` names an encoder to widen."""
+
+    name: str
+    family: Literal["stylegan2", "small"]
+    data: Data
+    network: dict
+    stages: tuple[Stage, ...]
+    method: str | None = None  # encoders: the method they are for
+    generator: str | None = None  # encoders: the frozen generator, a name or a file
+    start_from: str | None = None
+    precision: Literal["fp32", "bf16"] = "bf16"
+    check_every: int = 500
+    clip: float = 0.0  # largest norm of the gradient; 0 leaves it alone
+    betas: tuple[float, float] = (0.9, 0.99)
+    summary: str = ""
+
+    @property
+    def steps(self) -> int:
+        """All stages together."""
+        return sum(stage.steps for stage in self.stages)
+
+
+def recipe_names() -> list[str]:
+    """The recipes in the package."""
+    folder = resources.files("restyle_cli.train") / "recipes"
+    return sorted(item.name.removesuffix(".toml") for item in folder.iterdir() if item.name.endswith(".toml"))
+
+
+def read_recipe(name: str | Path) -> Recipe:
+    """A recipe of the package by name, or a TOML file. RestyleError names the first wrong setting."""
+    path = Path(name)
+    if path.suffix == ".toml":
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise RestyleError(f"cannot read the recipe '{path}': {error.strerror}") from error
+    else:
+        names = recipe_names()
+        if str(name) not in names:
+            guess = did_you_mean(str(name), names)
+            raise RestyleError(
+                f"no recipe named '{name}'", f"{guess + '  ' if guess else ''}there are {', '.join(names)}"
+            )
+        text = (resources.files("restyle_cli.train") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
+    try:
+        return TypeAdapter(Recipe).validate_python(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise RestyleError(f"the recipe '{name}' is not valid TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RestyleError(f"the recipe '{name}' is wrong at '{where}': {first['msg'].lower()}") from error

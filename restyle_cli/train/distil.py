@@ -1,0 +1,165 @@
+"""Training a small StyleGAN2 to draw what the renderer draws: each known code against its picture, no adversary.
+
+Half of the batch is mixed: each layer group's code keeps the look's own columns for that group and takes the others
+from another picture, while the target stays. So layers learn to answer for their own group, and W+ means something.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from restyle_cli.images import fit
+from restyle_cli.train.config import Recipe, Stage
+from restyle_cli.train.drawings import AT_ONCE, Drawings, held_out, read_pictures
+from restyle_cli.train.looks import COARSE, COLUMN_GROUPS, FINE, MIDDLE, TRAITS, Z_DIM, LookSpace, looks
+from restyle_cli.train.losses import picture_loss
+from restyle_cli.train.portraits import draw_looks
+
+FIRST_LAYER = {COARSE: 0, MIDDLE: 3, FINE: 5}  # each group's layers reach to the next group's first
+MAPPING_BATCH = 256
+NEW_LAYER_GAIN = 0.1  # a new resolution starts as a small change of the picture below it
+SHARE_SPAN = 1.2  # standard deviations to either side, for learned shares
+
+
+def layer_groups(layers: int) -> Tensor:
+    """The group of each of the L layers."""
+    groups = torch.full((layers,), COARSE)
+    for group in (MIDDLE, FINE):
+        groups[FIRST_LAYER[group] :] = group
+    return groups
+
+
+class Distil:
+    """The task of the loop for generators."""
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        self.recipe = recipe
+        self.network = StyleGAN2(StyleGAN2Config(z_dim=Z_DIM, noise=False, **recipe.network))
+        self.network = self.network.to(memory_format=torch.channels_last)
+        self.space = LookSpace(self.network.config.w_dim)
+        data = recipe.data
+        self.drawings = Drawings(
+            folder / f"{data.style}-{data.resolution}.u8",
+            data.pictures,
+            data.resolution,
+            data.style,
+            self.space,
+            data.truncated,
+        )
+        self.resolution = self.network.config.resolution
+        self.family = recipe.family
+
+    def prepare(self, note: Callable[[str], None]) -> None:
+        """Draw the training pictures, and the held-out ones that scores are measured on."""
+        self.drawings.fill(lambda n: note(f"drawn {n} of {self.recipe.data.pictures}"), compiled=True)
+        self.pictures, self.looks = self.drawings.open(), self.drawings.looks()
+        self.held_looks, self.held_pictures = held_out(64, self.resolution, self.recipe.data.style)
+        self.share_low, self.share_high, self.share_drawn = self._share_pairs()
+
+    def begin(self, stage: Stage, first: bool) -> None:
+        """Grow: what the new resolutions add starts small."""
+        if first:
+            return
+        for block, to_rgb in enumerate(self.network.to_rgbs):
+            if stage.resolution // 2 < 2 ** (block + 2) <= stage.resolution:
+                to_rgb.weight.data.mul_(NEW_LAYER_GAIN)
+
+    def backward(self, stage: Stage, rng: np.random.Generator) -> float:
+        """One batch: gradients of the picture loss, and of the mapping network's distance to the known codes."""
+        index = np.sort(rng.choice(len(self.looks), stage.batch, replace=False))
+        target = read_pictures(self.pictures, index, stage.resolution)
+        codes = self.codes(self.looks[index], self.looks[rng.permutation(len(self.looks))[: stage.batch]], rng)
+        with self.autocast():
+            image = self.network(codes, upto=stage.resolution)
+        loss = picture_loss(image, target, stage.losses, stage.focus)
+        z = torch.from_numpy(rng.standard_normal((MAPPING_BATCH, Z_DIM), dtype=np.float32))
+        z = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True))
+        mapped = (self.network.mapping(z) - self.space.embed(looks(z))).square().mean()
+        (loss + 0.1 * mapped).backward()
+        return float(loss.detach())
+
+    def codes(self, own: Tensor, other: Tensor, rng: np.random.Generator) -> Tensor:
+        """Looks → codes [N, L, w_dim]; a share of them mixed."""
+        groups = layer_groups(self.network.layers)
+        mixed = torch.from_numpy(rng.random(len(own)) < self.recipe.data.mixing)
+        codes = []
+        for group in (COARSE, MIDDLE, FINE):
+            keeps = (group == COLUMN_GROUPS)[None, :] | ~mixed[:, None]
+            w = self.space.embed(torch.where(keeps, own, other))
+            codes.append(w[:, None].expand(-1, int((groups == group).sum()), -1))
+            other = other.roll(1, dims=0)
+        return torch.cat(codes, dim=1)
+
+    def autocast(self) -> torch.autocast:
+        """The recipe's precision for the synthesis network."""
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bf16")
+
+    @torch.no_grad()
+    def scores(self, network: nn.Module, stage: Stage) -> dict[str, float]:
+        """On held-out looks: PSNR (0 to 1), through mixed codes too, the mapping's error, learned shares."""
+        target = fit(self.held_pictures, (stage.resolution, stage.resolution))
+        w = self.space.embed(self.held_looks)
+        l2 = (self._drawn(network, network.w_plus(w), stage) - target).square().mean()
+        rng = np.random.default_rng(0)
+        mixed = self.codes(self.held_looks, self.held_looks.roll(7, dims=0), rng)
+        l2_mixed = (self._drawn(network, mixed, stage) - target).square().mean()
+        z = torch.randn(1024, Z_DIM, generator=torch.Generator().manual_seed(10**6))
+        z = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True))
+        mapped = (network.mapping(z) - self.space.embed(looks(z))).square().mean()
+        shares = self.learned_shares(network, stage)
+        worst = min(shares, key=shares.get)
+        return {
+            "psnr": 10 * math.log10(4 / float(l2)),
+            "psnr_mixed": 10 * math.log10(4 / float(l2_mixed)),
+            "l2": float(l2),
+            "mapping": float(mapped),
+            "share": sum(shares.values()) / len(shares),
+            "share_min": shares[worst],
+        } | {f"share_{name}": value for name, value in shares.items()}
+
+    def learned_shares(self, network: nn.Module, stage: Stage) -> dict[str, float]:
+        """How much of each trait's drawn change the network makes: <dG, dR> / <dR, dR>, 1 when all of it."""
+        size = (stage.resolution, stage.resolution)
+        drawn = fit(self.share_drawn, size)
+        low, high = (
+            self._drawn(network, network.w_plus(self.space.embed(v)), stage) for v in (self.share_low, self.share_high)
+        )
+        change = high - low
+        products = (change * drawn).sum(dim=(1, 2, 3)) / drawn.square().sum(dim=(1, 2, 3)).clamp_min(1e-6)
+        return dict(zip(TRAITS, products.tolist(), strict=True))
+
+    @torch.no_grad()
+    def sheet(self, network: nn.Module, stage: Stage) -> Tensor:
+        """Held-out drawings above what the network makes of their codes: [32, 3, R, R], rows of eight."""
+        target = fit(self.held_pictures[:16], (stage.resolution, stage.resolution))
+        made = self._drawn(network, network.w_plus(self.space.embed(self.held_looks[:16])), stage)
+        return torch.cat([target[:8], made[:8], target[8:], made[8:]])
+
+    def finish(self, network: StyleGAN2) -> dict:
+        """What the file says beside the configuration; the mean code is set."""
+        network.w_avg.copy_(network.mean_w(20_000).expand_as(network.w_avg))
+        return {"latent_space": self.recipe.name, "style": self.recipe.data.style}
+
+    def _drawn(self, network: nn.Module, codes: Tensor, stage: Stage) -> Tensor:
+        with torch.no_grad(), self.autocast():
+            return torch.cat([network(part, upto=stage.resolution).float() for part in codes.split(16)])
+
+    def _share_pairs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """For each scalar trait: mean looks with that trait low and high, and the drawn difference."""
+        count = len(TRAITS)
+        spread = torch.diag(self.space.spread)[:count] * SHARE_SPAN
+        known = looks(torch.randn(4096, Z_DIM, generator=torch.Generator().manual_seed(1)))
+        least, most = known.min(dim=0).values, known.max(dim=0).values
+        low, high = (torch.clamp(self.space.mean + sign * spread, least, most) for sign in (-1, 1))
+        drawn = [
+            draw_looks(part, self.resolution, self.recipe.data.style) for part in torch.cat([low, high]).split(AT_ONCE)
+        ]
+        drawn = torch.cat(drawn)
+        return low, high, drawn[count:] - drawn[:count]

@@ -1,0 +1,78 @@
+"""A growing file of drawn pictures: what a training reads instead of drawing each picture again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from restyle_cli.train.looks import LookSpace, looks, sample_z
+from restyle_cli.train.portraits import HELD_OUT, draw_looks
+
+CHUNK = 256  # pictures that share a seed
+AT_ONCE = 32  # drawn together
+
+
+def held_out(n: int, resolution: int, style: str, first_seed: int = HELD_OUT) -> tuple[Tensor, Tensor]:
+    """(looks [n, LOOK_DIM], pictures [n, 3, R, R] in [-1, 1]) that no training sees; seeds from `first_seed` on."""
+    values = looks(sample_z(n, first_seed))
+    return values, torch.cat([draw_looks(part, resolution, style) for part in values.split(AT_ONCE)])
+
+
+@dataclass(frozen=True)
+class Drawings:
+    """`count` pictures of one style in a raw file [count, 3, R, R] of bytes; the looks follow from the seeds.
+
+    `truncated` is the share of pictures pulled towards the mean look by a random psi.
+    """
+
+    path: Path
+    count: int
+    resolution: int
+    style: str
+    space: LookSpace
+    truncated: float = 0.18
+
+    def looks(self) -> Tensor:
+        """[count, LOOK_DIM], in the file's order."""
+        chunks = (self._chunk(seed) for seed in range(-(-self.count // CHUNK)))
+        return torch.cat(list(chunks))[: self.count]
+
+    def fill(self, on_drawn: Callable[[int], None] | None = None, compiled: bool = False) -> None:
+        """Draw what the file lacks; a file cut short by an interruption goes on where it stopped."""
+        bytes_each = 3 * self.resolution**2
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        done = self.path.stat().st_size // (bytes_each * CHUNK) * CHUNK if self.path.exists() else 0
+        draw = torch.compile(draw_looks, dynamic=False) if compiled else draw_looks
+        with self.path.open("r+b" if done else "wb") as file:
+            file.seek(done * bytes_each)
+            while done < self.count:
+                for part in self._chunk(done // CHUNK).split(AT_ONCE):
+                    # Edges are one pixel soft already: drawing finer costs six times as much and moves L2 by .0002.
+                    pictures = draw(part, self.resolution, self.style, finer=1)
+                    file.write(((pictures + 1) * 127.5).round().clamp(0, 255).byte().numpy().tobytes())
+                done += CHUNK
+                if on_drawn:
+                    on_drawn(min(done, self.count))
+
+    def open(self) -> np.memmap:
+        """The bytes as an array [count, 3, R, R]."""
+        return np.memmap(self.path, np.uint8, "r", shape=(self.count, 3, self.resolution, self.resolution))
+
+    def _chunk(self, seed: int) -> Tensor:
+        values = looks(sample_z(CHUNK, seed + 1))
+        generator = torch.Generator().manual_seed(seed + 1)
+        psi = torch.rand(CHUNK, generator=generator)
+        keep = torch.rand(CHUNK, generator=generator) >= self.truncated
+        return self.space.truncated(values, torch.where(keep, torch.ones(()), psi))
+
+
+def read_pictures(array: np.ndarray, index: np.ndarray, resolution: int) -> Tensor:
+    """Rows `index` of an opened file as [N, 3, resolution, resolution] in [-1, 1], pooled when that is smaller."""
+    batch = torch.from_numpy(array[index]).float() / 127.5 - 1
+    return batch if batch.shape[-1] == resolution else F.adaptive_avg_pool2d(batch, resolution)

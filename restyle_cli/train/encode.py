@@ -1,0 +1,175 @@
+"""Training an encoder on a frozen generator, as the papers do: each step of the loop has its own backward pass.
+
+The drawn pictures' codes are known, so a stage may also pull the codes towards them (`latent`); a stage that asks for
+nothing else needs no generator and is many times faster, which makes it a good first one for a single pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig
+from restyle_cli.encoders.widen import widen_input
+from restyle_cli.errors import RestyleError
+from restyle_cli.images import fit
+from restyle_cli.inversion import invert, iterate
+from restyle_cli.methods import METHODS
+from restyle_cli.store import catalog, fetch
+from restyle_cli.store.files import read_module
+from restyle_cli.train.config import Recipe, Stage
+from restyle_cli.train.drawings import Drawings, held_out, read_pictures
+from restyle_cli.train.looks import LookSpace
+from restyle_cli.train.losses import picture_loss
+
+HELD_OUT_PICTURES = 64
+CHECKED_STEPS = 5
+
+
+class Encode:
+    """The task of the loop for encoders."""
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        if recipe.method is None or recipe.generator is None:
+            raise RestyleError(
+                f"the recipe '{recipe.name}' trains an encoder, but does not say of which method or generator"
+            )
+        self.recipe, self.family = recipe, recipe.family
+        self.generator = read_module(_network_file(recipe.generator, folder)).to(memory_format=torch.channels_last)
+        self.space = LookSpace(self.generator.config.w_dim)
+        method = METHODS.load(recipe.method)
+        self.steps = CHECKED_STEPS if method.max_steps > 1 else 1
+        self.network = self._new_network(method.input_channels, folder).to(memory_format=torch.channels_last)
+        self.method = lambda network: method(recipe.name, network, self.generator)
+        data = recipe.data
+        self.drawings = Drawings(
+            folder / f"{data.style}-{data.resolution}.u8",
+            data.pictures,
+            data.resolution,
+            data.style,
+            self.space,
+            data.truncated,
+        )
+
+    def _new_network(self, channels: int, folder: Path) -> SmallEncoder:
+        config = SmallEncoderConfig(
+            input_channels=channels,
+            styles=self.generator.layers,
+            w_dim=self.generator.config.w_dim,
+            **self.recipe.network,
+        )
+        if self.recipe.start_from is None:
+            network = SmallEncoder(config)
+            network.w_std.copy_(self.space.deviation())
+            return network
+        started = read_module(_network_file(self.recipe.start_from, folder))
+        network = widen_input(started, channels) if started.config.input_channels < channels else started
+        if network.config != config:
+            raise RestyleError(
+                f"'{self.recipe.start_from}' has another shape than the recipe '{self.recipe.name}' asks for",
+                "give both recipes the same [network]",
+            )
+        return network.train().requires_grad_(True)
+
+    def prepare(self, note: Callable[[str], None]) -> None:
+        """Draw the training pictures, and the held-out ones at the size that the metrics are defined for."""
+        self.drawings.fill(lambda n: note(f"drawn {n} of {self.recipe.data.pictures}"), compiled=True)
+        self.pictures, self.looks = self.drawings.open(), self.drawings.looks()
+        _, self.held_pictures = held_out(HELD_OUT_PICTURES, self.method(self.network).size[0], self.recipe.data.style)
+
+    def begin(self, stage: Stage, first: bool) -> None:
+        """Nothing changes between stages but what the stage says."""
+
+    def backward(self, stage: Stage, rng: np.random.Generator) -> float:
+        """One batch through the loop; the last step's loss."""
+        index = np.sort(rng.choice(len(self.looks), stage.batch, replace=False))
+        target = read_pictures(self.pictures, index, self.recipe.data.resolution)
+        known = self.space.embed(self.looks[index])[:, None]
+        seen = spoil(target, stage.augment, rng)
+        weights = dict(stage.losses)
+        latent = weights.pop("latent", 0.0)
+        if not weights:
+            with self.autocast():
+                codes = self.network(seen)
+            loss = latent * self._distance(codes.float() + self.generator.w_avg, known)
+            loss.backward()
+            return float(loss.detach())
+        method = self.method(self.network)
+        weight = stage.step_gain ** (1 - stage.iterations)
+        with self.autocast():
+            for k, state in enumerate(iterate(seen, [method] * stage.iterations)):
+                if k == 0:
+                    continue
+                loss = picture_loss(fit(state.image, target.shape[-2:]), target, weights, stage.focus)
+                if latent:
+                    loss = loss + latent * self._distance(state.w.float(), known)
+                (weight * loss).backward()
+                weight *= stage.step_gain
+        return float(loss.detach())
+
+    def _distance(self, codes: Tensor, known: Tensor) -> Tensor:
+        return ((codes - known) / self.network.w_std).square().mean()
+
+    def autocast(self) -> torch.autocast:
+        """The recipe's precision."""
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bf16")
+
+    @torch.no_grad()
+    def scores(self, network: nn.Module, stage: Stage) -> dict[str, float]:
+        """Mean L2 on held-out pictures after each step, by the protocol of the metrics."""
+        with self.autocast():
+            result = [invert(part, self.method(network), self.steps) for part in self.held_pictures.split(16)]
+        sums = [sum(float(r.steps[k].l2.sum()) for r in result) for k in range(self.steps + 1)]
+        return {f"l2_{k}": total / len(self.held_pictures) for k, total in enumerate(sums)}
+
+    @torch.no_grad()
+    def sheet(self, network: nn.Module, stage: Stage) -> Tensor:
+        """Held-out pictures above their reconstructions after the first and the last step: [48, 3, R, R]."""
+        rows = []
+        for part in self.held_pictures[:16].split(8):
+            with self.autocast():
+                images = invert(part, self.method(network), self.steps).image_steps
+            rows += [fit(part, self.generator.size), images[1], images[self.steps]]
+        return torch.cat(rows)
+
+    def finish(self, network: nn.Module) -> dict:
+        """What the file says beside the configuration."""
+        return {"method": self.recipe.method, "generator": Path(self.recipe.generator).stem}
+
+
+def spoil(pictures: Tensor, share: float, rng: np.random.Generator) -> Tensor:
+    """Make a share of the pictures [N, 3, H, W] a little like photographs: other tones, blur, grain, patches.
+
+    The encoder then learns to find the face behind them; the losses still compare with the clean drawing.
+    """
+    n, _, height, width = pictures.shape
+    chosen = torch.from_numpy(rng.random(n) < share)[:, None, None, None]
+    if not chosen.any():
+        return pictures
+
+    def between(low: float, high: float, *shape: int) -> Tensor:
+        return torch.from_numpy(rng.uniform(low, high, (n, *shape)).astype(np.float32))
+
+    unit = pictures.add(1).div(2).clamp(0, 1)
+    toned = unit ** between(0.7, 1.5, 1, 1, 1) * between(0.8, 1.2, 1, 1, 1) * between(0.92, 1.08, 3, 1, 1)
+    grey = toned.mean(dim=1, keepdim=True)
+    toned = grey + between(0.5, 1.3, 1, 1, 1) * (toned - grey)
+    blurred = F.interpolate(F.avg_pool2d(toned, 4), size=(height, width), mode="bilinear", align_corners=False)
+    toned = torch.lerp(toned, blurred, between(0, 1, 1, 1, 1))
+    cells = F.interpolate(between(-1, 1, 3, 8, 8), size=(height, width), mode="bicubic", align_corners=False)
+    grain = torch.from_numpy(rng.standard_normal(pictures.shape, dtype=np.float32))
+    spoiled = toned + 0.12 * between(0, 1, 1, 1, 1) * cells + 0.06 * between(0, 1, 1, 1, 1) * grain
+    return torch.where(chosen, spoiled.clamp(0, 1) * 2 - 1, pictures)
+
+
+def _network_file(name: str, folder: Path) -> Path:
+    """A network by file, or by name: beside the run's folder when trained there, else from the catalog."""
+    if name.endswith(".safetensors"):
+        return Path(name)
+    sibling = folder.parent / name / f"{name}.safetensors"
+    return sibling if sibling.exists() else fetch.ensure(catalog.find(name))

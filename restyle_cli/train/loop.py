@@ -1,0 +1,214 @@
+"""The training loop: steps, one checkpoint to go on from, an averaged copy, losses and sample sheets on the way."""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from restyle_cli.errors import RestyleError
+from restyle_cli.images import save_picture, to_picture, write_atomic
+from restyle_cli.store.files import write_module
+from restyle_cli.train.config import Recipe, Stage, read_recipe
+
+WARM_UP = 50  # steps over which a stage's learning rate rises
+
+
+class Task(Protocol):
+    """What differs between trainings."""
+
+    network: nn.Module
+    family: str
+
+    def prepare(self, note: Callable[[str], None]) -> None:
+        """Make or open the data."""
+
+    def begin(self, stage: Stage, first: bool) -> None:
+        """Called when a stage starts (not when it is resumed)."""
+
+    def backward(self, stage: Stage, rng: np.random.Generator) -> float:
+        """Add one batch's gradients; the loss."""
+
+    def scores(self, network: nn.Module, stage: Stage) -> dict[str, float]:
+        """Numbers on held-out pictures."""
+
+    def sheet(self, network: nn.Module, stage: Stage) -> Tensor:
+        """Pictures to look at, [N, 3, H, W], rows of eight."""
+
+    def finish(self, network: nn.Module) -> dict[str, Any]:
+        """Last touches before the network is written; what its header says of it."""
+
+
+def run(
+    recipe: str | Path,
+    output: Path,
+    *,
+    resume: bool = False,
+    steps: int | None = None,
+    threads: int | None = None,
+    note: Callable[[str], None] = lambda text: None,
+) -> Path:
+    """Train what the recipe (a name or a TOML file) says, in the folder `output`; the file of the network.
+
+    `steps` ends early. With `resume` it goes on from `checkpoint.pt` there; without, a folder that has one is refused.
+    """
+    wanted = read_recipe(recipe)
+    checkpoint = output / "checkpoint.pt"
+    if checkpoint.exists() and not resume:
+        raise RestyleError(
+            f"'{output}' holds a training already", "go on with --resume, or name another folder with -o"
+        )
+    if threads:
+        torch.set_num_threads(threads)
+    output.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    if wanted.family == "stylegan2":
+        from restyle_cli.train.distil import Distil as Chosen
+    else:
+        from restyle_cli.train.encode import Encode as Chosen
+    return fit(wanted, Chosen(wanted, output), output, steps or wanted.steps, note)
+
+
+def fit(recipe: Recipe, task: Task, output: Path, until: int, note: Callable[[str], None]) -> Path:
+    """The loop itself, from the checkpoint in `output` if there is one, to step `until` of all stages together."""
+    task.prepare(note)
+    network = task.network
+    done = Progress(recipe)
+    averaged, optimiser = _fresh(network, recipe, done.stage)
+    checkpoint = output / "checkpoint.pt"
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        done.load(saved["progress"])
+        averaged, optimiser = _fresh(network, recipe, done.stage)
+        network.load_state_dict(saved["network"])
+        averaged.load_state_dict(saved["averaged"])
+        optimiser.load_state_dict(saved["optimiser"])
+        note(f"going on at step {done.step} of {recipe.steps}")
+    started, losses = time.perf_counter(), []
+    while done.step < until:
+        if done.step_in_stage == 0 and done.step > 0:
+            network.load_state_dict(averaged.module.state_dict())
+            task.begin(done.stage, first=False)
+            averaged, optimiser = _fresh(network, recipe, done.stage)
+        elif done.step == 0:
+            task.begin(done.stage, first=True)
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(done.stage, done.step_in_stage)
+        optimiser.zero_grad(set_to_none=True)
+        # Numbered by step: resuming draws the same batches as not stopping would have.
+        losses.append(task.backward(done.stage, np.random.default_rng([recipe.steps, done.step])))
+        if not math.isfinite(losses[-1]):
+            raise RestyleError(f"the loss is no longer a number at step {done.step}", "lower the stage's lr")
+        if recipe.clip:
+            nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+        optimiser.step()
+        averaged.update_parameters(network)
+        stage = done.stage
+        done.advance()
+        if done.step % recipe.check_every == 0 or done.step == until or done.step_in_stage == 0:
+            scores = task.scores(averaged.module, stage)
+            row = {
+                "step": done.step,
+                "seconds": round(time.perf_counter() - started, 1),
+                "loss": round(sum(losses) / len(losses), 6),
+            } | {name: round(value, 5) for name, value in scores.items()}
+            losses.clear()
+            _append(output / "scores.csv", row)
+            note("  ".join(f"{name} {value}" for name, value in list(row.items())[:9]))
+            _save_sheet(task.sheet(averaged.module, stage), output / "sheet.png")
+            _save_checkpoint(checkpoint, network, averaged, optimiser, done)
+            _write(task, averaged.module, recipe, done.step, scores, output)
+    return output / f"{recipe.name}.safetensors"
+
+
+class Progress:
+    """Where in the recipe's stages a training is."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.step = 0
+
+    @property
+    def _position(self) -> tuple[int, int]:
+        left = self.step
+        for index, stage in enumerate(self.recipe.stages):
+            if left < stage.steps:
+                return index, left
+            left -= stage.steps
+        return len(self.recipe.stages) - 1, self.recipe.stages[-1].steps
+
+    @property
+    def stage(self) -> Stage:
+        """The stage of the next step (the last one at the end)."""
+        return self.recipe.stages[self._position[0]]
+
+    @property
+    def step_in_stage(self) -> int:
+        """Steps done in that stage."""
+        return self._position[1]
+
+    def advance(self) -> None:
+        """One step more."""
+        self.step += 1
+
+    def state(self) -> dict[str, int]:
+        """For the checkpoint."""
+        return {"step": self.step}
+
+    def load(self, state: dict[str, int]) -> None:
+        """The inverse of `state`."""
+        self.step = state["step"]
+
+
+def learning_rate(stage: Stage, step: int) -> float:
+    """A short rise, then a cosine down to `final_lr` of the stage's rate."""
+    rise = min(1.0, (step + 1) / WARM_UP)
+    fall = 0.5 * (1 + math.cos(math.pi * step / stage.steps))
+    return stage.lr * rise * (stage.final_lr + (1 - stage.final_lr) * fall)
+
+
+def _fresh(network: nn.Module, recipe: Recipe, stage: Stage) -> tuple[AveragedModel, torch.optim.Adam]:
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(stage.ema), use_buffers=False)
+    return averaged, torch.optim.Adam(network.parameters(), lr=stage.lr, betas=recipe.betas)
+
+
+def _append(path: Path, row: dict[str, float]) -> None:
+    new = not path.exists()
+    with path.open("a", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(row))
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def _save_sheet(images: Tensor, path: Path) -> None:
+    """Pictures [N, 3, H, W], N a multiple of eight, in rows of eight."""
+    n, c, h, w = images.shape
+    sheet = images.reshape(n // 8, 8, c, h, w).permute(2, 0, 3, 1, 4).reshape(c, n // 8 * h, 8 * w)
+    save_picture(to_picture(sheet), path)
+
+
+def _save_checkpoint(
+    path: Path, network: nn.Module, averaged: AveragedModel, optimiser: torch.optim.Optimizer, done: Progress
+) -> None:
+    state = {
+        "network": network.state_dict(),
+        "averaged": averaged.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "progress": done.state(),
+    }
+    write_atomic(path, lambda temporary: torch.save(state, temporary))
+
+
+def _write(task: Task, network: nn.Module, recipe: Recipe, step: int, scores: dict[str, float], output: Path) -> None:
+    trained = {"recipe": recipe.name, "steps": step, "scores": {k: round(v, 5) for k, v in scores.items()}}
+    extra = task.finish(network) | {"trained": trained}
+    write_module(output / f"{recipe.name}.safetensors", network, task.family, extra, half=True)

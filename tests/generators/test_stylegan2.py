@@ -1,0 +1,113 @@
+"""The generator's shapes, codes and settings; its numbers are held against the originals elsewhere."""
+
+import pytest
+import torch
+
+from restyle_cli.errors import RestyleError
+from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config, paper_channels
+from restyle_cli.ops import modconv
+
+
+def tiny(**settings) -> StyleGAN2:
+    torch.manual_seed(0)
+    table = {4: 8, 8: 8, 16: 6, 32: 4}
+    network = StyleGAN2(StyleGAN2Config(32, channels=table, z_dim=16, w_dim=24, mapping_layers=2, **settings))
+    for conv in network.convs:
+        if conv.noise_strength is not None:
+            conv.noise_strength.data.fill_(0.3)
+    return network.eval().requires_grad_(False)
+
+
+def test_channel_table_of_the_paper():
+    assert paper_channels(1024) == {
+        4: 512, 8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128, 512: 64, 1024: 32,
+    }  # fmt: skip
+    assert StyleGAN2Config(1024).layers == 18
+    assert StyleGAN2Config(256).layers == 14
+
+
+def test_config_survives_its_dictionary():
+    config = StyleGAN2Config(64, crop=(48, 64), noise=False)
+    assert StyleGAN2Config.from_dict(config.to_dict()) == config
+    with pytest.raises(RestyleError, match="unknown StyleGAN2 settings: depth"):
+        StyleGAN2Config.from_dict(config.to_dict() | {"depth": 3})
+
+
+@pytest.mark.parametrize("resolution", [0, 4, 48, 8192])
+def test_impossible_resolutions_are_refused(resolution):
+    with pytest.raises(RestyleError, match="cannot be built"):
+        StyleGAN2Config(resolution)
+
+
+def test_a_wrong_channel_table_is_refused():
+    with pytest.raises(RestyleError, match="channel table"):
+        StyleGAN2Config(32, channels={4: 8, 8: 8})
+
+
+def test_w_and_w_plus_agree_and_every_style_matters():
+    network = tiny()
+    w = network.mapping(torch.randn(2, 16))
+    codes = network.w_plus(w)
+    image = network(codes)
+    assert image.shape == (2, 3, 32, 32)
+    for layer in range(network.layers):
+        changed = codes.clone()
+        changed[:, layer] += 1
+        assert (network(changed) - image).abs().max() > 1e-4, f"style {layer} does nothing"
+
+
+def test_the_fast_and_the_plain_form_draw_the_same(monkeypatch):
+    network = tiny()
+    codes = network.w_plus(network.mapping(torch.randn(2, 16)))
+    fast = network(codes)
+    monkeypatch.setattr("restyle_cli.generators.stylegan2.modulated_conv", modconv.modulated_conv_plain)
+    assert torch.allclose(network(codes), fast, atol=2e-5)
+
+
+def test_noise_modes():
+    network = tiny()
+    codes = torch.randn(2, network.layers, 24)
+    assert torch.equal(network(codes), network(codes))
+    assert not torch.allclose(network(codes, noise="random"), network(codes, noise="random"))
+    assert not torch.allclose(network(codes, noise="none"), network(codes))
+    silent = tiny(noise=False)
+    assert not list(name for name in silent.state_dict() if "noise" in name)
+    with pytest.raises(ValueError, match="noise is one of"):
+        network(codes, noise="loud")
+
+
+def test_truncation_and_the_average_code():
+    network = tiny()
+    network.w_avg.copy_(network.mean_w(2000).expand_as(network.w_avg))
+    codes = network.w_plus(network.mapping(torch.randn(3, 16)))
+    assert torch.allclose(network.truncate(codes, 0.0), network.start(3), atol=1e-6)
+    assert torch.allclose(network.truncate(codes, 1.0), codes, atol=1e-5)
+    assert torch.allclose(network.truncate(codes, 0.5), (codes + network.start(3)) / 2, atol=1e-5)
+
+
+def test_crop_keeps_the_middle():
+    codes = torch.randn(1, 8, 24)
+    whole, cut = tiny()(codes), tiny(crop=(24, 32))(codes)
+    assert tiny(crop=(24, 32)).size == (24, 32)
+    assert torch.equal(cut, whole[:, :, 4:28])
+
+
+def test_stopping_early_and_feature_maps():
+    network, maps = tiny(), {}
+    codes = torch.randn(2, network.layers, 24)
+    network(codes, features=maps)
+    assert {k: tuple(v.shape) for k, v in maps.items()} == {
+        4: (2, 8, 4, 4), 8: (2, 8, 8, 8), 16: (2, 6, 16, 16), 32: (2, 4, 32, 32),
+    }  # fmt: skip
+    assert network(codes, upto=16).shape == (2, 3, 16, 16)
+    codes[:, 6:] = 0  # styles above 16 px
+    assert torch.equal(network(codes, upto=16), network(codes, upto=16))
+
+
+def test_random_inputs_have_the_expected_scale():
+    torch.manual_seed(1)
+    network = StyleGAN2(StyleGAN2Config(64, channels={4: 64, 8: 64, 16: 64, 32: 32, 64: 32}))
+    maps = {}
+    network(network.w_plus(network.mapping(torch.randn(4, 512))), features=maps)
+    for resolution, values in maps.items():
+        assert 0.3 < float(values.detach().std()) < 3, f"signal fades or explodes at {resolution} px"
