@@ -16,10 +16,7 @@ from typer.core import TyperGroup
 import restyle_cli
 from restyle_cli.cli import doctor, invert, methods, samples, train, weights
 from restyle_cli.cli.output import report
-from restyle_cli.errors import RestyleError, UsageError
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it."""
+from restyle_cli.errors import Interrupted, RestyleError, UsageError
 
 
 class Commands(TyperGroup):
@@ -50,8 +47,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            report(RestyleError("interrupted"))
-            raise typer.Exit(INTERRUPTED) from None
+            raise Interrupted("interrupted") from None
 
 
 def _in_our_words(error: typer.TyperException) -> UsageError:

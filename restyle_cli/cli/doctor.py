@@ -59,9 +59,7 @@ def doctor(json: Json = False) -> None:
         "",
         Table(["device", "what", "memory", "precisions"], [_device_row(device) for device in devices]),
         "",
-        Table(
-            ["face model", ""], [(name, "installed" if path else "missing") for name, path in faces.items()]
-        ),
+        Table(["face model", ""], [(name, "installed" if path else "missing") for name, path in faces.items()]),
         "",
         Table(["network", ""], [(n, "installed" if there else "missing") for n, _, there in networks]),
         f"\nembedded networks: {fetch.embedded_folder()}",

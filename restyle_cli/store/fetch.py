@@ -45,9 +45,7 @@ def ensure(entry: Entry) -> Path:
     if path.is_file():
         return path
     if entry.embedded:
-        raise RestyleError(
-            f"'{entry.name}' belongs to restyle, but '{path}' is missing", "install restyle again"
-        )
+        raise RestyleError(f"'{entry.name}' belongs to restyle, but '{path}' is missing", "install restyle again")
     raise RestyleError(f"'{entry.name}' is not installed", f"put its file at '{path}'")
 
 

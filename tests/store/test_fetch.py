@@ -33,9 +33,7 @@ def test_other_entry_lies_in_home(empty_store: Path) -> None:
     assert fetch.ensure(entry) == fetch.home() / entry.file
 
 
-def test_embedded_folder_of_a_wheel_and_of_a_source_tree(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_embedded_folder_of_a_wheel_and_of_a_source_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "restyle_cli"
     package.mkdir()
     monkeypatch.setattr(fetch, "PACKAGE", package)
@@ -55,9 +53,7 @@ def test_embedded_folder_of_a_wheel_and_of_a_source_tree(
         ("win32", {"LOCALAPPDATA": "/local"}, "/local/restyle"),
     ],
 )
-def test_home(
-    platform: str, variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_home(platform: str, variables: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RESTYLE_HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
     for name, value in ({"HOME": "/people/ada"} | variables).items():

@@ -18,9 +18,7 @@ from restyle_cli.store import files
 
 CONFIGS = [
     StyleGAN2Config(resolution=8, channels={4: 8, 8: 4}, z_dim=8, w_dim=8, mapping_layers=1),
-    StyleGAN2Config(
-        resolution=16, channels={4: 6, 8: 5, 16: 4}, z_dim=8, w_dim=6, mapping_layers=2, noise=False
-    ),
+    StyleGAN2Config(resolution=16, channels={4: 6, 8: 5, 16: 4}, z_dim=8, w_dim=6, mapping_layers=2, noise=False),
     StyleGAN2Config(resolution=16, channels={4: 4, 8: 4, 16: 4}, w_dim=8, mapping_layers=1, crop=(12, 16)),
 ]
 
@@ -81,9 +79,7 @@ def test_a_latent_is_no_network_and_the_other_way_round(network: StyleGAN2, tmp_
         files.read_latent(tmp_path / "g.safetensors")
 
 
-def test_failed_write_leaves_the_old_file(
-    network: StyleGAN2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_write_leaves_the_old_file(network: StyleGAN2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "g.safetensors"
     path.write_bytes(b"old")
 
@@ -184,9 +180,7 @@ def _rewrite(path: Path, change: str) -> None:
         ("no family", "does not say what it holds"),
     ],
 )
-def test_network_that_does_not_fit_is_refused(
-    network: StyleGAN2, tmp_path: Path, change: str, said: str
-) -> None:
+def test_network_that_does_not_fit_is_refused(network: StyleGAN2, tmp_path: Path, change: str, said: str) -> None:
     path = tmp_path / "g.safetensors"
     files.write_module(path, network, "stylegan2")
     _rewrite(path, change)
