@@ -53,9 +53,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
         raise UsageError(f"no precision named '{precision}'", near or "choose auto, fp32, bf16 or fp16")
     possible = _precisions(device)
     if precision not in possible:
-        raise UsageError(
-            f"{device} does not compute in {precision}", f"use --precision {' or '.join(possible)}"
-        )
+        raise UsageError(f"{device} does not compute in {precision}", f"use --precision {' or '.join(possible)}")
     return PRECISIONS[precision]
 
 
@@ -99,9 +97,7 @@ def _require_cuda(device: torch.device) -> None:
         )
     count = torch.cuda.device_count()
     if device.index is not None and device.index >= count:
-        raise UsageError(
-            f"'{device}' asked for, but the last CUDA GPU here is 'cuda:{count - 1}'", "use --device auto"
-        )
+        raise UsageError(f"'{device}' asked for, but the last CUDA GPU here is 'cuda:{count - 1}'", "use --device auto")
 
 
 def _precisions(device: torch.device) -> tuple[str, ...]:

@@ -120,9 +120,7 @@ def _with_distinct_names(found: list[tuple[Path, Path]]) -> list[Source]:
         longer = [i for i in again if levels[i] < 2 * len(found[i][1].resolve().parts)]
         if not longer:  # all distinct, or files whose full paths differ only in case
             numbers = {i: n for n, i in enumerate(again, start=1)}
-            names = [
-                n.with_name(f"{n.name}-{numbers[i]}") if i in numbers else n for i, n in enumerate(names)
-            ]
+            names = [n.with_name(f"{n.name}-{numbers[i]}") if i in numbers else n for i, n in enumerate(names)]
             return [Source(picture, name) for (picture, _), name in zip(found, names, strict=True)]
         for i in longer:
             levels[i] += 1
@@ -251,9 +249,7 @@ def _damaged(path: Path, error: Exception) -> RestyleError:
 
 def _reading_failed(path: Path, error: OSError) -> RestyleError:
     if isinstance(error, FileNotFoundError):
-        return RestyleError(
-            f"no file or folder {str(path)!r}", "check the name; quote names that have spaces"
-        )
+        return RestyleError(f"no file or folder {str(path)!r}", "check the name; quote names that have spaces")
     hint = None
     if isinstance(error, PermissionError):
         hint = "give yourself the right to read it (chmod u+r), or run as its owner"
