@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from restyle_cli.images import Source
 
 CPU_BATCH, GPU_BATCH = 4, 8
+MOST_ROWS = 20
 
 
 def invert(
@@ -43,9 +44,10 @@ def invert(
 ) -> None:
     """Find the latent codes of pictures, and draw what the codes give.
 
-    Writes for each its reconstruction, a strip of all steps, and the latent file. A picture whose latent file tells
-    that the same was done to it before is skipped, so an interrupted run goes on where it stopped; where
-    picture, chain, networks or settings have changed, it is done again.
+    Writes for each its reconstruction, a strip of all steps, and the latent file.
+
+    A picture with a latent file that tells of the same picture, networks and settings
+    is done and skipped: an interrupted run goes on where it stopped.
 
     Examples:
 
@@ -153,6 +155,8 @@ def _views(outcomes: list[Outcome], summary: dict[str, Any], output: Path) -> li
     """For people: what each step brought, on average over the pictures, and where the files are."""
     made = [outcome.made for outcome in outcomes if outcome.made]
     views: list[Table | str] = []
+    if len(outcomes) > 1 and made:
+        views.append(f"mean of {len(made)} pictures:")
     if made:
         views.append(_steps_table(made))
     if len(outcomes) == 1 and made:
@@ -166,16 +170,17 @@ def _views(outcomes: list[Outcome], summary: dict[str, Any], output: Path) -> li
 
 
 def _steps_table(made: Sequence[dict[str, Any]]) -> Table:
-    """One row a step. A picture that stopped early counts with its last L2 in the rows after."""
+    """One row a step, not all of many. A picture that stopped early counts with its last L2 in the rows after."""
+    from restyle_cli.strip import columns
+
     longest = max((m["steps"] for m in made), key=len)
     kept = Counter(m["kept_step"] for m in made)
     rows = []
-    for k, step in enumerate(longest):
+    for k in columns(len(longest) - 1, MOST_ROWS):
         l2 = [m["steps"][min(k, len(m["steps"]) - 1)]["l2"] for m in made]
         seconds = [m["steps"][k]["seconds"] for m in made if k < len(m["steps"])]
         mark = (str(kept[k]) if len(made) > 1 else "kept") if kept[k] else ""
         mean_l2, mean_seconds = sum(l2) / len(l2), sum(seconds) / len(seconds)
-        rows.append((str(k), step["method"], f"{mean_l2:.4f}", f"{mean_seconds:.3f}", mark))
-    title = None if len(made) == 1 else f"mean of {len(made)} pictures"
-    columns = ["step", "method", "L2", "seconds", "kept" if len(made) > 1 else ""]
-    return Table(columns, rows, right=frozenset({"step", "L2", "seconds", "kept"}), title=title)
+        rows.append((str(k), longest[k]["method"], f"{mean_l2:.4f}", f"{mean_seconds:.3f}", mark))
+    titles = ["step", "method", "L2", "seconds", "kept" if len(made) > 1 else ""]
+    return Table(titles, rows, right=frozenset({"step", "L2", "seconds", "kept"}))

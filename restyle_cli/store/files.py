@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from restyle_cli.encoders import ENCODERS
@@ -98,7 +98,13 @@ def sha256(path: Path) -> str:
 def _write(path: Path, tensors: dict[str, Tensor], family: str, config: dict[str, Any], extra: dict[str, Any]) -> None:
     described = {"format": FORMAT, "family": family, "config": config, "extra": extra}
     metadata = {"config": json.dumps(described, sort_keys=True)}
-    write_atomic(path, lambda aside: save_file(tensors, aside, metadata=metadata))
+    # Through bytes: safetensors' own writing has errors that are no OSError, and files that only their owner reads.
+    data = save(tensors, metadata)
+
+    def write(aside: Path) -> None:
+        aside.write_bytes(data)
+
+    write_atomic(path, write)
 
 
 def _stored(tensor: Tensor, half: bool = False) -> Tensor:

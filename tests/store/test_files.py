@@ -83,11 +83,13 @@ def test_failed_write_leaves_the_old_file(network: StyleGAN2, tmp_path: Path, mo
     path = tmp_path / "g.safetensors"
     path.write_bytes(b"old")
 
-    def full_disk(tensors: object, aside: Path, metadata: object) -> None:
-        Path(aside).write_bytes(b"half of it")
+    whole_write = Path.write_bytes
+
+    def full_disk(aside: Path, data: bytes) -> None:
+        whole_write(aside, data[: len(data) // 2])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "save_file", full_disk)
+    monkeypatch.setattr(Path, "write_bytes", full_disk)
     with pytest.raises(RestyleError, match="no space left"):
         files.write_module(path, network, "stylegan2")
     assert path.read_bytes() == b"old"
