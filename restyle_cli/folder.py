@@ -19,7 +19,7 @@ from restyle_cli.images import Source, open_picture, to_tensor
 from restyle_cli.inversion import Inversion, Method, invert
 from restyle_cli.results import Photo, Results
 from restyle_cli.store.files import sha256
-from restyle_cli.strip import columns
+from restyle_cli.strip import shown_steps
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -111,7 +111,7 @@ def _invert(items: Iterable[Photo | Outcome], task: Task) -> Iterator[tuple[Phot
 
 
 def _invert_batch(batch: list[Photo], task: Task) -> Iterator[tuple[Photo, Inversion]]:
-    shown = columns(len(task.methods)) if "strip" in task.results.kinds else []
+    shown = shown_steps(len(task.methods)) if "strip" in task.results.kinds else []
     try:
         x = torch.stack([photo.x for photo in batch]).to(task.device)
         with compute(task.device, task.dtype):

@@ -45,7 +45,7 @@ def draw_strip(cells: Sequence[Cell]) -> Image.Image:
     return sheet
 
 
-def columns(last: int, most: int = 10) -> list[int]:
+def shown_steps(last: int, most: int = 10) -> list[int]:
     """Which of the steps 0 … `last` to show: all, or the first ones and then ever fewer, `most` at most."""
     if last < most:
         return list(range(last + 1))

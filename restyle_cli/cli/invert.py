@@ -171,12 +171,13 @@ def _views(outcomes: list[Outcome], summary: dict[str, Any], output: Path) -> li
 
 def _steps_table(made: Sequence[dict[str, Any]]) -> Table:
     """One row a step, not all of many. A picture that stopped early counts with its last L2 in the rows after."""
-    from restyle_cli.strip import columns
+    from restyle_cli.strip import shown_steps
 
     longest = max((m["steps"] for m in made), key=len)
     kept = Counter(m["kept_step"] for m in made)
     rows = []
-    for k in columns(len(longest) - 1, MOST_ROWS):
+    shown = {*shown_steps(len(longest) - 1, MOST_ROWS), *(kept if len(made) == 1 else ())}
+    for k in sorted(shown):
         l2 = [m["steps"][min(k, len(m["steps"]) - 1)]["l2"] for m in made]
         seconds = [m["steps"][k]["seconds"] for m in made if k < len(m["steps"])]
         mark = (str(kept[k]) if len(made) > 1 else "kept") if kept[k] else ""
