@@ -1,0 +1,321 @@
+"""The one loop, held against loops written by hand."""
+
+from __future__ import annotations
+
+import pytest
+import tiny
+import torch
+from torch import Tensor
+
+from restyle_cli.images import fit
+from restyle_cli.inversion import Inversion, State, invert, iterate, l2
+from restyle_cli.methods.restyle import ReStyle, SinglePass, target_size
+
+SIDE = 8
+
+
+class Approach:
+    """Moves a plain picture towards the target: `ways` of the way in each step, the last again and again.
+
+    The code is the picture's mean, so a test can say which step a result is from.
+    """
+
+    generator = torch.nn.Identity()
+    size = (SIDE, SIDE)
+    default_steps = 4
+    max_steps = 10
+
+    def __init__(self, *ways: float, name: str = "approach", patched: bool = False) -> None:
+        self.ways, self.name, self.patched, self.calls = ways, name, patched, 0
+        self.saw_graph: list[bool] = []
+
+    def start(self, x: Tensor) -> State:
+        return State(torch.zeros(len(x), 1, 1), torch.zeros(len(x), 3, SIDE, SIDE))
+
+    def step(self, x: Tensor, state: State) -> State:
+        self.saw_graph.append(state.w.requires_grad or state.image.requires_grad)
+        way = self.ways[min(self.calls, len(self.ways) - 1)]
+        self.calls += 1
+        image = state.image + way * (fit(x, (SIDE, SIDE)) - state.image)
+        patch = {"change": image.mean(dim=(1, 2, 3))[:, None]} if self.patched else {}
+        return State(image.mean(dim=(1, 2, 3)).view(-1, 1, 1), image, patch)
+
+
+def plain(*values: float) -> Tensor:
+    """One picture of one colour for each value."""
+    return torch.tensor(values).view(-1, 1, 1, 1).expand(-1, 3, SIDE, SIDE)
+
+
+@pytest.fixture
+def restyle() -> ReStyle:
+    return ReStyle("restyle", tiny.encoder(), tiny.generator())
+
+
+@pytest.fixture
+def x() -> Tensor:
+    return torch.rand(3, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def test_restyle_equals_a_loop_written_by_hand(restyle: ReStyle, x: Tensor) -> None:
+    w = restyle.generator.w_avg.expand(3, -1, -1)
+    y = restyle.generator(w)
+    codes, images = [w], [y]
+    for _ in range(4):
+        w = w + restyle.encoder(torch.cat([x, fit(y, (256, 256))], dim=1))
+        y = restyle.generator(w)
+        codes.append(w)
+        images.append(y)
+    states = list(iterate(x, [restyle] * 4))
+    assert len(states) == 5
+    for state, code, image in zip(states, codes, images, strict=True):
+        # Batches of one and of three are convolved in another order: float32 rounding.
+        torch.testing.assert_close(state.w, code, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(state.image, image, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(states[1].w, states[2].w)
+
+
+def test_feedback_is_pooled_to_the_size_of_the_picture(x: Tensor) -> None:
+    seen = []
+
+    class Watching(torch.nn.Module):
+        def forward(self, pair: Tensor) -> Tensor:
+            seen.append(pair)
+            return torch.zeros(len(pair), 8, tiny.W_DIM)
+
+    method = ReStyle("restyle", Watching(), tiny.generator())
+    start, _ = iterate(x, [method])
+    assert seen[0].shape == (3, 6, 256, 256)
+    assert torch.equal(seen[0][:, :3], x)  # the picture first
+    assert torch.equal(seen[0][:, 3:], fit(start.image, (256, 256)))
+    small = x[..., :16, :16]
+    list(iterate(small, [method]))
+    pooled = torch.nn.functional.adaptive_avg_pool2d(start.image, 16)
+    assert torch.equal(seen[1][:, 3:], pooled)
+
+
+def test_single_pass_looks_at_the_picture_only(x: Tensor) -> None:
+    method = SinglePass("psp", tiny.encoder(channels=3), tiny.generator())
+    before = State(torch.full((3, 8, tiny.W_DIM), 7.0), torch.zeros(3, 3, 32, 32))
+    state = method.step(x, before)
+    expected = method.generator.w_avg + method.encoder(x)
+    torch.testing.assert_close(state.w, expected)
+    torch.testing.assert_close(state.image, method.generator(expected))
+
+
+def test_one_average_image_serves_every_picture(restyle: ReStyle, x: Tensor) -> None:
+    calls = []
+    restyle.generator.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+    many, one = restyle.start(x), restyle.start(x[:1])
+    assert calls == [1]
+    assert many.image.shape == (3, 3, 32, 32)
+    assert torch.equal(many.image[2], one.image[0])
+    torch.testing.assert_close(one.image, restyle.generator(restyle.generator.start(1)))
+
+
+def test_a_chain_goes_on_from_code_and_image() -> None:
+    target = plain(1.0)
+    first, second = Approach(0.5, name="first"), Approach(0.2, name="second")
+    result = invert(target, [first, second, second])
+    assert [step.method for step in result.steps] == ["start", "first", "second", "second"]
+    assert result.w_steps.flatten().tolist() == pytest.approx([0, 0.5, 0.6, 0.68])
+    assert (first.calls, second.calls) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [((1024, 1024), (256, 256)), ((32, 32), (256, 256)), ((384, 512), (192, 256))]
+)
+def test_target_size_has_the_generators_shape(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    generator = torch.nn.Module()
+    generator.size = size
+    assert target_size(generator) == expected
+
+
+# --- gradients
+
+
+def test_states_carry_the_graph_of_their_own_step_only(x: Tensor) -> None:
+    encoder = tiny.encoder().requires_grad_(True)
+    method = ReStyle("restyle", encoder, tiny.generator())
+    states = iterate(x, [method] * 3)
+    assert not next(states).w.requires_grad  # the first guess depends on nothing that is trained
+    alone = []
+    for state in states:
+        encoder.zero_grad()
+        l2(x, state.image).mean().backward()
+        alone.append(encoder.last.weight.grad.clone())
+    # By hand, with everything before the step detached.
+    w, y = method.generator.start(3), method.generator(method.generator.start(3))
+    for grad in alone:
+        encoder.zero_grad()
+        w = w.detach() + encoder(torch.cat([x, fit(y.detach(), (256, 256))], dim=1))
+        y = method.generator(w)
+        l2(x, y).mean().backward()
+        torch.testing.assert_close(grad, encoder.last.weight.grad, rtol=1e-3, atol=1e-7)  # float32 sums
+        assert grad.abs().max() > 0
+
+
+def test_invert_builds_no_graph_and_leaves_the_mode_alone(x: Tensor) -> None:
+    method = ReStyle("restyle", tiny.encoder().requires_grad_(True), tiny.generator())
+    result = invert(x, method, 2)
+    assert not result.w.requires_grad
+    assert torch.is_grad_enabled()
+
+
+def test_iterate_leaves_the_callers_mode_alone_between_steps(x: Tensor) -> None:
+    method = ReStyle("restyle", tiny.encoder(), tiny.generator())
+    for _ in iterate(x[:1], [method] * 2):
+        assert torch.is_grad_enabled()
+    with torch.no_grad():
+        for _ in iterate(x[:1], [method] * 2):
+            assert not torch.is_grad_enabled()
+
+
+def test_a_method_may_switch_gradients_on() -> None:
+    class Descent(Approach):
+        def step(self, x: Tensor, state: State) -> State:
+            with torch.enable_grad():
+                image = state.image.clone().requires_grad_(True)
+                l2(x, image).sum().backward()
+            stepped = image.detach() - 0.5 * image.grad * image[0].numel()
+            return State(state.w, stepped)
+
+    method = Descent()
+    result = invert(plain(1.0), method, 1)
+    assert float(result.steps[1].l2) == pytest.approx(0, abs=1e-9)
+
+
+# --- what is kept
+
+
+def test_the_best_step_of_each_picture_is_kept() -> None:
+    # 1 -> .5, .75; then half the way back and more: step 2 is best.
+    result = invert(plain(1.0, -0.5), Approach(0.5, 0.5, -1.0, 0.1, patched=True))
+    assert [round(float(s.l2[0]), 4) for s in result.steps] == [1, 0.25, 0.0625, 0.25, 0.2025]
+    assert result.best_step.tolist() == result.kept_step.tolist() == [2, 2]
+    assert result.w.flatten().tolist() == pytest.approx([0.75, -0.375])
+    assert result.images[:, 0, 0, 0].tolist() == pytest.approx([0.75, -0.375])
+    assert result.patch["change"].flatten().tolist() == pytest.approx([0.75, -0.375])
+
+
+def test_keep_last() -> None:
+    result = invert(plain(1.0), Approach(0.5, 0.5, -1.0), 3, keep="last")
+    assert (int(result.best_step), int(result.kept_step), int(result.last_step)) == (2, 3, 3)
+    assert float(result.w) == pytest.approx(0.5)
+
+
+def test_pictures_of_a_batch_keep_steps_of_their_own() -> None:
+    class Fading(Approach):
+        """Step k shows 1 / k everywhere."""
+
+        def step(self, x: Tensor, state: State) -> State:
+            self.calls += 1
+            image = torch.full_like(state.image, 1 / self.calls)
+            patch = {"k": torch.full((len(x), 1), float(self.calls))}
+            return State(image.mean(dim=(1, 2, 3)).view(-1, 1, 1), image, patch)
+
+    result = invert(plain(1.0, 0.0, 0.5, -3.0), Fading(), 4)
+    assert result.best_step.tolist() == [1, 0, 2, 0]
+    assert result.w.flatten().tolist() == pytest.approx([1, 0, 0.5, 0])
+    # A patch that does not exist yet (the first guess has none) is no change.
+    assert result.patch["k"].flatten().tolist() == [1, 0, 2, 0]
+
+
+def test_a_step_without_numbers_is_never_the_best() -> None:
+    result = invert(plain(1.0), Approach(0.5, float("nan")), 3)
+    assert int(result.best_step) == 1
+    assert float(result.w) == pytest.approx(0.5)
+
+
+def test_steps_are_recorded() -> None:
+    seen = []
+    result = invert(plain(1.0, 0.2), Approach(0.5), on_step=lambda k, state, errors: seen.append((k, state, errors)))
+    assert [k for k, _, _ in seen] == [0, 1, 2, 3, 4]  # default_steps
+    assert result.w_steps.shape == (2, 5, 1, 1)
+    for k, state, errors in seen:
+        assert torch.equal(errors, result.steps[k].l2)
+        assert torch.equal(state.image, result.image_steps[k])
+        assert torch.equal(state.w, result.w_steps[:, k])
+        torch.testing.assert_close(errors, l2(plain(1.0, 0.2), state.image))
+    assert all(step.seconds > 0 for step in result.steps)
+
+
+def test_only_the_wanted_images_are_kept() -> None:
+    result = invert(plain(1.0), Approach(0.5), 5, pictures=[0, 3])
+    assert list(result.image_steps) == [0, 3]
+    assert result.w_steps.shape[1] == 6
+
+
+def test_tolerance_stops_each_picture_by_itself() -> None:
+    # L2 of 1: 1 .25 .0625 .0156 .0039; of .4 it is .16 of that. The step that gained too little still counts.
+    method = Approach(0.5)
+    result = invert(plain(1.0, 0.4), method, 10, tolerance=0.1)
+    assert result.last_step.tolist() == [3, 2]
+    assert method.calls == 3  # nothing runs on when all have stopped
+    assert [round(float(s.l2[1]), 4) for s in result.steps] == [0.16, 0.04, 0.01, 0.01]
+    assert result.w_steps[1].flatten().tolist() == pytest.approx([0, 0.2, 0.3, 0.3])
+    assert result.w.flatten().tolist() == pytest.approx([0.875, 0.3])
+
+
+def test_without_tolerance_no_picture_stops() -> None:
+    result = invert(plain(1.0), Approach(0.5, 0.0), 6)
+    assert len(result.steps) == 7
+
+
+def test_tolerance_zero_stops_at_the_first_step_that_is_worse() -> None:
+    result = invert(plain(1.0), Approach(0.5, -0.5, 0.9), 6, tolerance=0.0)
+    assert (int(result.last_step), int(result.best_step)) == (2, 1)
+
+
+def test_one_picture_of_a_batch(x: Tensor, restyle: ReStyle) -> None:
+    batch = invert(x, restyle, 3)
+    for index in range(3):
+        one, alone = batch.one(index), invert(x[index : index + 1], restyle, 3)
+        assert isinstance(one, Inversion)
+        torch.testing.assert_close(one.w, alone.w, rtol=1e-5, atol=1e-5)  # batches round otherwise
+        torch.testing.assert_close(one.images, alone.images, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(one.w_steps, alone.w_steps, rtol=1e-5, atol=1e-5)
+        assert int(one.best_step) == int(alone.best_step)
+        assert one.steps[2].seconds == pytest.approx(batch.steps[2].seconds / 3)
+        assert list(one.image_steps) == [0, 1, 2, 3]
+
+
+def test_one_picture_has_only_its_own_steps() -> None:
+    one = invert(plain(1.0, 0.4), Approach(0.5), 10, tolerance=0.1).one(1)
+    assert len(one.steps) == 3
+    assert one.w_steps.shape[1] == 3
+    assert list(one.image_steps) == [0, 1, 2]
+
+
+def test_wrong_calls_are_refused() -> None:
+    method = Approach(0.5)
+    with pytest.raises(ValueError, match="1 to 10"):
+        invert(plain(1.0), method, 11)
+    with pytest.raises(ValueError, match="1 to 10"):
+        invert(plain(1.0), method, 0)
+    with pytest.raises(ValueError, match="keep"):
+        invert(plain(1.0), method, keep="first")
+    with pytest.raises(ValueError, match="schedule"):
+        invert(plain(1.0), [method], 2)
+    with pytest.raises(ValueError, match="at least one"):
+        next(iterate(plain(1.0), []))
+
+
+# --- L2
+
+
+def test_l2_is_the_mean_square_on_the_published_range() -> None:
+    black, white = -torch.ones(2, 3, 256, 256), torch.ones(2, 3, 32, 32)
+    assert l2(black, white).tolist() == [4, 4]
+    assert l2(black, -white).tolist() == [0, 0]
+
+
+def test_l2_pools_a_larger_image() -> None:
+    x = torch.zeros(1, 3, 8, 8)
+    stripes = torch.ones(1, 3, 16, 16)
+    stripes[..., ::2] = -1
+    assert float(l2(x, stripes)) == 0
+
+
+def test_l2_of_half_precision_is_computed_in_full() -> None:
+    x = torch.full((1, 3, 256, 256), 0.5)
+    assert l2(x, x.bfloat16() + 1).dtype == torch.float32
