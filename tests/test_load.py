@@ -1,0 +1,215 @@
+"""From names, files and chains to methods."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from restyle_cli import load
+from restyle_cli.errors import RestyleError, UsageError
+from restyle_cli.load import Link, load_method, load_schedule, parse_chain, plan
+from restyle_cli.methods.restyle import ReStyle, SinglePass
+from restyle_cli.store import catalog
+from restyle_cli.store.files import sha256, write_module
+
+RESTYLE, PSP = "restyle-psp-portrait", "psp-portrait"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Networks that the catalog does not know: two generators of one space, one of another, an encoder of each."""
+    tiny.write_store(tmp_path)
+    for name, space in (("mine", "mine"), ("tuned", "mine"), ("other", "other")):
+        write_module(tmp_path / f"{name}.safetensors", tiny.generator(), "stylegan2", {"latent_space": space})
+        tiny.write_encoder(tmp_path / f"restyle-{name}.safetensors", "restyle-psp", of=name)
+    return tmp_path
+
+
+# --- chains
+
+
+@pytest.mark.parametrize(
+    ("text", "links"),
+    [
+        ("a", [Link("a")]),
+        ("a:5", [Link("a", 5)]),
+        (" a:5 , b ", [Link("a", 5), Link("b")]),
+        ("a,b:10,c", [Link("a"), Link("b", 10), Link("c")]),
+        ("nets/a.safetensors:2", [Link("nets/a.safetensors", 2)]),
+        (r"C:\nets\a.safetensors", [Link(r"C:\nets\a.safetensors")]),
+        (r"C:\nets\a.safetensors:3,b", [Link(r"C:\nets\a.safetensors", 3), Link("b")]),
+        ("C:/nets/a.safetensors", [Link("C:/nets/a.safetensors")]),
+        ("a:0", [Link("a", 0)]),  # refused later, by the method
+    ],
+)
+def test_chains_are_read(text: str, links: list[Link]) -> None:
+    assert parse_chain(text) == links
+
+
+@pytest.mark.parametrize("text", ["", ",", "a,", "a:", ":5", "a:x", "a:-1", "a:1.5", "a:²", "a b:c"])
+def test_what_is_no_chain_is_refused(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_chain(text)
+    assert "NAME[:STEPS]" in (caught.value.hint or "")
+
+
+# --- plans
+
+
+def test_steps_left_open_are_the_methods_own(tiny_store: Path) -> None:
+    assert plan(RESTYLE).chain == f"{RESTYLE}:5"
+    assert plan(PSP).chain == f"{PSP}:1"
+    assert plan(RESTYLE, 7).chain == f"{RESTYLE}:7"
+    assert plan("", via=f"{PSP},{RESTYLE}:2").chain == f"{PSP}:1,{RESTYLE}:2"
+
+
+@pytest.mark.parametrize(("name", "steps"), [(PSP, 2), (RESTYLE, 0), (RESTYLE, 101), (PSP, 0)])
+def test_too_many_or_no_steps_are_refused(tiny_store: Path, name: str, steps: int) -> None:
+    with pytest.raises(UsageError, match=str(steps)) as alone:
+        plan(name, steps)
+    with pytest.raises(UsageError) as chained:
+        plan("", via=f"{name}:{steps}")
+    assert alone.value.message == chained.value.message
+
+
+def test_a_chain_takes_no_steps_beside_it(tiny_store: Path) -> None:
+    with pytest.raises(UsageError, match="steps"):
+        plan(RESTYLE, 5, via=PSP)
+
+
+def test_networks_are_known_by_their_bytes(tiny_store: Path) -> None:
+    networks = plan("", via=f"{PSP},{RESTYLE}").networks()
+    assert set(networks) == {PSP, RESTYLE, "portrait"}
+    assert networks["portrait"] == sha256(tiny_store / "portrait.safetensors")
+
+
+def test_a_method_stands_for_the_embedded_network_and_says_so(tiny_store: Path) -> None:
+    found = plan("restyle-psp")
+    assert found.models[0].name == RESTYLE
+    assert len(found.notices) == 1
+    assert RESTYLE in found.notices[0]
+    assert plan(RESTYLE).notices == []
+    assert len(plan("", via="psp,restyle-psp:2,restyle-psp:1").notices) == 2  # one for each name
+
+
+def test_a_method_stands_for_the_published_network_where_it_is_installed(
+    tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = catalog.entries()
+    like = next(entry for entry in known if entry.name == RESTYLE)
+    published = type(like)(
+        **{**vars(like), "name": "restyle-psp-ffhq", "embedded": False, "file": "published.safetensors"}
+    )
+    monkeypatch.setattr(catalog, "entries", lambda: [*known, published])
+    notice = plan("restyle-psp").notices[0]
+    assert RESTYLE in notice
+    assert "restyle weights get restyle-psp-ffhq" in notice
+
+    monkeypatch.setenv("RESTYLE_HOME", str(tmp_path))
+    shutil.copy(tiny_store / f"{RESTYLE}.safetensors", tmp_path / "published.safetensors")
+    found = plan("restyle-psp")
+    assert found.models[0].name == "restyle-psp-ffhq"
+    assert found.notices == []
+
+
+def test_models_of_one_latent_space_are_chained(folder: Path) -> None:
+    chain = f"{folder / 'restyle-mine.safetensors'}:1,{folder / 'restyle-tuned.safetensors'}:2"
+    assert [model.generator_name for model in plan("", via=chain).models] == ["mine", "tuned"]
+
+
+def test_models_of_two_latent_spaces_are_not(folder: Path) -> None:
+    chain = f"{folder / 'restyle-mine.safetensors'}:1,{folder / 'restyle-other.safetensors'}:2"
+    with pytest.raises(UsageError, match="do not share a latent space") as caught:
+        plan("", via=chain)
+    assert "mine" in caught.value.message
+    assert "other" in caught.value.message
+
+
+# --- names that lead nowhere
+
+
+def test_an_unknown_model_is_answered_with_the_nearest(tiny_store: Path) -> None:
+    with pytest.raises(RestyleError, match="no model named 'restyle-psp-potrait'") as caught:
+        plan("restyle-psp-potrait")
+    assert f"did you mean '{RESTYLE}'?" in caught.value.hint
+    assert "restyle weights list" in caught.value.hint
+    with pytest.raises(RestyleError, match="no model named 'qwertz'") as caught:
+        plan("qwertz")
+    assert "did you mean" not in caught.value.hint
+
+
+def test_a_generator_is_no_model(tiny_store: Path) -> None:
+    with pytest.raises(RestyleError, match="'portrait' is not a model that inverts"):
+        plan("portrait")
+
+
+def test_a_missing_file_is_told_as_one(tiny_store: Path) -> None:
+    for name in ("nets/mine", "mine.safetensors"):
+        with pytest.raises(RestyleError, match=f"no file '{name}'"):
+            plan(name)
+
+
+def test_a_missing_embedded_network_is_told(empty_store: Path) -> None:
+    with pytest.raises(RestyleError, match="portrait"):
+        plan(RESTYLE)
+    with pytest.raises(RestyleError, match="no network for 'restyle-psp' is installed"):
+        plan("restyle-psp")
+
+
+def test_a_file_that_is_no_encoder_is_refused(folder: Path) -> None:
+    with pytest.raises(RestyleError, match="does not say which method"):
+        plan(str(folder / "mine.safetensors"))
+    text = folder / "text.safetensors"
+    text.write_text("not a network")
+    with pytest.raises(RestyleError, match=r"text\.safetensors"):
+        plan(str(text))
+
+
+def test_an_encoder_without_its_generator_is_refused(folder: Path) -> None:
+    (folder / "mine.safetensors").unlink()
+    with pytest.raises(RestyleError, match="generator 'mine' is missing") as caught:
+        plan(str(folder / "restyle-mine.safetensors"))
+    assert str(folder / "mine.safetensors") in caught.value.hint
+
+
+# --- loading
+
+
+def test_names_and_files_give_ready_methods(tiny_store: Path, folder: Path) -> None:
+    x = torch.zeros(1, 3, 256, 256)
+    for name, kind in ((RESTYLE, ReStyle), (PSP, SinglePass), (folder / "restyle-mine.safetensors", ReStyle)):
+        method = load_method(name)
+        assert type(method) is kind
+        assert method.name == str(name)
+        assert not any(p.requires_grad for p in (*method.encoder.parameters(), *method.generator.parameters()))
+        assert method.step(x, method.start(x)).image.shape == (1, 3, 32, 32)
+    again = load_method(RESTYLE)
+    expected = tiny.encoder()
+    for name, tensor in again.encoder.state_dict().items():
+        assert torch.equal(tensor, expected.state_dict()[name])
+
+
+def test_the_module_itself_is_the_function(tiny_store: Path) -> None:
+    assert isinstance(load(RESTYLE), ReStyle)
+
+
+def test_a_schedule_has_a_method_for_every_step(tiny_store: Path) -> None:
+    schedule = load_schedule("", via=f"{PSP},{RESTYLE}:3")
+    assert [method.name for method in schedule] == [PSP, RESTYLE, RESTYLE, RESTYLE]
+    assert schedule[1] is schedule[3]
+    assert schedule[0].generator is schedule[1].generator  # read once
+    assert len(load_schedule(RESTYLE)) == 5
+
+
+def test_networks_that_do_not_belong_together_are_refused(tiny_store: Path, folder: Path) -> None:
+    tiny.write_encoder(folder / "wide.safetensors", "restyle-psp", of="mine", styles=10)
+    with pytest.raises(RestyleError, match="gives codes of 10x16, mine takes 8x16"):
+        load_method(folder / "wide.safetensors")
+    extra = {"method": "psp", "generator": "mine"}
+    write_module(folder / "six.safetensors", tiny.encoder(channels=6), "small", extra)
+    with pytest.raises(RestyleError, match="reads 6 channels, its method psp gives it 3"):
+        load_method(folder / "six.safetensors")
