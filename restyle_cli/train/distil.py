@@ -23,7 +23,7 @@ from restyle_cli.train.losses import picture_loss
 from restyle_cli.train.portraits import draw_looks
 
 FIRST_LAYER = {COARSE: 0, MIDDLE: 3, FINE: 5}  # each group's layers reach to the next group's first
-MAPPING_BATCH = 256
+MAPPING_BATCH = 64
 NEW_LAYER_GAIN = 0.1  # a new resolution starts as a small change of the picture below it
 SHARE_SPAN = 1.2  # standard deviations to either side, for learned shares
 

@@ -57,12 +57,8 @@ class Encode:
         )
 
     def _new_network(self, channels: int, folder: Path) -> SmallEncoder:
-        config = SmallEncoderConfig(
-            input_channels=channels,
-            styles=self.generator.layers,
-            w_dim=self.generator.config.w_dim,
-            **self.recipe.network,
-        )
+        shape = {"styles": self.generator.layers, "w_dim": self.generator.config.w_dim, "input_channels": channels}
+        config = SmallEncoderConfig.from_dict(self.recipe.network | shape)
         if self.recipe.start_from is None:
             network = SmallEncoder(config)
             network.w_std.copy_(self.space.deviation())

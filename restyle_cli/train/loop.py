@@ -177,7 +177,7 @@ def learning_rate(stage: Stage, step: int) -> float:
 
 def _fresh(network: nn.Module, recipe: Recipe, stage: Stage) -> tuple[AveragedModel, torch.optim.Adam]:
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(stage.ema), use_buffers=False)
-    return averaged, torch.optim.Adam(network.parameters(), lr=stage.lr, betas=recipe.betas)
+    return averaged, torch.optim.Adam(network.parameters(), lr=stage.lr, betas=recipe.betas, fused=True)
 
 
 def _append(path: Path, row: dict[str, float]) -> None:

@@ -1,0 +1,91 @@
+"""The fast generator against its plain twin, as ratios measured in turn in one run.
+
+    python tests/bench/bench_generator.py [--resolution 1024] [--repeats 5] [--threads 2]
+
+The twin is the usual form: one set of weights for each sample, grouped convolutions, filters applied as sixteen shifted
+sums. Prints the median ratio of the times (plain / fast), pair by pair, and the greatest difference of the pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from restyle_cli.generators import stylegan2
+from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from restyle_cli.ops import fir, modconv
+
+
+def usual_blur(x: torch.Tensor, pad: int, gain: float = 1.0) -> torch.Tensor:
+    """The filter as the usual code without a compiled extension runs it: channels folded into the batch."""
+    n, c, h, w = x.shape
+    folded = F.conv2d(x.reshape(n * c, 1, h, w), fir.kernel(x, gain)[None, None], padding=pad)
+    return folded.reshape(n, c, *folded.shape[2:])
+
+
+def usual_conv(
+    x: torch.Tensor, weight: torch.Tensor, styles: torch.Tensor, demodulate: bool = True, up: bool = False
+) -> torch.Tensor:
+    """The paper's form with that filter: what the fast form is compared with."""
+    plain = modconv.fir.resample_plain
+    modconv.fir.resample_plain = lambda x, pad, gain: usual_blur(x, pad[0], gain)
+    try:
+        return modconv.modulated_conv_plain(x, weight, styles, demodulate, up)
+    finally:
+        modconv.fir.resample_plain = plain
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    started = time.perf_counter()
+    run()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--resolution", type=int, default=1024)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    network = StyleGAN2(StyleGAN2Config(options.resolution)).eval().requires_grad_(False)
+    codes = network.w_plus(network.mapping(torch.randn(options.batch, 512)))
+    compact = StyleGAN2(network.config).eval().requires_grad_(False)
+    compact.load_state_dict(network.state_dict())
+    compact.to(memory_format=torch.channels_last)
+
+    def plain() -> torch.Tensor:
+        fast_form, stylegan2.modulated_conv = stylegan2.modulated_conv, usual_conv
+        try:
+            return network(codes)
+        finally:
+            stylegan2.modulated_conv = fast_form
+
+    def fast() -> torch.Tensor:
+        return compact(codes)
+
+    def half() -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return compact(codes)
+
+    reference = plain()
+    print(f"StyleGAN2 {options.resolution} px, batch {options.batch}, {options.threads} threads, torch {torch.__version__}")
+    for name, run in (("fp32", fast), ("bf16", half)):
+        difference = float((run().float() - reference).abs().max())
+        pairs = [(seconds(plain), seconds(run)) for _ in range(options.repeats)]
+        ratio = statistics.median(a / b for a, b in pairs)
+        a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
+        print(f"{name}: plain {a:.2f} s, fast {b:.2f} s, {ratio:.1f}x; greatest difference {difference:.1e}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""Training in miniature: it learns, it goes on as if it had not stopped, and what it writes can be used."""
+
+import csv
+
+import pytest
+import torch
+
+from restyle_cli.errors import RestyleError
+from restyle_cli.store.files import read_header, read_module
+from restyle_cli.train import drawings, encode
+from restyle_cli.train.config import read_recipe, recipe_names
+from restyle_cli.train.loop import learning_rate, run
+
+GENERATOR = """
+name = "tiny"
+family = "stylegan2"
+precision = "fp32"
+check_every = {check}
+[data]
+pictures = 256
+resolution = 16
+[network]
+resolution = 16
+w_dim = 32
+mapping_layers = 1
+mapping_lr_mul = 1.0
+channels = {{ 4 = 16, 8 = 16, 16 = 8 }}
+[[stages]]
+resolution = 8
+steps = 15
+batch = 4
+lr = 0.02
+losses = {{ l2 = 1.0 }}
+[[stages]]
+resolution = 16
+steps = 15
+batch = 4
+lr = 0.02
+losses = {{ l1 = 1.0, gradient_l2 = 1.0 }}
+focus = 1.0
+"""
+
+ENCODER = """
+name = "{name}"
+family = "small"
+method = "{method}"
+generator = "tiny"
+{more}
+precision = "fp32"
+check_every = 80
+clip = 1.0
+[data]
+pictures = 256
+resolution = 16
+[network]
+input_size = 16
+widths = [8, 12]
+blocks = [1, 1]
+hidden = 16
+[[stages]]
+steps = 80
+batch = 4
+lr = 3e-3
+iterations = {iterations}
+augment = 0.5
+losses = {losses}
+"""
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Draw without compiling, and few held-out pictures."""
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    monkeypatch.setattr(encode, "HELD_OUT_PICTURES", 16)
+    real = drawings.held_out
+    for module in ("distil", "encode"):
+        monkeypatch.setattr(
+            f"restyle_cli.train.{module}.held_out", lambda n, resolution, style: real(16, min(resolution, 32), style)
+        )
+
+
+def recipe(folder, text):
+    path = folder / "recipe.toml"
+    path.write_text(text)
+    return path
+
+
+def rows(folder):
+    with (folder / "scores.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_stopping_and_going_on_equals_not_stopping(tmp_path):
+    text = GENERATOR.format(check=30)
+    run(recipe(tmp_path, text), tmp_path / "whole")
+    (tmp_path / "parts").mkdir()
+    for steps in (7, 15, 22, None):
+        run(recipe(tmp_path, text), tmp_path / "parts", resume=True, steps=steps)
+    whole, parts = (read_module(tmp_path / name / "tiny.safetensors").state_dict() for name in ("whole", "parts"))
+    for name, value in whole.items():
+        assert torch.equal(value, parts[name]), f"{name} differs"
+
+
+def test_a_generator_learns_and_its_file_says_what_it_is(tmp_path):
+    path = run(recipe(tmp_path, GENERATOR.format(check=5)), tmp_path / "run")
+    scores = rows(tmp_path / "run")
+    assert [int(row["step"]) for row in scores] == [5, 10, 15, 20, 25, 30]
+    assert float(scores[2]["psnr"]) > float(scores[0]["psnr"])
+    extra = read_header(path)["extra"]
+    assert extra["latent_space"] == "tiny" and extra["trained"]["steps"] == 30
+    network = read_module(path)
+    assert network(network.start(2)).shape == (2, 3, 16, 16)
+    assert (tmp_path / "run" / "sheet.png").stat().st_size > 1000
+
+
+def test_a_folder_with_a_training_is_not_overwritten(tmp_path):
+    path = recipe(tmp_path, GENERATOR.format(check=30))
+    run(path, tmp_path / "run", steps=1)
+    with pytest.raises(RestyleError, match="holds a training already"):
+        run(path, tmp_path / "run")
+
+
+def test_encoders_train_on_it_and_restyle_starts_from_the_single_pass(tmp_path):
+    run(recipe(tmp_path, GENERATOR.format(check=30)), tmp_path / "tiny", steps=30)
+    single = ENCODER.format(name="one", method="psp", more="", iterations=1, losses="{ latent = 1.0 }")
+    run(recipe(tmp_path, single), tmp_path / "one")
+    more = 'start_from = "one"'
+    loop = ENCODER.format(name="many", method="restyle-psp", more=more, iterations=2, losses="{ l2 = 1.0, latent = 0.01 }")
+    path = run(recipe(tmp_path, loop), tmp_path / "many")
+    (row,) = rows(tmp_path / "many")
+    assert {f"l2_{k}" for k in range(6)} <= set(row)
+    assert float(row["l2_1"]) < float(row["l2_0"])
+    assert read_header(path)["extra"]["method"] == "restyle-psp"
+    assert read_module(path).config.input_channels == 6
+    wider = loop.replace("hidden = 16", "hidden = 24")
+    with pytest.raises(RestyleError, match="another shape"):
+        run(recipe(tmp_path, wider), tmp_path / "wider")
+
+
+def test_drawings_go_on_where_they_stopped(tmp_path):
+    space = drawings.LookSpace(16)
+    whole = drawings.Drawings(tmp_path / "a.u8", 512, 8, "portrait", space)
+    whole.fill()
+    cut = drawings.Drawings(tmp_path / "b.u8", 512, 8, "portrait", space)
+    cut.path.write_bytes(whole.path.read_bytes()[:70_000])
+    cut.fill()
+    assert cut.path.read_bytes() == whole.path.read_bytes()
+    assert whole.looks().shape == (512, drawings.looks(drawings.sample_z(1, 0)).shape[1])
+
+
+def test_spoiled_pictures_stay_pictures():
+    import numpy as np
+
+    x = torch.rand(6, 3, 16, 16) * 2 - 1
+    assert torch.equal(encode.spoil(x, 0.0, np.random.default_rng(0)), x)
+    spoiled = encode.spoil(x, 1.0, np.random.default_rng(0))
+    assert spoiled.shape == x.shape and spoiled.min() >= -1 and spoiled.max() <= 1
+    assert (spoiled - x).abs().mean() > 0.02
+
+
+def test_learning_rate_rises_and_falls(tmp_path):
+    stage = read_recipe(recipe(tmp_path, GENERATOR.format(check=1))).stages[0]
+    assert learning_rate(stage, 0) == pytest.approx(stage.lr / 50)
+    long = type(stage)(steps=1000, lr=1.0, final_lr=0.1)
+    assert learning_rate(long, 100) > 0.95
+    assert learning_rate(long, 999) == pytest.approx(0.1, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_of_the_package_are_valid(name):
+    found = read_recipe(name)
+    assert found.name == name and found.steps > 0 and found.summary
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("pictures = 256", "pictures = 256\nstile = 'toon'"), "wrong at 'data.stile'"),
+        (("lr = 0.02", "lr = 'fast'"), "wrong at 'stages.0.lr'"),
+        (("[data]", "[data"), "not valid TOML"),
+        (('"stylegan2"', '"stylegan9"'), "wrong at 'family'"),
+    ],
+)
+def test_wrong_recipes_are_refused_by_name(tmp_path, change, message):
+    with pytest.raises(RestyleError, match=message):
+        read_recipe(recipe(tmp_path, GENERATOR.format(check=1).replace(*change, 1)))
+
+
+def test_unknown_recipe_names_the_nearest():
+    with pytest.raises(RestyleError) as caught:
+        read_recipe("portrat")
+    assert "portrait" in (caught.value.hint or "")
