@@ -1,0 +1,56 @@
+"""What README shows exists: commands and options by name, pictures, and the Python lines do run."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from restyle_cli.cli.app import app
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+COMMANDS = sorted(
+    {
+        line.split("#")[0].split("|")[0].strip()
+        for language, text in BLOCKS
+        if language in ("bash", "sh")
+        for line in text.splitlines()
+        if line.startswith("restyle ")
+    }
+)
+
+
+def test_the_first_two_bash_blocks_are_the_two_commands():
+    first, second = [text for language, text in BLOCKS if language == "bash"][:2]
+    assert "pip install ." in first and "restyle invert restyle_cli/examples/portrait.png -n 5" in first
+    assert "pip install '.[test]'" in second and "python -m pytest" in second
+    assert (ROOT / "restyle_cli/examples/portrait.png").is_file()
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands_and_options_exist(line):
+    words = shlex.split(line)[1:]
+    path = words[:2] if words[0] == "weights" else words[:1]
+    shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert shown.exit_code == 0, shown.output
+    for word in words:
+        if word.startswith("-"):
+            assert re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", shown.output), f"{line}: no {word}"
+
+
+def test_pictures_exist():
+    for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
+        assert (ROOT / path).is_file(), path
+
+
+@pytest.mark.weights
+def test_the_python_lines_run(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    (code,) = [text for language, text in BLOCKS if language == "python"]
+    exec(compile(code, "README.md", "exec"), {})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("torch.Size([1, 12, 512])")
+    assert len(lines) == 1 + 6
