@@ -92,3 +92,33 @@ def rename_encoder(theirs: dict[str, Tensor], groups: dict[str, range]) -> dict[
 def _layers(keys: Iterable[str], style: int) -> list[str]:
     start = f"encoder.styles.{style}."
     return [key.removeprefix(start) for key in keys if key.startswith(start)]
+
+
+# --- generators
+
+
+def rename_generator(theirs: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
+    """From rosinality's names to ours. The filters are constants of the code and left out."""
+    ours = {"const": theirs["input.input"]}
+    for key, value in theirs.items():
+        if match := re.fullmatch(r"style\.(\d+)\.(weight|bias)", key):
+            ours[f"mapping.layers.{int(match[1]) - 1}.{match[2]}"] = value
+        elif match := re.fullmatch(r"noises\.noise_(\d+)", key):
+            ours[f"noise_{match[1]}"] = value
+        elif match := re.fullmatch(r"(conv1|convs\.\d+|to_rgb1|to_rgbs\.\d+)\.(.+)", key):
+            room, _, index = match[1].partition(".")
+            place = int(index) + 1 if index else 0
+            name = {
+                "conv.weight": "weight",
+                "conv.modulation.weight": "affine.weight",
+                "conv.modulation.bias": "affine.bias",
+                "noise.weight": "noise_strength",
+                "activate.bias": "bias",
+                "bias": "bias",
+            }.get(match[2])
+            if name:
+                value = value[0] if name == "weight" else value.reshape(()) if name == "noise_strength" else value
+                value = value.reshape(-1) if name == "bias" else value
+                ours[f"{'convs' if room.startswith('conv') else 'to_rgbs'}.{place}.{name}"] = value
+    average = torch.from_numpy(0.5 * fill.normal("latent_avg", (512,)))
+    return ours | {"w_avg": average.expand(layers, -1)}
