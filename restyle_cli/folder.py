@@ -91,6 +91,9 @@ def _read(source: Source, files: dict[str, Path] | RestyleError, task: Task) -> 
         aligned = align(picture, task.align, name=str(source.path))
         x = to_tensor(aligned.picture, task.methods[0].size)
         return Photo(source.path, files, digest, picture.size, aligned, x)
+    except OSError as error:  # it could be opened a moment ago
+        changed = RestyleError(f"{str(source.path)!r} cannot be read any more: {error.strerror or error}")
+        return Outcome(source.path, "failed", error=changed)
     except RestyleError as error:
         return Outcome(source.path, "failed", error=error)
 

@@ -120,7 +120,7 @@ def _check_writable(folder: Path) -> None:
 
 
 def _run(sources: Sequence[Source], task: Task, terminal: Terminal) -> list[Outcome]:
-    """Invert all, showing progress and each failure."""
+    """Invert all, showing progress and each failure; the outcomes are in the order of the pictures."""
     from restyle_cli.folder import invert_all
 
     outcomes: list[Outcome] = []
@@ -135,7 +135,8 @@ def _run(sources: Sequence[Source], task: Task, terminal: Terminal) -> list[Outc
     except KeyboardInterrupt:
         message = f"interrupted after {len(outcomes)} of {len(sources)} pictures"
         raise Interrupted(message, "the same command goes on from there") from None
-    return outcomes
+    order = {source.path: index for index, source in enumerate(sources)}  # what was skipped came in between
+    return sorted(outcomes, key=lambda outcome: order[outcome.path])
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:
