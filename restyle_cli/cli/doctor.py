@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import importlib.util
-import platform
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +35,8 @@ def doctor(json: Json = False) -> None:
 
     Put the output of [bold]restyle doctor[/] into a report of a problem.
     """
+    import platform
+
     packages = {name: _version(name) for name in PACKAGES}
     devices = _devices() if packages["torch"] else []
     faces = _face_models()
@@ -69,6 +69,8 @@ def doctor(json: Json = False) -> None:
 
 def _version(package: str) -> str | None:
     """Installed version, or None."""
+    import importlib.metadata  # a tenth of a second, which `restyle --help` need not spend
+
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,14 +48,18 @@ def test_start_imports_nothing_heavy(arguments: list[str]) -> None:
     assert imported & HEAVY == set()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs the POSIX account of processor time")
 def test_help_is_quick() -> None:
-    """Half a second is the wish; three times as much is allowed on a busy machine, best of three."""
+    """Half a second is the wish, 0.25 s was measured; processor time, best of three, for a busy machine's sake."""
+    import resource
+
     times = []
     for _ in range(3):
-        started = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         run_python("-m", "restyle_cli", "--help", check=True)
-        times.append(time.perf_counter() - started)
-    assert min(times) < 1.5
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(times) < 0.75
 
 
 # --- help
