@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -28,25 +29,31 @@ class StyleHeads(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, channels, H, W], the longer side as given -> codes [N, L, w_dim]."""
-        x = x.unsqueeze(0)
-        for conv in self.convs:
-            x = F.leaky_relu(conv(x), SLOPE)
-        return self.linear(x.flatten(2)).transpose(0, 1)
+        apart = self._many_outputs(x)
+        y = torch.stack(_each_head(self.convs[:apart], x)) if apart else x.unsqueeze(0)
+        for conv in self.convs[apart:]:
+            y = F.leaky_relu(conv(y), SLOPE)
+        return self.linear(y.flatten(2)).transpose(0, 1)
 
     def plain(self, x: Tensor) -> Tensor:
         """What `forward` computes, one head after the other."""
-        codes = []
-        for head in range(self.linear.weight.shape[0]):
-            y = x
-            for conv in self.convs:
-                y = F.leaky_relu(F.conv2d(y, conv.weight[head], conv.bias[head], stride=2, padding=1), SLOPE)
-            weight = self.linear.weight[head] * self.linear.scale
-            codes.append(F.linear(y.flatten(1), weight, self.linear.bias[head]))
-        return torch.stack(codes, dim=1)
+        maps = _each_head(self.convs, x)
+        weights = (self.linear.weight * self.linear.scale).unbind()
+        layers = zip(maps, weights, self.linear.bias.unbind(), strict=True)
+        return torch.stack([F.linear(y.flatten(1), weight, bias) for y, weight, bias in layers], dim=1)
+
+    def _many_outputs(self, x: Tensor) -> int:
+        """How many of the convolutions, the first ones, have more than FEW_OUTPUTS."""
+        pictures, (height, width) = x.shape[0], x.shape[2:]
+        for index in range(len(self.convs)):
+            height, width = _halved(height), _halved(width)
+            if pictures * height * width <= FEW_OUTPUTS:
+                return index
+        return len(self.convs)
 
 
 class StackedConv(nn.Module):
-    """L convolutions, 3x3 of stride 2, side by side."""
+    """L convolutions, 3x3 of stride 2, side by side, as one batched product."""
 
     def __init__(self, count: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -59,10 +66,7 @@ class StackedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [L, N, C, H, W], or [1, N, C, H, W] for all -> [L, N, outputs, H / 2, W / 2], rounded up."""
         (_, pictures, _, height, width), count = x.shape, self.weight.shape[0]
-        height, width = (height + 1) // 2, (width + 1) // 2
-        if pictures * height * width > FEW_OUTPUTS:
-            parts = zip(x.expand(count, -1, -1, -1, -1), self.weight.unbind(), self.bias.unbind(), strict=True)
-            return torch.stack([F.conv2d(*part, stride=2, padding=1) for part in parts])
+        height, width = _halved(height), _halved(width)
         patches = F.unfold(x.flatten(0, 1), 3, padding=1, stride=2).unflatten(0, x.shape[:2])
         patches = patches.transpose(2, 3).flatten(1, 2).expand(count, -1, -1)  # [L, N * H * W, C * 9]
         weight = self.weight.flatten(2)
@@ -72,6 +76,23 @@ class StackedConv(nn.Module):
         else:
             y = torch.baddbmm(self.bias[:, None], patches, weight.transpose(1, 2))
         return y.unflatten(1, (pictures, height * width)).transpose(2, 3).unflatten(3, (height, width))
+
+
+def _each_head(convs: Iterable[StackedConv], x: Tensor) -> list[Tensor]:
+    """The map behind the convolutions for each head, one head after the other; x [N, C, H, W] is for all."""
+    # unbind, not indexing: the gradient of an indexed weight is as large as all of them.
+    layers = [zip(conv.weight.unbind(), conv.bias.unbind(), strict=True) for conv in convs]
+    maps = []
+    for head in zip(*layers, strict=True):
+        y = x
+        for weight, bias in head:
+            y = F.leaky_relu(F.conv2d(y, weight, bias, stride=2, padding=1), SLOPE)
+        maps.append(y)
+    return maps
+
+
+def _halved(side: int) -> int:
+    return (side + 1) // 2
 
 
 class StackedEqualLinear(nn.Module):
