@@ -18,11 +18,9 @@ def widen_input(encoder: nn.Module, channels: int) -> nn.Module:
     """
     config = encoder.config
     if channels < config.input_channels:
-        raise RestyleError(
-            f"an encoder of {config.input_channels} input channels cannot be narrowed to {channels}"
-        )
+        raise RestyleError(f"an encoder of {config.input_channels} input channels cannot be narrowed to {channels}")
     wide = type(encoder)(dataclasses.replace(config, input_channels=channels))
-    wide.to(next(encoder.parameters()).device)
+    wide.to(next(encoder.parameters()).device).train(encoder.training)
     weights = wide.state_dict()
     for name, value in encoder.state_dict().items():
         if weights[name].shape == value.shape:
