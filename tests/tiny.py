@@ -26,9 +26,7 @@ def generator(seed: int = 0, resolution: int = 32) -> StyleGAN2:
 def encoder(seed: int = 1, channels: int = 6, styles: int = 8) -> SmallEncoder:
     """An encoder whose codes move the picture of `generator` visibly; `styles` is 8 for 32 px."""
     torch.manual_seed(seed)
-    config = SmallEncoderConfig(
-        channels, styles, W_DIM, input_size=16, widths=(8, 8), blocks=(1, 1), hidden=16
-    )
+    config = SmallEncoderConfig(channels, styles, W_DIM, input_size=16, widths=(8, 8), blocks=(1, 1), hidden=16)
     network = SmallEncoder(config)
     network.w_std.fill_(5.0)
     return network.eval().requires_grad_(False)

@@ -46,9 +46,7 @@ class ReStyle(SinglePass):
     """The encoder sees the picture and the current estimate, and gives the correction of the code."""
 
     default_steps = 5
-    max_steps = (
-        100  # the encoder was trained for a handful; after some ten steps nothing changes for the better
-    )
+    max_steps = 100  # the encoder was trained for a handful; after some ten steps nothing changes for the better
     input_channels = 6  # the picture, then the current estimate
 
     def step(self, x: Tensor, state: State) -> State:
