@@ -78,7 +78,8 @@ def main() -> None:
             return compact(codes)
 
     reference = plain()
-    print(f"StyleGAN2 {options.resolution} px, batch {options.batch}, {options.threads} threads, torch {torch.__version__}")
+    machine = f"{options.threads} threads, torch {torch.__version__}"
+    print(f"StyleGAN2 {options.resolution} px, batch {options.batch}, {machine}")
     for name, run in (("fp32", fast), ("bf16", half)):
         difference = float((run().float() - reference).abs().max())
         pairs = [(seconds(plain), seconds(run)) for _ in range(options.repeats)]

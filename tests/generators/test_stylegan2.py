@@ -71,7 +71,7 @@ def test_noise_modes():
     assert not torch.allclose(network(codes, noise="random"), network(codes, noise="random"))
     assert not torch.allclose(network(codes, noise="none"), network(codes))
     silent = tiny(noise=False)
-    assert not list(name for name in silent.state_dict() if "noise" in name)
+    assert not [name for name in silent.state_dict() if "noise" in name]
     with pytest.raises(ValueError, match="noise is one of"):
         network(codes, noise="loud")
 

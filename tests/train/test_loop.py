@@ -125,7 +125,9 @@ def test_encoders_train_on_it_and_restyle_starts_from_the_single_pass(tmp_path):
     single = ENCODER.format(name="one", method="psp", more="", iterations=1, losses="{ latent = 1.0 }")
     run(recipe(tmp_path, single), tmp_path / "one")
     more = 'start_from = "one"'
-    loop = ENCODER.format(name="many", method="restyle-psp", more=more, iterations=2, losses="{ l2 = 1.0, latent = 0.01 }")
+    loop = ENCODER.format(
+        name="many", method="restyle-psp", more=more, iterations=2, losses="{ l2 = 1.0, latent = 0.01 }"
+    )
     path = run(recipe(tmp_path, loop), tmp_path / "many")
     (row,) = rows(tmp_path / "many")
     assert {f"l2_{k}" for k in range(6)} <= set(row)
