@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from restyle_cli.images import write_atomic
 FORMAT = 1
 MAX_HEADER = 16 * 1024 * 1024
 """Bytes of header that are read at most; ours have some 100 kB."""
+MAX_SETTING = 65_536
+"""Greatest whole number in a network's description: a hostile one would have us build without end."""
 LATENT = "latent"
 """Family of a file that holds a code and no network."""
 
@@ -147,6 +150,8 @@ def _build_empty(path: Path, family: str, config: dict[str, Any]) -> nn.Module:
     if family not in registry:
         raise RestyleError(f"'{path}' holds a '{family}', which this version does not know", "update restyle")
     network = registry.load(family)
+    if (largest := max(_whole_numbers(config), default=0)) > MAX_SETTING:
+        raise _damaged(path, f"its description speaks of {largest}")
     try:
         with torch.device("meta"):
             return network(network.Config.from_dict(config))
@@ -154,6 +159,16 @@ def _build_empty(path: Path, family: str, config: dict[str, Any]) -> nn.Module:
         raise _damaged(path, error.message) from error
     except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise _damaged(path, f"it describes a '{family}' that cannot be built") from error
+
+
+def _whole_numbers(config: dict[str, Any]) -> Iterator[int]:
+    waiting: list[Any] = [config]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, int):
+            yield value
+        elif isinstance(value, list | dict):
+            waiting.extend(value.values() if isinstance(value, dict) else value)
 
 
 def _read_tensors(path: Path, device: str | torch.device) -> dict[str, Tensor]:

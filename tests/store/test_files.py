@@ -159,6 +159,10 @@ def _rewrite(path: Path, change: str) -> None:
             described["config"]["colour"] = "green"
         case "wrong setting":
             described["config"]["w_dim"] = "many"
+        case "endless":
+            described["config"]["mapping_layers"] = 10**9
+        case "endless table":
+            described["config"]["channels"]["4"] = 2**40
         case "list for table":
             described["config"] = [1, 2]
         case "newer":
@@ -177,6 +181,8 @@ def _rewrite(path: Path, change: str) -> None:
         ("family", "'stylegan9', which this version does not know"),
         ("unknown setting", "colour"),
         ("wrong setting", "a 'stylegan2' that cannot be built"),
+        ("endless", "its description speaks of 1000000000"),
+        ("endless table", "its description speaks of 1099511627776"),
         ("list for table", "its 'config' is not a table"),
         ("newer", "format 2, this version reads 1"),
         ("no family", "does not say what it holds"),
