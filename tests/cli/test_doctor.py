@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import json
 import platform
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import torch
 from typer.testing import Result
 
 import restyle_cli
+from restyle_cli import align
 from restyle_cli.store import catalog, fetch
 
 
@@ -24,6 +24,7 @@ def test_doctor_for_programs(restyle: Callable[..., Result], tiny_store: Path) -
     assert values["packages"]["torch"] == importlib.metadata.version("torch")
     assert values["devices"][-1]["name"] == "cpu"
     assert "fp32" in values["devices"][-1]["precisions"]
+    assert Path(values["face_landmarks"]).is_file()
     assert values["home"] == str(fetch.home())
     assert {network["name"]: network["installed"] for network in values["networks"]} == {
         entry.name: True for entry in catalog.entries()
@@ -44,14 +45,14 @@ def test_nothing_there(restyle: Callable[..., Result], empty_store: Path, monkey
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(align, "find_spec", lambda name: None)
     done = restyle("doctor")
     assert done.exit_code == 0
     rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if len(line.split()) > 1)
     assert rows["torch"].startswith("missing")
-    assert rows["shape_predictor_68_face_landmarks.dat"] == "missing"
+    assert "face landmarks:    missing" in done.stdout
     assert rows["portrait"] == "missing"
     values = json.loads(restyle("doctor", "--json").stdout)
     assert values["packages"]["torch"] is None
     assert values["devices"] == []
-    assert set(values["face_models"].values()) == {None}
+    assert values["face_landmarks"] is None

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from restyle_cli.errors import RestyleError, UsageError, did_you_mean
@@ -260,13 +258,3 @@ def _build(model: Model, shelf: _Shelf) -> Method:
     encoder, generator = shelf.take(model.encoder), shelf.take(model.generator)
     _check_fit(model, encoder, generator)
     return METHODS.load(model.method)(model.name, encoder, generator)
-
-
-class _Callable(ModuleType):
-    """This module can be called: `restyle_cli.load(name)` is `load_method(name)`, also once it is imported."""
-
-    def __call__(self, name: str | Path, device: str | torch.device = "cpu") -> Method:
-        return load_method(name, device)
-
-
-sys.modules[__name__].__class__ = _Callable

@@ -9,9 +9,8 @@ import pytest
 import tiny
 import torch
 
-from restyle_cli import load
 from restyle_cli.errors import RestyleError, UsageError
-from restyle_cli.load import Link, load_method, load_schedule, parse_chain, plan
+from restyle_cli.loading import Link, load_method, load_schedule, parse_chain, plan
 from restyle_cli.methods.restyle import ReStyle, SinglePass
 from restyle_cli.store import catalog
 from restyle_cli.store.files import sha256, write_module
@@ -191,10 +190,6 @@ def test_names_and_files_give_ready_methods(tiny_store: Path, folder: Path) -> N
     expected = tiny.encoder()
     for name, tensor in again.encoder.state_dict().items():
         assert torch.equal(tensor, expected.state_dict()[name])
-
-
-def test_the_module_itself_is_the_function(tiny_store: Path) -> None:
-    assert isinstance(load(RESTYLE), ReStyle)
 
 
 def test_a_schedule_has_a_method_for_every_step(tiny_store: Path) -> None:

@@ -1,0 +1,108 @@
+"""The networks in weights/: they draw what they were taught, and the encoders find it again."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from restyle_cli.images import fit
+from restyle_cli.inversion import invert, iterate
+from restyle_cli.loading import load_method
+from restyle_cli.store import catalog, fetch
+from restyle_cli.store.files import read_header, read_module
+from restyle_cli.train.drawings import held_out
+from restyle_cli.train.looks import COLUMNS, TRAITS, LookSpace
+from restyle_cli.train.portraits import draw_looks
+
+pytestmark = pytest.mark.weights
+
+LOUD = [
+    "yaw",
+    "hair_length",
+    "hat",
+    "beard",
+    "glasses",
+    "smile",
+    "mouth_open",
+    "eye_open",
+    "gaze_x",
+    "fringe",
+    "light_x",
+]
+
+
+@pytest.fixture(scope="module")
+def generator():
+    return read_module(fetch.ensure(catalog.find("portrait")))
+
+
+@pytest.fixture(scope="module")
+def space():
+    return LookSpace(512)
+
+
+@pytest.fixture(scope="module")
+def people():
+    """(looks, pictures at 256 px) of twelve people nobody trained on."""
+    return held_out(12, 256, "portrait")
+
+
+def test_the_generator_draws_known_codes(generator, space, people):
+    looks, pictures = people
+    drawn = generator(generator.w_plus(space.embed(looks)))
+    error = (drawn - fit(pictures, generator.size)).square().mean(dim=(1, 2, 3))
+    assert error.mean() < 0.008  # 27 dB on [0, 1]
+    assert error.max() < 0.02
+
+
+def test_the_average_code_is_the_mean_face(generator, space):
+    drawn = generator(generator.start(1))
+    mean = draw_looks(space.mean[None], generator.config.resolution)
+    assert (drawn - mean).square().mean() < 0.01
+
+
+def test_layers_answer_for_their_own_traits(generator, space, people):
+    """Colours from the fine layers alone, outlines from the coarse ones alone."""
+    w = generator.w_plus(space.embed(people[0][:2]))
+    first, second = w[:1], w[1:]
+    painted = torch.cat([first[:, :5], second[:, 5:]], dim=1)
+    reshaped = torch.cat([second[:, :5], first[:, 5:]], dim=1)
+    colour = [generator(codes).mean(dim=(2, 3)) for codes in (first, second, painted, reshaped)]
+    assert (colour[2] - colour[1]).abs().mean() < 0.5 * (colour[2] - colour[0]).abs().mean()
+    assert (colour[3] - colour[0]).abs().mean() < 0.5 * (colour[3] - colour[1]).abs().mean()
+
+
+@pytest.mark.parametrize("trait", LOUD)
+def test_traits_are_learned(generator, space, trait):
+    """The network makes at least .8 of the change that the drawing makes when a trait moves by 1.2 deviations."""
+    assert trait in TRAITS
+    index = COLUMNS.index(trait)
+    span = 1.2 * space.spread[index]
+    low, high = space.mean.clone(), space.mean.clone()
+    low[index] = (low[index] - span).clamp_min(0.0 if isinstance(TRAITS[trait], tuple) else -1.0)
+    high[index] = (high[index] + span).clamp_max(1.0)
+    ends = torch.stack([low, high])
+    drawn = fit(draw_looks(ends, 128), generator.size)
+    made = generator(generator.w_plus(space.embed(ends)))
+    change, wanted = made[1] - made[0], drawn[1] - drawn[0]
+    assert float((change * wanted).sum() / wanted.square().sum()) > 0.8
+
+
+def test_restyle_falls_at_every_step(people):
+    method = load_method("restyle-psp-portrait")
+    result = invert(people[1], method, steps=5)
+    errors = [float(step.l2.mean()) for step in result.steps]
+    assert all(after < before for before, after in pairwise(errors)), errors
+
+
+def test_the_single_pass_finds_the_person_too(people):
+    method = load_method("psp-portrait")
+    states = list(iterate(people[1], [method]))
+    before, after = ((fit(s.image, (256, 256)) - people[1]).square().mean() for s in states)
+    assert after < 0.25 * before
+
+
+@pytest.mark.parametrize("name", ["portrait", "psp-portrait", "restyle-psp-portrait"])
+def test_files_say_how_they_were_made(name):
+    extra = read_header(fetch.ensure(catalog.find(name)))["extra"]
+    assert extra["trained"]["recipe"] == name and extra["trained"]["steps"] > 0
