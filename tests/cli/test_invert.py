@@ -265,13 +265,11 @@ def test_folders_show_the_time_left(restyle: Run, faces: Path, monkeypatch: pyte
     assert restyle("invert", faces, "-q", "--overwrite").stderr == ""
 
 
-@pytest.mark.slow
 def test_the_module_imports_no_torch(python: Python) -> None:
     code = "import sys, restyle_cli.cli.invert; print([m for m in ('torch', 'PIL', 'numpy') if m in sys.modules])"
     assert python(code).communicate() == ("[]\n", "")
 
 
-@pytest.mark.slow
 def test_inverting_imports_nothing_needless(python: Python, faces: Path, tiny_store: Path) -> None:
     code = f"""
 import sys
@@ -520,7 +518,6 @@ def test_a_picture_without_a_face(restyle: Run, here: Path) -> None:
     assert restyle("invert", "wall.png", "--align", "never").exit_code == 0
 
 
-@pytest.mark.slow
 def test_a_photograph_is_aligned(restyle: Run, here: Path) -> None:
     data = pytest.importorskip("skimage.data")
     Image.fromarray(data.astronaut()).save("astronaut.jpg", quality=95)
@@ -665,7 +662,6 @@ def test_ctrl_c_keeps_what_is_done(restyle: Run, faces: Path, monkeypatch: pytes
     assert list(statuses(restyle("invert", faces, "--json", "-m", RESTYLE)).values()) == ["skipped", "done", "done"]
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_real_ctrl_c_in_a_folder(python: Python, here: Path, tiny_store: Path) -> None:
     for seed in range(40):
