@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -48,7 +49,7 @@ def info(name: Name, json: Json = False) -> None:
 
         header = files.read_header(fetch.path_of(entry))
         values |= {"family": header["family"], "config": header["config"], "extra": header["extra"]}
-    rows = [(key.replace("_", " "), _text(value)) for key, value in values.items() if value is not None]
+    rows = [(key.replace("_", " "), _text(value)) for key, value in _flat(values) if value is not None]
     Terminal(json=json).result(values, Table(["", ""], rows))
 
 
@@ -104,11 +105,20 @@ def _described(entry: Entry) -> dict[str, Any]:
     }
 
 
+def _flat(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """All pairs, those of tables inside in the table's place: what a file says is shown line by line."""
+    for key, value in values.items():
+        if isinstance(value, dict) and (not value or not all(name.isdigit() for name in value)):
+            yield from _flat(value)
+        else:
+            yield key, value
+
+
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_text(item)}" for key, item in value.items())
+    if isinstance(value, dict):  # channels by resolution
+        return ", ".join(f"{key}: {_text(value[key])}" for key in sorted(value, key=int))
     if isinstance(value, list):
         return ", ".join(map(_text, value)) or "—"
     return str(value)

@@ -16,7 +16,7 @@ def test_list_without_files(restyle: Callable[..., Result], empty_store: Path) -
     titles, *rows = done.stdout.splitlines()
     assert titles.split() == ["name", "kind", "domain", "installed", "size", "licence", "commercial"]
     assert [row.split()[0] for row in rows] == [entry.name for entry in catalog.entries()]
-    assert ["portrait", "generator", "portrait", "no", "?", "MIT", "yes"] in [row.split() for row in rows]
+    assert {row.split()[3] for row in rows} == {"no"}
 
 
 def test_list_with_files(restyle: Callable[..., Result], empty_store: Path) -> None:
@@ -47,7 +47,9 @@ def test_list_of_a_domain(restyle: Callable[..., Result]) -> None:
 def test_info_tells_what_the_file_says(restyle: Callable[..., Result], tiny_store: Path) -> None:
     done = restyle("weights", "info", "portrait")
     assert "family           stylegan2" in done.stdout
-    assert "resolution 32" in done.stdout
+    rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line)
+    assert rows["resolution"] == "32"
+    assert rows["channels"] == "4: 8, 8: 8, 16: 8, 32: 8"
     assert "licence weights  MIT" in done.stdout
     values = json.loads(restyle("weights", "info", "restyle-psp-portrait", "--json").stdout)
     assert (values["family"], values["generator"]) == ("small", "portrait")
