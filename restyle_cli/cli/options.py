@@ -101,10 +101,7 @@ Align = Annotated[
 Seed = Annotated[
     int,
     typer.Option(
-        "--seed",
-        callback=between(0, MAX_SEED),
-        help="Start of all random numbers.",
-        rich_help_panel=_MODEL,
+        "--seed", callback=between(0, MAX_SEED), help="Another seed, other random numbers; the same seed, the same."
     ),
 ]
 
@@ -161,10 +158,6 @@ BatchSize = Annotated[
         show_default=False,
         rich_help_panel=_MACHINE,
     ),
-]
-Offline = Annotated[
-    bool,
-    typer.Option("--offline", help="Never download; fail instead.", rich_help_panel=_MACHINE),
 ]
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from restyle_cli.cli.options import MAX_SEED, Json, Quiet, between
+from restyle_cli.cli.options import Json, Quiet, Seed, between
 from restyle_cli.cli.output import Terminal
 
 _BATCH = 8
@@ -18,14 +18,7 @@ EPILOG = "Example:  [bold]restyle samples -n 3 -o faces[/]  then  [bold]restyle 
 def samples(
     domain: Annotated[Literal["portrait", "toon"], typer.Option("--domain", help="Style of the drawing.")] = "portrait",
     count: Annotated[int, typer.Option("--count", "-n", callback=between(1, 100_000), help="How many.")] = 20,
-    seed: Annotated[
-        int,
-        typer.Option(
-            "--seed",
-            callback=between(0, MAX_SEED),
-            help="Another seed, other people; the same seed, the same.",
-        ),
-    ] = 0,
+    seed: Seed = 0,
     size: Annotated[int, typer.Option("--size", callback=between(16, 2048), help="Side in pixels.")] = 256,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.")] = Path(
         "samples"
