@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import save_picture, to_picture, write_atomic
@@ -176,8 +176,18 @@ def learning_rate(stage: Stage, step: int) -> float:
 
 
 def _fresh(network: nn.Module, recipe: Recipe, stage: Stage) -> tuple[AveragedModel, torch.optim.Adam]:
-    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(stage.ema), use_buffers=False)
+    averaged = AveragedModel(network, multi_avg_fn=_running_average(stage.ema), use_buffers=False)
     return averaged, torch.optim.Adam(network.parameters(), lr=stage.lr, betas=recipe.betas, fused=True)
+
+
+def _running_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]:
+    """An exponential average whose window is short at first, so that where it began is soon forgotten."""
+
+    def update(averages: Sequence[Tensor], current: Sequence[Tensor], count: Tensor) -> None:
+        n = float(count)
+        torch._foreach_lerp_(averages, current, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return update
 
 
 def _append(path: Path, row: dict[str, float]) -> None:
