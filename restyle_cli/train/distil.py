@@ -44,21 +44,13 @@ class Distil:
         self.network = StyleGAN2(StyleGAN2Config(z_dim=Z_DIM, noise=False, **recipe.network))
         self.network = self.network.to(memory_format=torch.channels_last)
         self.space = LookSpace(self.network.config.w_dim)
-        data = recipe.data
-        self.drawings = Drawings(
-            folder / f"{data.style}-{data.resolution}.u8",
-            data.pictures,
-            data.resolution,
-            data.style,
-            self.space,
-            data.truncated,
-        )
+        self.drawings = Drawings(folder, recipe.data, self.space)
         self.resolution = self.network.config.resolution
         self.family = recipe.family
 
     def prepare(self, note: Callable[[str], None]) -> None:
         """Draw the training pictures, and the held-out ones that scores are measured on."""
-        self.drawings.fill(lambda n: note(f"drawn {n} of {self.recipe.data.pictures}"), compiled=True)
+        self.drawings.fill(note)
         self.pictures, self.looks = self.drawings.open(), self.drawings.looks()
         self.held_looks, self.held_pictures = held_out(64, self.resolution, self.recipe.data.style)
         self.share_low, self.share_high, self.share_drawn = self._share_pairs()
@@ -121,7 +113,7 @@ class Distil:
             "l2": float(l2),
             "mapping": float(mapped),
             "share": sum(shares.values()) / len(shares),
-            "share_min": shares[worst],
+            "worst_share": shares[worst],
         } | {f"share_{name}": value for name, value in shares.items()}
 
     def learned_shares(self, network: nn.Module, stage: Stage) -> dict[str, float]:

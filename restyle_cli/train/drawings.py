@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from restyle_cli.train.config import Data
 from restyle_cli.train.looks import LookSpace, looks, sample_z
 from restyle_cli.train.portraits import HELD_OUT, draw_looks
 
@@ -26,49 +27,57 @@ def held_out(n: int, resolution: int, style: str, first_seed: int = HELD_OUT) ->
 
 @dataclass(frozen=True)
 class Drawings:
-    """`count` pictures of one style in a raw file [count, 3, R, R] of bytes; the looks follow from the seeds.
+    """Pictures of one style in a raw file [count, 3, R, R] of bytes; their looks follow from the seeds.
 
-    `truncated` is the share of pictures pulled towards the mean look by a random psi.
+    `data.truncated` is the share of pictures pulled towards the mean look by a random psi.
     """
 
-    path: Path
-    count: int
-    resolution: int
-    style: str
+    folder: Path
+    data: Data
     space: LookSpace
-    truncated: float = 0.18
+
+    @property
+    def path(self) -> Path:
+        """The file; its name says what else must agree for a file to be of use."""
+        return self.folder / f"{self.data.style}-{self.data.resolution}px-{self.data.truncated:g}.u8"
 
     def looks(self) -> Tensor:
         """[count, LOOK_DIM], in the file's order."""
-        chunks = (self._chunk(seed) for seed in range(-(-self.count // CHUNK)))
-        return torch.cat(list(chunks))[: self.count]
+        chunks = (self._chunk(seed) for seed in range(-(-self.data.pictures // CHUNK)))
+        return torch.cat(list(chunks))[: self.data.pictures]
 
-    def fill(self, on_drawn: Callable[[int], None] | None = None, compiled: bool = False) -> None:
+    def fill(self, note: Callable[[str], None] = lambda text: None) -> None:
         """Draw what the file lacks; a file cut short by an interruption goes on where it stopped."""
-        bytes_each = 3 * self.resolution**2
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        resolution, style, count = self.data.resolution, self.data.style, self.data.pictures
+        bytes_each = 3 * resolution**2
         done = self.path.stat().st_size // (bytes_each * CHUNK) * CHUNK if self.path.exists() else 0
-        draw = torch.compile(draw_looks, dynamic=False) if compiled else draw_looks
+        draw = torch.compile(draw_looks, dynamic=False)
         with self.path.open("r+b" if done else "wb") as file:
             file.seek(done * bytes_each)
-            while done < self.count:
+            while done < count:
                 for part in self._chunk(done // CHUNK).split(AT_ONCE):
                     # Edges are one pixel soft already: drawing finer costs six times as much and moves L2 by .0002.
-                    pictures = draw(part, self.resolution, self.style, finer=1)
+                    try:
+                        pictures = draw(part, resolution, style, finer=1)
+                    except RuntimeError:  # no C++ compiler here, which torch.compile needs
+                        draw = draw_looks
+                        pictures = draw(part, resolution, style, finer=1)
                     file.write(((pictures + 1) * 127.5).round().clamp(0, 255).byte().numpy().tobytes())
                 done += CHUNK
-                if on_drawn:
-                    on_drawn(min(done, self.count))
+                if done % (16 * CHUNK) == 0 or done >= count:
+                    note(f"drawn {min(done, count)} of {count}")
 
     def open(self) -> np.memmap:
         """The bytes as an array [count, 3, R, R]."""
-        return np.memmap(self.path, np.uint8, "r", shape=(self.count, 3, self.resolution, self.resolution))
+        return np.memmap(
+            self.path, np.uint8, "r", shape=(self.data.pictures, 3, self.data.resolution, self.data.resolution)
+        )
 
     def _chunk(self, seed: int) -> Tensor:
         values = looks(sample_z(CHUNK, seed + 1))
         generator = torch.Generator().manual_seed(seed + 1)
         psi = torch.rand(CHUNK, generator=generator)
-        keep = torch.rand(CHUNK, generator=generator) >= self.truncated
+        keep = torch.rand(CHUNK, generator=generator) >= self.data.truncated
         return self.space.truncated(values, torch.where(keep, torch.ones(()), psi))
 
 

@@ -46,15 +46,7 @@ class Encode:
         self.steps = CHECKED_STEPS if method.max_steps > 1 else 1
         self.network = self._new_network(method.input_channels, folder).to(memory_format=torch.channels_last)
         self.method = lambda network: method(recipe.name, network, self.generator)
-        data = recipe.data
-        self.drawings = Drawings(
-            folder / f"{data.style}-{data.resolution}.u8",
-            data.pictures,
-            data.resolution,
-            data.style,
-            self.space,
-            data.truncated,
-        )
+        self.drawings = Drawings(folder, recipe.data, self.space)
 
     def _new_network(self, channels: int, folder: Path) -> SmallEncoder:
         shape = {"styles": self.generator.layers, "w_dim": self.generator.config.w_dim, "input_channels": channels}
@@ -74,7 +66,7 @@ class Encode:
 
     def prepare(self, note: Callable[[str], None]) -> None:
         """Draw the training pictures, and the held-out ones at the size that the metrics are defined for."""
-        self.drawings.fill(lambda n: note(f"drawn {n} of {self.recipe.data.pictures}"), compiled=True)
+        self.drawings.fill(note)
         self.pictures, self.looks = self.drawings.open(), self.drawings.looks()
         _, self.held_pictures = held_out(HELD_OUT_PICTURES, self.method(self.network).size[0], self.recipe.data.style)
 
@@ -125,12 +117,12 @@ class Encode:
 
     @torch.no_grad()
     def sheet(self, network: nn.Module, stage: Stage) -> Tensor:
-        """Held-out pictures above their reconstructions after the first and the last step: [48, 3, R, R]."""
+        """Held-out pictures above their reconstructions after the first and the last step: [N, 3, R, R]."""
         rows = []
         for part in self.held_pictures[:16].split(8):
             with self.autocast():
                 images = invert(part, self.method(network), self.steps).image_steps
-            rows += [fit(part, self.generator.size), images[1], images[self.steps]]
+            rows += [fit(part, self.generator.size), *(images[k] for k in sorted({1, self.steps}))]
         return torch.cat(rows)
 
     def finish(self, network: nn.Module) -> dict:

@@ -219,6 +219,6 @@ def _save_checkpoint(
 
 
 def _write(task: Task, network: nn.Module, recipe: Recipe, step: int, scores: dict[str, float], output: Path) -> None:
-    trained = {"recipe": recipe.name, "steps": step, "scores": {k: round(v, 5) for k, v in scores.items()}}
-    extra = task.finish(network) | {"trained": trained}
+    main = {name: round(value, 5) for name, value in scores.items() if not name.startswith("share_")}
+    extra = task.finish(network) | {"trained": {"recipe": recipe.name, "steps": step, "scores": main}}
     write_module(output / f"{recipe.name}.safetensors", network, task.family, extra, half=True)

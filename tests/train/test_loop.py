@@ -8,7 +8,7 @@ import torch
 from restyle_cli.errors import RestyleError
 from restyle_cli.store.files import read_header, read_module
 from restyle_cli.train import drawings, encode
-from restyle_cli.train.config import read_recipe, recipe_names
+from restyle_cli.train.config import Data, read_recipe, recipe_names
 from restyle_cli.train.loop import learning_rate, run
 
 GENERATOR = """
@@ -140,14 +140,28 @@ def test_encoders_train_on_it_and_restyle_starts_from_the_single_pass(tmp_path):
 
 
 def test_drawings_go_on_where_they_stopped(tmp_path):
-    space = drawings.LookSpace(16)
-    whole = drawings.Drawings(tmp_path / "a.u8", 512, 8, "portrait", space)
+    space, data = drawings.LookSpace(16), Data(pictures=512, resolution=8)
+    whole, cut = (drawings.Drawings(tmp_path / name, data, space) for name in ("whole", "cut"))
+    for one in (whole, cut):
+        one.folder.mkdir()
     whole.fill()
-    cut = drawings.Drawings(tmp_path / "b.u8", 512, 8, "portrait", space)
     cut.path.write_bytes(whole.path.read_bytes()[:70_000])
     cut.fill()
     assert cut.path.read_bytes() == whole.path.read_bytes()
     assert whole.looks().shape == (512, drawings.looks(drawings.sample_z(1, 0)).shape[1])
+
+
+def test_drawing_does_without_a_compiler(tmp_path, monkeypatch):
+    def broken(function, **_):
+        def fail(*args, **kwargs):
+            raise RuntimeError("no compiler")
+
+        return fail
+
+    monkeypatch.setattr(torch, "compile", broken)
+    made = drawings.Drawings(tmp_path, Data(pictures=256, resolution=8), drawings.LookSpace(16))
+    made.fill()
+    assert made.path.stat().st_size == 256 * 3 * 8 * 8
 
 
 def test_spoiled_pictures_stay_pictures():
