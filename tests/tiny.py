@@ -28,7 +28,7 @@ def encoder(seed: int = 1, channels: int = 6, styles: int = 8) -> SmallEncoder:
     torch.manual_seed(seed)
     config = SmallEncoderConfig(channels, styles, W_DIM, input_size=16, widths=(8, 8), blocks=(1, 1), hidden=16)
     network = SmallEncoder(config)
-    network.w_std.fill_(5.0)
+    network.basis.mul_(5.0)
     return network.eval().requires_grad_(False)
 
 

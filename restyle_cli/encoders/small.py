@@ -22,7 +22,7 @@ from restyle_cli.images import fit
 SLOPE = 0.2  # of the leaky ReLUs
 BRANCH_GAIN = 0.5  # of each residual branch: keeps the variance from doubling with every block
 LAST_MAP = 4  # side of the map that the linear layers read
-FIRST_STEP = 0.1  # size of an untrained encoder's codes, in standard deviations of W
+FIRST_STEP = 0.1  # size of an untrained encoder's steps along each direction
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class SmallEncoderConfig(EncoderConfig):
     widths: tuple[int, ...] = (32, 64, 96, 160)
     blocks: tuple[int, ...] = (1, 2, 2, 2)  # residual blocks at each of these resolutions
     hidden: int = 256
+    rank: int = 0  # directions of W that codes may move along; 0: all w_dim
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -54,8 +55,9 @@ class SmallEncoderConfig(EncoderConfig):
 class SmallEncoder(nn.Module):
     """Picture (and reconstruction) -> codes.
 
-    `w_std` scales the output: set it to the standard deviation of W by coordinate before training. `stage`
-    limits the offsets of "e4e" codes while training (None: all of them) and is not stored.
+    Every style's code is a sum of `rank` directions, the rows of `basis`. Set them before training to where W
+    varies: off these directions a generator has learned nothing, and blurs. `stage` limits the offsets of "e4e"
+    codes while training (None: all of them) and is not stored.
     """
 
     Config = SmallEncoderConfig
@@ -64,7 +66,8 @@ class SmallEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.stage: int | None = None
-        self.register_buffer("w_std", torch.ones(config.w_dim))
+        rank = config.rank or config.w_dim
+        self.register_buffer("basis", torch.eye(rank, config.w_dim))
         size = 2 * config.stem_stride + 1
         self.stem = nn.Conv2d(
             config.input_channels, config.widths[0], size, stride=config.stem_stride, padding=size // 2
@@ -77,7 +80,7 @@ class SmallEncoder(nn.Module):
                 before = width
         self.body = nn.Sequential(*blocks)
         self.hidden = nn.Linear(before * LAST_MAP**2, config.hidden)
-        self.last = nn.Linear(config.hidden, config.styles * config.w_dim)
+        self.last = nn.Linear(config.hidden, config.styles * rank)
         self._initialise()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,8 +89,8 @@ class SmallEncoder(nn.Module):
         x = fit(x, (config.input_size, config.input_size))
         x = self.body(self.stem(x.contiguous(memory_format=torch.channels_last)))
         x = F.leaky_relu(x, SLOPE).flatten(1)
-        codes = self.last(F.leaky_relu(self.hidden(x), SLOPE)).unflatten(1, (config.styles, config.w_dim))
-        codes = codes * self.w_std
+        codes = self.last(F.leaky_relu(self.hidden(x), SLOPE)).unflatten(1, (config.styles, len(self.basis)))
+        codes = codes @ self.basis
         return base_and_offsets(codes, self.stage) if config.codes == "e4e" else codes
 
     def _initialise(self) -> None:

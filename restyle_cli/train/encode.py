@@ -24,7 +24,7 @@ from restyle_cli.store import catalog, fetch
 from restyle_cli.store.files import read_module
 from restyle_cli.train.config import Recipe, Stage
 from restyle_cli.train.drawings import Drawings, held_out, read_pictures
-from restyle_cli.train.looks import LookSpace
+from restyle_cli.train.looks import LOOK_DIM, LookSpace
 from restyle_cli.train.losses import picture_loss
 
 HELD_OUT_PICTURES = 64
@@ -49,11 +49,16 @@ class Encode:
         self.drawings = Drawings(folder, recipe.data, self.space)
 
     def _new_network(self, channels: int, folder: Path) -> SmallEncoder:
-        shape = {"styles": self.generator.layers, "w_dim": self.generator.config.w_dim, "input_channels": channels}
+        shape = {
+            "styles": self.generator.layers,
+            "w_dim": self.generator.config.w_dim,
+            "input_channels": channels,
+            "rank": LOOK_DIM,
+        }
         config = SmallEncoderConfig.from_dict(self.recipe.network | shape)
         if self.recipe.start_from is None:
             network = SmallEncoder(config)
-            network.w_std.copy_(self.space.deviation())
+            network.basis.copy_(self.space.directions)
             return network
         started = read_module(_network_file(self.recipe.start_from, folder))
         network = widen_input(started, channels) if started.config.input_channels < channels else started
@@ -101,7 +106,7 @@ class Encode:
         return float(loss.detach())
 
     def _distance(self, codes: Tensor, known: Tensor) -> Tensor:
-        return ((codes - known) / self.network.w_std).square().mean()
+        return ((codes - known) / self.space.deviation()).square().mean()
 
     def autocast(self) -> torch.autocast:
         """The recipe's precision."""

@@ -39,12 +39,15 @@ def test_an_untrained_encoder_takes_a_small_step() -> None:
     assert 0.005 < size < 0.3
 
 
-def test_output_is_scaled_by_the_standard_deviation_of_w() -> None:
-    encoder = build()
-    plain = encoder(pictures())
-    encoder.w_std.copy_(torch.arange(16.0))
-    torch.testing.assert_close(encoder(pictures()), plain * torch.arange(16.0))
-    assert "w_std" in encoder.state_dict()
+def test_codes_are_sums_of_the_basis() -> None:
+    encoder = build(dataclasses.replace(TINY, rank=5))
+    assert encoder.last.out_features == TINY.styles * 5
+    encoder.basis.copy_(torch.randn(5, 16))
+    codes = encoder(pictures())
+    off = codes - codes @ torch.linalg.pinv(encoder.basis) @ encoder.basis
+    assert codes.abs().max() > 1e-3
+    assert off.abs().max() < 1e-5 * codes.abs().max() + 1e-6
+    assert "basis" in encoder.state_dict()
 
 
 def test_most_stem_filters_start_blind_to_what_picture_and_reconstruction_share() -> None:
@@ -88,7 +91,7 @@ def test_e4e_codes_share_the_base_and_the_stage_opens_offsets() -> None:
 
 def test_a_widened_encoder_gives_the_same_codes_until_it_is_trained() -> None:
     narrow = build(dataclasses.replace(TINY, input_channels=3))
-    narrow.w_std.fill_(2.0)
+    narrow.basis.mul_(2.0)
     wide = widen_input(narrow, 6)
     x, y = pictures(3), pictures(3).flip(0)
     assert wide.config.input_channels == 6
