@@ -136,7 +136,7 @@ class Encode:
 
 
 def spoil(pictures: Tensor, share: float, rng: np.random.Generator) -> Tensor:
-    """Make a share of the pictures [N, 3, H, W] a little like photographs: other tones, blur, grain, patches.
+    """Make a share of the pictures [N, 3, H, W] a little like photographs: other tones, blur, stains, grain.
 
     The encoder then learns to find the face behind them; the losses still compare with the clean drawing.
     """
@@ -154,9 +154,13 @@ def spoil(pictures: Tensor, share: float, rng: np.random.Generator) -> Tensor:
     toned = grey + between(0.5, 1.3, 1, 1, 1) * (toned - grey)
     blurred = F.interpolate(F.avg_pool2d(toned, 4), size=(height, width), mode="bilinear", align_corners=False)
     toned = torch.lerp(toned, blurred, between(0, 1, 1, 1, 1))
-    cells = F.interpolate(between(-1, 1, 3, 8, 8), size=(height, width), mode="bicubic", align_corners=False)
+    stained = toned
+    for cells in (3, 7, 15):  # lights, shadows and textures that no drawing has
+        stain = F.interpolate(between(-1, 1, 3, cells, cells), (height, width), mode="bicubic", align_corners=False)
+        stain = torch.lerp(stain, stain.mean(dim=1, keepdim=True), 0.7)  # rather light than colour
+        stained = stained + 0.25 * between(0, 1, 1, 1, 1) * stain
     grain = torch.from_numpy(rng.standard_normal(pictures.shape, dtype=np.float32))
-    spoiled = toned + 0.12 * between(0, 1, 1, 1, 1) * cells + 0.06 * between(0, 1, 1, 1, 1) * grain
+    spoiled = stained + 0.06 * between(0, 1, 1, 1, 1) * grain
     return torch.where(chosen, spoiled.clamp(0, 1) * 2 - 1, pictures)
 
 
