@@ -136,12 +136,13 @@ def _name(picture: Path, root: Path, level: int) -> Path:
 # --- opening
 
 
-def open_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The picture as 8-bit RGB, upright, on white where transparent; of an animation, the first frame.
 
     Every failure is a RestyleError that names the file. More than `max_pixels` are refused before decoding.
     A PNG's text chunk `MARK` stays in `.info`, nothing else does.
     """
+    path = Path(path)
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
