@@ -5,6 +5,7 @@ The modules bear the names under which the published files keep their weights.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -20,9 +21,9 @@ class Backbone(nn.Module):
     blocks: Sequence[int]
     body: nn.Sequential
 
+    @abstractmethod
     def stem(self, x: Tensor) -> Tensor:
-        """The layers before the body."""
-        raise NotImplementedError
+        """The layers before the body: x [N, C, H, W] -> [N, widths[0], …]."""
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """x [N, C, H, W] in [-1, 1] -> the map behind each stage, the finest first."""
