@@ -55,12 +55,12 @@ class Distil:
         self.held_looks, self.held_pictures = held_out(64, self.resolution, self.recipe.data.style)
         self.share_low, self.share_high, self.share_drawn = self._share_pairs()
 
-    def begin(self, stage: Stage, first: bool) -> None:
+    def begin(self, stage: Stage, before: Stage | None) -> None:
         """Grow: what the new resolutions add starts small."""
-        if first:
+        if before is None:
             return
         for block, to_rgb in enumerate(self.network.to_rgbs):
-            if stage.resolution // 2 < 2 ** (block + 2) <= stage.resolution:
+            if before.resolution < 2 ** (block + 2) <= stage.resolution:
                 to_rgb.weight.data.mul_(NEW_LAYER_GAIN)
 
     def backward(self, stage: Stage, rng: np.random.Generator) -> float:

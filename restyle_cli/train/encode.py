@@ -75,7 +75,7 @@ class Encode:
         self.pictures, self.looks = self.drawings.open(), self.drawings.looks()
         _, self.held_pictures = held_out(HELD_OUT_PICTURES, self.method(self.network).size[0], self.recipe.data.style)
 
-    def begin(self, stage: Stage, first: bool) -> None:
+    def begin(self, stage: Stage, before: Stage | None) -> None:
         """Nothing changes between stages but what the stage says."""
 
     def backward(self, stage: Stage, rng: np.random.Generator) -> float:
@@ -159,9 +159,18 @@ def spoil(pictures: Tensor, share: float, rng: np.random.Generator) -> Tensor:
         stain = F.interpolate(between(-1, 1, 3, cells, cells), (height, width), mode="bicubic", align_corners=False)
         stain = torch.lerp(stain, stain.mean(dim=1, keepdim=True), 0.7)  # rather light than colour
         stained = stained + 0.25 * between(0, 1, 1, 1, 1) * stain
+    # What is around the head: scraps of another picture, upside down.
+    scraps = stained.roll(1, dims=0).flip(2)
+    stained = torch.lerp(stained, scraps, _around(height, width) * between(-1, 1, 1, 1, 1).clamp_min(0))
     grain = torch.from_numpy(rng.standard_normal(pictures.shape, dtype=np.float32))
     spoiled = stained + 0.06 * between(0, 1, 1, 1, 1) * grain
     return torch.where(chosen, spoiled.clamp(0, 1) * 2 - 1, pictures)
+
+
+def _around(height: int, width: int) -> Tensor:
+    """[H, W]: 0 where an aligned head is, 1 in the corners."""
+    x, y = (torch.linspace(-1, 1, side) for side in (width, height))
+    return (2.5 * (torch.sqrt(x**2 + (0.85 * (y[:, None] - 0.1)) ** 2) - 0.75)).clamp(0, 1)
 
 
 def _network_file(name: str, folder: Path) -> Path:

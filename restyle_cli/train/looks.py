@@ -38,7 +38,7 @@ COARSE_TRAITS: dict[str, str | tuple[float, float]] = {
     "shoulder_width": "swing",
     "shoulder_height": "swing",
     "ears": "swing",
-    "hat": (9.0, 0.7),
+    "hat": (16.0, 0.7),
     "beard_length": "swing",
 }
 MIDDLE_TRAITS: dict[str, str | tuple[float, float]] = {
@@ -61,8 +61,8 @@ MIDDLE_TRAITS: dict[str, str | tuple[float, float]] = {
     "smile": "swing",
     "mouth_open": (4.0, 0.35),
     "lip_fullness": "swing",
-    "beard": (6.0, 0.7),
-    "glasses": (9.0, 0.6),
+    "beard": (12.0, 0.7),
+    "glasses": (16.0, 0.6),
     "glasses_shape": "swing",
     "fringe": "swing",
     "parting": "swing",

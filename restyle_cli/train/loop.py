@@ -31,8 +31,8 @@ class Task(Protocol):
     def prepare(self, note: Callable[[str], None]) -> None:
         """Make or open the data."""
 
-    def begin(self, stage: Stage, first: bool) -> None:
-        """Called when a stage starts (not when it is resumed)."""
+    def begin(self, stage: Stage, before: Stage | None) -> None:
+        """Called when a stage starts (not when it is resumed), with the one before it."""
 
     def backward(self, stage: Stage, rng: np.random.Generator) -> float:
         """Add one batch's gradients; the loss."""
@@ -96,10 +96,10 @@ def fit(recipe: Recipe, task: Task, output: Path, until: int, note: Callable[[st
     while done.step < until:
         if done.step_in_stage == 0 and done.step > 0:
             network.load_state_dict(averaged.module.state_dict())
-            task.begin(done.stage, first=False)
+            task.begin(done.stage, done.stage_before)
             averaged, optimiser = _fresh(network, recipe, done.stage)
         elif done.step == 0:
-            task.begin(done.stage, first=True)
+            task.begin(done.stage, None)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(done.stage, done.step_in_stage)
         optimiser.zero_grad(set_to_none=True)
@@ -149,6 +149,11 @@ class Progress:
     def stage(self) -> Stage:
         """The stage of the next step (the last one at the end)."""
         return self.recipe.stages[self._position[0]]
+
+    @property
+    def stage_before(self) -> Stage:
+        """The one before it."""
+        return self.recipe.stages[self._position[0] - 1]
 
     @property
     def step_in_stage(self) -> int:

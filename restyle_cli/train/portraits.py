@@ -158,12 +158,12 @@ class Face:
         self.side = u
         self.front = smoothstep(0.02, 0.22, depth)
         self.visible = canvas.cover(self.distance) * self.front
-        self.nose_width = look.scalar("nose_width", 0.014, 0.052) * self.scale
+        self.nose_width = look.scalar("nose_width", 0.018, 0.054) * self.scale
         self.nose_end = look.scalar("nose_length", 0.028, 0.150) * self.scale
         self.nose_u = self.u - 0.05 * torch.sin(head.yaw)
         self.eye_gap = look.scalar("eye_gap", 0.012, 0.145) * self.scale * (1.05 if self.toon else 1.0)
         self.eye_v = look.scalar("eye_height", 0.010, -0.033) * self.scale
-        self.mouth_v = look.scalar("mouth_height", 0.012, 0.265) * self.scale
+        self.mouth_v = look.scalar("mouth_height", 0.018, 0.265) * self.scale
 
     def decal(self, colour: Tensor, alpha: Tensor) -> None:
         """Paint on the face only."""
@@ -227,7 +227,7 @@ class Face:
         width = look.scalar("mouth_width", 0.028, 0.122) * scale
         smile = look.scalar("smile", 0.085, 0.035) * scale
         opened = look.scalar("mouth_open", 0.085) * scale
-        lip = look.scalar("lip_fullness", 0.010, 0.023) * scale
+        lip = look.scalar("lip_fullness", 0.016, 0.028) * scale
         s = self.u / width
         arch = (1 - s * s).clamp_min(-0.3)
         ends = (s.abs() - 1) * width
@@ -239,12 +239,12 @@ class Face:
         )
         edge = self.mouth_v - 0.055 * scale - 0.18 * scale * smoothstep(0.55, 1.0, self.side.abs())
         edge = edge + 0.035 * scale * torch.cos(self.side * 6)
-        growth = smoothstep(-0.03, 0.03, v - edge) * look.scalar("beard") * 0.92
+        growth = smoothstep(-0.03, 0.03, v - edge) * _grown(look, "beard") * 0.95
         self.decal(self.lit(_beard_colour(self.colours, self.toon), 0.3), growth * (1 - cover(d_lips - 0.015, 2.0)))
         lips = self.colours["lips"] * (1.0 if self.toon else 0.95)
         if not self.toon:
             below = gaussian(v - lower - 0.028 * scale, 0.018) * gaussian(self.u, 0.06)
-            self.decal(self.colours["skin"] * 0.55, below * 0.25 * (1 - look.scalar("beard")))
+            self.decal(self.colours["skin"] * 0.55, below * 0.25 * (1 - _grown(look, "beard")))
         self.decal(lips, cover(d_lips, 1.15))
         if not self.toon:
             shine = gaussian(v - (closed + opened + lip * 0.65), 0.35 * lip) * gaussian(s, 0.45)
@@ -260,8 +260,8 @@ class Face:
         look, scale, cover, skin = self.look, self.scale, self.canvas.cover, self.colours["skin"]
         wide, high, radius = (
             look.scalar("eye_size", 0.010, 0.080) * scale,
-            look.scalar("eye_open", 0.017, 0.047) * scale,
-            look.scalar("iris_size", 0.006, 0.043) * scale,
+            look.scalar("eye_open", 0.018, 0.053) * scale,
+            look.scalar("iris_size", 0.008, 0.051) * scale,
         )
         if self.toon:
             wide, high, radius = wide * 1.22, high * 1.7, radius * 1.45
@@ -298,7 +298,7 @@ class Face:
         bright = 0.75 + 0.55 * (r / radius).clamp(0, 1) * smoothstep(-1.0, 1.0, y / radius)
         self.decal((colour * bright.unsqueeze(1)).clamp(0, 1), inside * cover(r - radius, 1.15))
         self.decal(colour * 0.35, inside * cover((r - radius * 0.94).abs() - 0.05 * radius, 1.15) * 0.8)
-        self.decal(self.canvas.rgb(0.03, 0.03, 0.03), inside * cover(r - radius * 0.46, 1.15))
+        self.decal(self.canvas.rgb(0.03, 0.03, 0.03), inside * cover(r - radius * 0.42, 1.15))
         spots = [(0.36, -0.42, 0.32 if self.toon else 0.27)] + ([(-0.34, 0.40, 0.16)] if self.toon else [])
         for dx, dy, size in spots:
             spot = torch.sqrt((x - radius * dx) ** 2 + (y - radius * dy) ** 2 + 1e-8) - radius * size
@@ -323,10 +323,10 @@ class Face:
     def glasses(self) -> None:
         """Frames, bridge, arms, and a glint on each lens; they grow out of nothing."""
         look, scale, cover, u, v = self.look, self.scale, self.canvas.cover, self.u, self.v
-        there = look.scalar("glasses")
+        there = _grown(look, "glasses")
         power = look.scalar("glasses_shape", 1.4, 2.8)
         size = look.scalar("glasses_shape", 0.010, 0.112) * scale * (1.10 if self.toon else 1.0)
-        thick = 0.013 * there * scale
+        thick = 0.016 * there * scale
         colour = self.canvas.rgb(0.10, 0.09, 0.10) + 0.25 * (self.colours["trim"] - 0.3).clamp(0, 1)
         level = self.eye_v + 0.012
         for side in (-1, 1):
@@ -346,19 +346,25 @@ class Face:
 
 
 def _beard_colour(colours: dict[str, Tensor], toon: bool) -> Tensor:
-    return colours["hair"] if toon else colours["hair"] * 0.82 + colours["skin"] * 0.10
+    """The hair's colour, but never so near the skin's that the beard is lost on it."""
+    return torch.minimum(colours["hair"] * (1.0 if toon else 0.85), colours["skin"] * 0.62)
 
 
 def _chin_beard(canvas: Canvas, head: Head, look: Look, colours: dict[str, Tensor]) -> None:
     """The part of a beard that stands out beyond the chin."""
-    grown = 1.02 + 0.16 * look.scalar("beard_length", 0.5, 0.5)
+    grown = 1.02 + 0.26 * look.scalar("beard_length", 0.5, 0.5) * smoothstep(0.3, 0.9, head.hy / head.ry)
     d, a, b, c = head.surface(grown)
     d = torch.maximum(d, head.ry * (0.55 + 0.3 * torch.cos(head.jx / head.rx * 2.0)) - head.hy)
-    outside = (1 - canvas.cover(head.surface()[0])) * look.scalar("beard")
+    outside = (1 - canvas.cover(head.surface()[0] + 0.03)) * _grown(look, "beard")
     if canvas.toon:
         canvas.over(canvas.ink, canvas.cover(d - canvas.OUTLINE) * outside)
     beard = canvas.lit(_beard_colour(colours, canvas.toon), head.normal(a * 0.8, b * 0.8, c), 0.3)
     canvas.over(beard, canvas.cover(d, 2.0) * outside)
+
+
+def _grown(look: Look, name: str) -> Tensor:
+    """How much of something that a face has or hasn't is there: nearly always all of it or nothing."""
+    return smoothstep(0.35, 0.65, look.scalar(name))
 
 
 def _cap(look: Look) -> Tensor:
@@ -400,7 +406,7 @@ def _hair_in_front(canvas: Canvas, head: Head, look: Look, colours: dict[str, Te
 
 def _hat(canvas: Canvas, head: Head, look: Look, colours: dict[str, Tensor]) -> None:
     """A knitted hat with a band; it grows from above the head."""
-    there = look.scalar("hat")
+    there = _grown(look, "hat")
     d_top, a, b, c = head.surface(_cap(look) + 0.05 + 0.09 * there)
     u, v, depth = head.turn(a, b, c)
     line = -1.30 + 0.76 * there + 0.10 * u * u
