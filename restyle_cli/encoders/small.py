@@ -67,7 +67,7 @@ class SmallEncoder(nn.Module):
         self.config = config
         self.stage: int | None = None
         rank = config.rank or config.w_dim
-        self.register_buffer("basis", torch.eye(rank, config.w_dim))
+        self.register_buffer("basis", torch.zeros(rank, config.w_dim))
         size = 2 * config.stem_stride + 1
         self.stem = nn.Conv2d(
             config.input_channels, config.widths[0], size, stride=config.stem_stride, padding=size // 2
@@ -81,7 +81,8 @@ class SmallEncoder(nn.Module):
         self.body = nn.Sequential(*blocks)
         self.hidden = nn.Linear(before * LAST_MAP**2, config.hidden)
         self.last = nn.Linear(config.hidden, config.styles * rank)
-        self._initialise()
+        if not self.basis.is_meta:  # then the tensors come from a file
+            self._initialise()
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] in [-1, 1], any size -> codes [N, L, w_dim]."""
@@ -94,6 +95,7 @@ class SmallEncoder(nn.Module):
         return base_and_offsets(codes, self.stage) if config.codes == "e4e" else codes
 
     def _initialise(self) -> None:
+        self.basis.diagonal().fill_(1)
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(module.weight, a=SLOPE, nonlinearity="leaky_relu")

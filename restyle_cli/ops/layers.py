@@ -29,7 +29,8 @@ class EqualLinear(nn.Module):
         self, inputs: int, outputs: int, bias_init: float = 0.0, lr_mul: float = 1.0, activate: bool = False
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr_mul)
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        nn.init.normal_(self.weight, std=1 / lr_mul)
         self.bias = nn.Parameter(torch.full((outputs,), bias_init / lr_mul))
         self.scale = lr_mul / math.sqrt(inputs)
         self.lr_mul = lr_mul
@@ -41,15 +42,17 @@ class EqualLinear(nn.Module):
 
 
 class EqualConv2d(nn.Module):
-    """A plain convolution with an equalised learning rate, padded to keep the size at stride 1."""
+    """A plain convolution with an equalised learning rate; `padding` None keeps the size at stride 1."""
 
-    def __init__(self, inputs: int, outputs: int, size: int, bias: bool = True, stride: int = 1) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, size: int, bias: bool = True, stride: int = 1, padding: int | None = None
+    ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs, size, size))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self.scale = 1.0 / math.sqrt(inputs * size * size)
         self.stride = stride
-        self.padding = size // 2
+        self.padding = size // 2 if padding is None else padding
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight * self.scale, self.bias, stride=self.stride, padding=self.padding)

@@ -25,6 +25,7 @@ from restyle_cli.encoders import ENCODERS
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators import GENERATORS
 from restyle_cli.images import write_atomic
+from restyle_cli.store.empty import empty
 
 FORMAT = 1
 MAX_HEADER = 16 * 1024 * 1024
@@ -153,7 +154,7 @@ def _build_empty(path: Path, family: str, config: dict[str, Any]) -> nn.Module:
     if (largest := max(_whole_numbers(config), default=0)) > MAX_SETTING:
         raise _damaged(path, f"its description speaks of {largest}")
     try:
-        with torch.device("meta"):
+        with empty():
             return network(network.Config.from_dict(config))
     except RestyleError as error:
         raise _damaged(path, error.message) from error
