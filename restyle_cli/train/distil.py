@@ -26,6 +26,7 @@ FIRST_LAYER = {COARSE: 0, MIDDLE: 3, FINE: 5}  # each group's layers reach to th
 MAPPING_BATCH = 64
 NEW_LAYER_GAIN = 0.1  # a new resolution starts as a small change of the picture below it
 SHARE_SPAN = 1.2  # standard deviations to either side, for learned shares
+PART_OF = {"beard_length": "beard", "glasses_shape": "glasses"}  # traits of what the mean look does not have
 
 
 def layer_groups(layers: int) -> Tensor:
@@ -150,6 +151,10 @@ class Distil:
         known = looks(torch.randn(4096, Z_DIM, generator=torch.Generator().manual_seed(1)))
         least, most = known.min(dim=0).values, known.max(dim=0).values
         low, high = (torch.clamp(self.space.mean + sign * spread, least, most) for sign in (-1, 1))
+        names = list(TRAITS)
+        for trait, whole in PART_OF.items():
+            for values in (low, high):
+                values[names.index(trait), names.index(whole)] = 1
         drawn = [
             draw_looks(part, self.resolution, self.recipe.data.style) for part in torch.cat([low, high]).split(AT_ONCE)
         ]

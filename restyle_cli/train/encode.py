@@ -1,7 +1,8 @@
 """Training an encoder on a frozen generator, as the papers do: each step of the loop has its own backward pass.
 
 The drawn pictures' codes are known, so a stage may also pull the codes towards them (`latent`); a stage that asks for
-nothing else needs no generator and is many times faster, which makes it a good first one for a single pass.
+nothing else sends no gradient through the generator, and a single pass does without it: much faster, and fair to traits
+that cover few pixels.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Encode:
         seen = spoil(target, stage.augment, rng)
         weights = dict(stage.losses)
         latent = weights.pop("latent", 0.0)
-        if not weights:
+        if not weights and self.steps == 1:
             with self.autocast():
                 codes = self.network(seen)
             loss = latent * self._distance(codes.float() + self.generator.w_avg, known)
@@ -98,9 +99,9 @@ class Encode:
             for k, state in enumerate(iterate(seen, [method] * stage.iterations)):
                 if k == 0:
                     continue
-                loss = picture_loss(fit(state.image, target.shape[-2:]), target, weights, stage.focus)
-                if latent:
-                    loss = loss + latent * self._distance(state.w.float(), known)
+                loss = latent * self._distance(state.w.float(), known) if latent else torch.zeros(())
+                if weights:
+                    loss = loss + picture_loss(fit(state.image, target.shape[-2:]), target, weights, stage.focus)
                 (weight * loss).backward()
                 weight *= stage.step_gain
         return float(loss.detach())
