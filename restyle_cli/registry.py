@@ -1,10 +1,12 @@
-"""Tables from names to the classes behind them, read without importing the classes."""
+"""Tables from names to the classes behind them, read without importing the classes; and what rebuilds a network."""
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 from restyle_cli.errors import RestyleError, did_you_mean
 
@@ -35,3 +37,29 @@ class Registry:
             )
         module, _, attribute = self._places[name].partition(":")
         return getattr(importlib.import_module(module), attribute)
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Base of the descriptions that rebuild a network: its fields go to JSON and back. Lists become tuples."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as JSON has them (tuples become lists)."""
+        return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The description of `to_dict`; fields left out take their defaults, unknown ones are an error."""
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                raise RestyleError(f"{cls.__name__} has no field '{name}'", did_you_mean(name, known))
+        return cls(**{name: _frozen(value) for name, value in values.items()})
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value

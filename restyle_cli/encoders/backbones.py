@@ -35,10 +35,10 @@ class Backbone(nn.Module):
         return maps
 
 
-class IRSE50(Backbone):
-    """The residual network of ArcFace with squeeze-and-excitation: 24 units, each stage halving the map."""
+class IRNet(Backbone):
+    """The residual network of ArcFace, each stage halving the map; `gated`: with squeeze-and-excitation."""
 
-    def __init__(self, channels: int, widths: Sequence[int] = WIDTHS, blocks: Sequence[int] = (3, 4, 14, 3)) -> None:
+    def __init__(self, channels: int, widths: Sequence[int], blocks: Sequence[int], gated: bool) -> None:
         super().__init__()
         self.blocks = blocks
         self.input_layer = nn.Sequential(
@@ -50,7 +50,7 @@ class IRSE50(Backbone):
         before = widths[0]
         for width, count in zip(widths, blocks, strict=True):
             for index in range(count):
-                units.append(IRUnit(before, width, stride=2 if index == 0 else 1))
+                units.append(IRUnit(before, width, stride=2 if index == 0 else 1, gated=gated))
                 before = width
         self.body = nn.Sequential(*units)
 
@@ -58,10 +58,17 @@ class IRSE50(Backbone):
         return self.input_layer(x)
 
 
-class IRUnit(nn.Module):
-    """Norm, conv, PReLU, conv, norm, squeeze-and-excitation, beside a shortcut."""
+class IRSE50(IRNet):
+    """ArcFace's network with squeeze-and-excitation: 24 units."""
 
-    def __init__(self, before: int, width: int, stride: int) -> None:
+    def __init__(self, channels: int, widths: Sequence[int] = WIDTHS, blocks: Sequence[int] = (3, 4, 14, 3)) -> None:
+        super().__init__(channels, widths, blocks, gated=True)
+
+
+class IRUnit(nn.Module):
+    """Norm, conv, PReLU, conv, norm, with `gated` squeeze-and-excitation, beside a shortcut."""
+
+    def __init__(self, before: int, width: int, stride: int, gated: bool) -> None:
         super().__init__()
         if before == width:
             self.shortcut_layer: nn.Module = nn.MaxPool2d(1, stride)  # plain subsampling
@@ -69,14 +76,14 @@ class IRUnit(nn.Module):
             self.shortcut_layer = nn.Sequential(
                 nn.Conv2d(before, width, 1, stride=stride, bias=False), nn.BatchNorm2d(width)
             )
-        self.res_layer = nn.Sequential(
+        layers = [
             nn.BatchNorm2d(before),
             nn.Conv2d(before, width, 3, padding=1, bias=False),
             nn.PReLU(width),
             nn.Conv2d(width, width, 3, stride=stride, padding=1, bias=False),
             nn.BatchNorm2d(width),
-            SqueezeExcite(width),
-        )
+        ]
+        self.res_layer = nn.Sequential(*layers, SqueezeExcite(width)) if gated else nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.res_layer(x) + self.shortcut_layer(x)
