@@ -1,0 +1,178 @@
+"""Reading checkpoints of other projects: tensors and plain values come out, and nothing inside is ever run.
+
+Three forms are read: PyTorch's archives (`torch.save` since 1.6), its older files, and NVIDIA's network pickles. The
+first two go through `torch.load(weights_only=True)`, the last through an unpickler that finds only `stand_ins`;
+all are surveyed before, so that a refusal can say what the file asked for.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from restyle_cli.errors import RestyleError
+from restyle_cli.store.legacy.stand_ins import STORAGES, allowed, stand_in
+from restyle_cli.store.legacy.survey import Survey, Suspicious, survey
+
+MAX_FILE = 16 * 10**9
+"""Bytes of the largest file that is read; the largest published one has 3 GB."""
+MAX_PICKLE = 64 * 1024 * 1024
+"""Bytes of an archive's table of contents; published ones have some 100 kB."""
+MAX_MEMBERS = 100_000
+_OLD_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
+"""The magic number that PyTorch's files began with before 1.6."""
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether the file is of a form that is not ours, by its first bytes. RestyleError when it cannot be read."""
+    start = _beginning(path)
+    return start.startswith((b"PK", b"\x80", b"\x93NUMPY")) or start[257:262] == b"ustar"
+
+
+def read_checkpoint(path: Path, mapped: bool = False) -> Any:
+    """What a foreign file holds: tables of tensors and plain values, and `PickledModule`s.
+
+    `mapped` leaves the tensors in the file until they are looked at, where its form allows. RestyleError, one sentence
+    with what is wrong, for everything that is not a whole and harmless checkpoint.
+    """
+    start = _beginning(path)
+    try:
+        if path.stat().st_size > MAX_FILE:
+            raise Suspicious(f"is larger than {MAX_FILE / 1e9:.0f} GB")
+        if start.startswith(b"PK"):
+            return _read_archive(path, mapped)
+        if start.startswith(_OLD_TORCH):
+            return _read_old(path)
+        if start.startswith(b"\x80"):
+            return _read_pickle(path)
+        if start[257:262] == b"ustar":
+            raise Suspicious("was written by a PyTorch older than 0.4")
+        if start.startswith(b"\x93NUMPY"):
+            raise Suspicious("holds an array, not a network")
+        raise Suspicious("is no checkpoint in a form that restyle knows")
+    except Suspicious as error:
+        hint = error.hint or "get it again from where it was published; restyle runs nothing inside such files"
+        raise RestyleError(f"'{path}' {error.message}", hint) from error
+
+
+def _beginning(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(512)
+    except OSError as error:
+        raise RestyleError(f"'{path}' cannot be read: {error.strerror or error}") from error
+
+
+def _read_archive(path: Path, mapped: bool) -> Any:
+    sizes = _stored_members(path)
+    tables = [name for name in sizes if name.endswith("/data.pkl")]
+    if len(tables) != 1 or any("/code/" in name for name in sizes):
+        what = "a TorchScript program" if tables else "an archive of something else"
+        raise Suspicious(f"is {what}, not a checkpoint of PyTorch")
+    if sizes[tables[0]] > MAX_PICKLE:
+        raise Suspicious(f"has a table of contents of {sizes[tables[0]] / 1e6:.0f} MB")
+    with zipfile.ZipFile(path) as archive:
+        found = survey(io.BytesIO(archive.read(tables[0])))
+    _check_names(found)
+    root = tables[0].removesuffix("data.pkl")
+    for reference in found.storages:
+        _, kind, key, _, count = reference if len(reference) == 5 else (None,) * 5
+        size = sizes.get(f"{root}data/{key}")
+        if kind not in STORAGES or not isinstance(count, int) or size != count * STORAGES[kind].itemsize:
+            raise Suspicious("has tensors of other sizes than it says")
+    return _load(path, found, mapped)
+
+
+def _stored_members(path: Path) -> dict[str, int]:
+    """Name and size of everything in the archive, none of it compressed: PyTorch does not, a bomb must."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise Suspicious("is cut off or damaged") from error
+    for member in members:
+        if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
+            raise Suspicious("is a compressed archive, which PyTorch never writes")
+    sizes = {member.filename: member.file_size for member in members}
+    if len(members) > MAX_MEMBERS or len(sizes) != len(members) or sum(sizes.values()) > path.stat().st_size:
+        raise Suspicious("is an archive that claims more than it has")
+    return sizes
+
+
+def _read_old(path: Path) -> Any:
+    with path.open("rb") as file:
+        surveys = [survey(file) for _ in range(5)]  # magic number, version, machine, the content, its keys
+    for found in surveys:
+        _check_names(found)
+    claimed = 0
+    for reference in surveys[3].storages:
+        kind, count = (reference[1], reference[4]) if len(reference) > 4 else (None, None)
+        if kind not in STORAGES or not isinstance(count, int) or count < 0:
+            raise Suspicious("has tensors in a form that restyle does not know")
+        claimed = max(claimed, count * STORAGES[kind].itemsize)
+    if claimed > path.stat().st_size:
+        raise Suspicious("has tensors larger than itself: it is cut off or damaged")
+    return _load(path, surveys[3], mapped=False)
+
+
+def _load(path: Path, found: Survey, mapped: bool) -> Any:
+    ours = [(stand_in(name), name) for name in sorted(found.names) if not _of_torch(name)]
+    with torch.serialization.safe_globals(ours):
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        except Exception as error:  # whatever torch says of a damaged file: its errors have no common kind
+            raise Suspicious("is cut off or damaged") from error
+
+
+def _of_torch(name: str) -> bool:
+    """Names that torch reads in its own, safe way, and that nothing may stand in for."""
+    others = ("torch.nn.", "torch_utils.", "torch.storage.")
+    own = ("collections.OrderedDict", "builtins.set", "_codecs.encode")
+    return name in own or (name.startswith("torch") and not name.startswith(others))
+
+
+class _Unpickler(pickle.Unpickler):
+    """Finds only what `stand_ins` has. The survey came before; this is what makes it safe."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        full = f"{module}.{name}"
+        if not allowed(full):
+            raise Suspicious(f"asks for '{full}'")
+        return stand_in(full)
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise Suspicious("refers to data outside of it")
+
+
+def _read_pickle(path: Path) -> Any:
+    with path.open("rb") as file:
+        found = survey(file)
+        _check_names(found)
+        if found.storages:
+            raise Suspicious("refers to data outside of it")
+        file.seek(0)
+        try:
+            return _Unpickler(file).load()
+        except Suspicious:
+            raise
+        except Exception as error:  # stand-ins get whatever arguments the file has
+            raise Suspicious("is cut off or damaged") from error
+
+
+def _check_names(found: Survey) -> None:
+    refused = sorted(name for name in found.names if not allowed(name))
+    if any(name.startswith("dnnlib.tflib") for name in refused):
+        raise Suspicious(
+            "is a StyleGAN of TensorFlow, which restyle does not read",
+            "legacy.py of NVIDIA's stylegan2-ada-pytorch turns it into a PyTorch pickle, which restyle reads",
+        )
+    if refused:
+        raise Suspicious(
+            f"asks for '{refused[0]}', which is code and no part of a network; nothing of it was run",
+            "if it is a whole saved module, save its state_dict(); if you do not know its origin, delete it",
+        )
