@@ -48,7 +48,7 @@ class Data:
 
 @dataclass(frozen=True, config=STRICT)
 class Recipe:
-    """One network to train. `network` holds the settings of its family; `start_from` names an encoder to widen."""
+    """One network to train. `network` holds the settings of its family; `start_from` names the one it goes on from."""
 
     name: str
     family: Literal["stylegan2", "small"]

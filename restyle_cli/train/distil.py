@@ -16,10 +16,12 @@ from torch import Tensor, nn
 
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.images import fit
+from restyle_cli.ops.layers import pixel_norm
 from restyle_cli.train.config import Recipe, Stage
 from restyle_cli.train.drawings import AT_ONCE, Drawings, held_out, read_pictures
 from restyle_cli.train.looks import COARSE, COLUMN_GROUPS, FINE, MIDDLE, TRAITS, Z_DIM, LookSpace, looks
 from restyle_cli.train.losses import picture_loss
+from restyle_cli.train.networks import begin_with, check_shape
 from restyle_cli.train.portraits import draw_looks
 
 FIRST_LAYER = {COARSE: 0, MIDDLE: 3, FINE: 5}  # each group's layers reach to the next group's first
@@ -42,8 +44,16 @@ class Distil:
 
     def __init__(self, recipe: Recipe, folder: Path) -> None:
         self.recipe = recipe
-        self.network = StyleGAN2(StyleGAN2Config(z_dim=Z_DIM, noise=False, **recipe.network))
-        self.network = self.network.to(memory_format=torch.channels_last)
+        config = StyleGAN2Config(z_dim=Z_DIM, noise=False, **recipe.network)
+        self.latent_space = recipe.name
+        if recipe.start_from is None:
+            network = StyleGAN2(config)
+        else:
+            network, said = begin_with(recipe.start_from, folder)
+            check_shape(network, config, recipe.name, recipe.start_from)
+            network.mapping.requires_grad_(False)  # the same codes, hence one latent space
+            self.latent_space = said.get("latent_space", recipe.start_from)
+        self.network = network.to(memory_format=torch.channels_last)
         self.space = LookSpace(self.network.config.w_dim)
         self.drawings = Drawings(folder, recipe.data, self.space)
         self.resolution = self.network.config.resolution
@@ -58,7 +68,7 @@ class Distil:
 
     def begin(self, stage: Stage, before: Stage | None) -> None:
         """Grow: what the new resolutions add starts small."""
-        if before is None:
+        if before is None or self.recipe.start_from is not None:
             return
         for block, to_rgb in enumerate(self.network.to_rgbs):
             if before.resolution < 2 ** (block + 2) <= stage.resolution:
@@ -72,10 +82,10 @@ class Distil:
         with self.autocast():
             image = self.network(codes, upto=stage.resolution)
         loss = picture_loss(image, target, stage.losses, stage.focus)
-        z = torch.from_numpy(rng.standard_normal((MAPPING_BATCH, Z_DIM), dtype=np.float32))
-        z = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True))
-        mapped = (self.network.mapping(z) - self.space.embed(looks(z))).square().mean()
-        (loss + 0.1 * mapped).backward()
+        if self.recipe.start_from is None:
+            z = torch.from_numpy(rng.standard_normal((MAPPING_BATCH, Z_DIM), dtype=np.float32))
+            (0.1 * self._mapping_error(self.network, z)).backward()
+        loss.backward()
         return float(loss.detach())
 
     def codes(self, own: Tensor, other: Tensor, rng: np.random.Generator) -> Tensor:
@@ -90,6 +100,10 @@ class Distil:
             other = other.roll(1, dims=0)
         return torch.cat(codes, dim=1)
 
+    def _mapping_error(self, network: nn.Module, z: Tensor) -> Tensor:
+        z = pixel_norm(z)
+        return (network.mapping(z) - self.space.embed(looks(z))).square().mean()
+
     def autocast(self) -> torch.autocast:
         """The recipe's precision for the synthesis network."""
         return torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bf16")
@@ -103,9 +117,7 @@ class Distil:
         rng = np.random.default_rng(0)
         mixed = self.codes(self.held_looks, self.held_looks.roll(7, dims=0), rng)
         l2_mixed = (self._drawn(network, mixed, stage) - target).square().mean()
-        z = torch.randn(1024, Z_DIM, generator=torch.Generator().manual_seed(10**6))
-        z = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True))
-        mapped = (network.mapping(z) - self.space.embed(looks(z))).square().mean()
+        mapped = self._mapping_error(network, torch.randn(1024, Z_DIM, generator=torch.Generator().manual_seed(10**6)))
         shares = self.learned_shares(network, stage)
         worst = min(shares, key=shares.get)
         return {
@@ -136,9 +148,10 @@ class Distil:
         return torch.cat([target[:8], made[:8], target[8:], made[8:]])
 
     def finish(self, network: StyleGAN2) -> dict:
-        """What the file says beside the configuration; the mean code is set."""
-        network.w_avg.copy_(network.mean_w(20_000).expand_as(network.w_avg))
-        return {"latent_space": self.recipe.name, "style": self.recipe.data.style}
+        """What the file says beside the configuration; the mean code is set, unless another network's space is used."""
+        if self.recipe.start_from is None:
+            network.w_avg.copy_(network.mean_w(20_000).expand_as(network.w_avg))
+        return {"latent_space": self.latent_space, "style": self.recipe.data.style}
 
     def _drawn(self, network: nn.Module, codes: Tensor, stage: Stage) -> Tensor:
         with torch.no_grad(), self.autocast():

@@ -1,8 +1,9 @@
 """Training an encoder on a frozen generator, as the papers do: each step of the loop has its own backward pass.
 
-The drawn pictures' codes are known, so a stage may also pull the codes towards them (`latent`); a stage that asks for
-nothing else sends no gradient through the generator, and a single pass does without it: much faster, and fair to traits
-that cover few pixels.
+The drawn pictures' codes are known, so a stage may also pull the codes towards them (`latent`). A stage that asks for
+nothing else sends no gradient through the generator, and a single pass does without one: faster, and fair to traits
+that cover few pixels. So a generator of another style than the pictures is served too: a portrait and its toon have one
+code.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig
 from restyle_cli.encoders.widen import widen_input
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import fit
-from restyle_cli.inversion import invert, iterate
+from restyle_cli.inversion import invert, iterate, l2
 from restyle_cli.methods import METHODS
-from restyle_cli.store import catalog, fetch
-from restyle_cli.store.files import read_module
+from restyle_cli.store.files import read_header, read_module
 from restyle_cli.train.config import Recipe, Stage
 from restyle_cli.train.drawings import Drawings, held_out, read_pictures
 from restyle_cli.train.looks import LOOK_DIM, LookSpace
 from restyle_cli.train.losses import picture_loss
+from restyle_cli.train.networks import begin_with, check_shape, network_file
+from restyle_cli.train.portraits import draw_looks
 
 HELD_OUT_PICTURES = 64
 CHECKED_STEPS = 5
@@ -41,7 +43,9 @@ class Encode:
                 f"the recipe '{recipe.name}' trains an encoder, but does not say of which method or generator"
             )
         self.recipe, self.family = recipe, recipe.family
-        self.generator = read_module(_network_file(recipe.generator, folder)).to(memory_format=torch.channels_last)
+        path = network_file(recipe.generator, folder)
+        self.generator = read_module(path).to(memory_format=torch.channels_last)
+        self.style = read_header(path)["extra"].get("style", recipe.data.style)
         self.space = LookSpace(self.generator.config.w_dim)
         method = METHODS.load(recipe.method)
         self.steps = CHECKED_STEPS if method.max_steps > 1 else 1
@@ -61,20 +65,23 @@ class Encode:
             network = SmallEncoder(config)
             network.basis.copy_(self.space.directions)
             return network
-        started = read_module(_network_file(self.recipe.start_from, folder))
-        network = widen_input(started, channels) if started.config.input_channels < channels else started
-        if network.config != config:
-            raise RestyleError(
-                f"'{self.recipe.start_from}' has another shape than the recipe '{self.recipe.name}' asks for",
-                "give both recipes the same [network]",
-            )
-        return network.train().requires_grad_(True)
+        network, _ = begin_with(self.recipe.start_from, folder)
+        if network.config.input_channels < channels:
+            network = widen_input(network, channels).train().requires_grad_(True)
+        check_shape(network, config, self.recipe.name, self.recipe.start_from)
+        return network
 
     def prepare(self, note: Callable[[str], None]) -> None:
         """Draw the training pictures, and the held-out ones at the size that the metrics are defined for."""
         self.drawings.fill(note)
         self.pictures, self.looks = self.drawings.open(), self.drawings.looks()
-        _, self.held_pictures = held_out(HELD_OUT_PICTURES, self.method(self.network).size[0], self.recipe.data.style)
+        size = self.method(self.network).size[0]
+        looks, self.held_pictures = held_out(HELD_OUT_PICTURES, size, self.recipe.data.style)
+        self.held_targets = (
+            self.held_pictures
+            if self.style == self.recipe.data.style
+            else draw_looks(looks, self.held_pictures.shape[-1], self.style)
+        )
 
     def begin(self, stage: Stage, before: Stage | None) -> None:
         """Nothing changes between stages but what the stage says."""
@@ -115,10 +122,12 @@ class Encode:
 
     @torch.no_grad()
     def scores(self, network: nn.Module, stage: Stage) -> dict[str, float]:
-        """Mean L2 on held-out pictures after each step, by the protocol of the metrics."""
-        with self.autocast():
-            result = [invert(part, self.method(network), self.steps) for part in self.held_pictures.split(16)]
-        sums = [sum(float(r.steps[k].l2.sum()) for r in result) for k in range(self.steps + 1)]
+        """Mean L2 after each step to held-out drawings in the generator's style, by the protocol of the metrics."""
+        sums = [0.0] * (self.steps + 1)
+        for x, target in zip(self.held_pictures.split(16), self.held_targets.split(16), strict=True):
+            with self.autocast():
+                for k, state in enumerate(iterate(x, [self.method(network)] * self.steps)):
+                    sums[k] += float(l2(target, state.image).sum())
         return {f"l2_{k}": total / len(self.held_pictures) for k, total in enumerate(sums)}
 
     @torch.no_grad()
@@ -172,11 +181,3 @@ def _around(height: int, width: int) -> Tensor:
     """[H, W]: 0 where an aligned head is, 1 in the corners."""
     x, y = (torch.linspace(-1, 1, side) for side in (width, height))
     return (2.5 * (torch.sqrt(x**2 + (0.85 * (y[:, None] - 0.1)) ** 2) - 0.75)).clamp(0, 1)
-
-
-def _network_file(name: str, folder: Path) -> Path:
-    """A network by file, or by name: beside the run's folder when trained there, else from the catalog."""
-    if name.endswith(".safetensors"):
-        return Path(name)
-    sibling = folder.parent / name / f"{name}.safetensors"
-    return sibling if sibling.exists() else fetch.ensure(catalog.find(name))

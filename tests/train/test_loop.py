@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.inversion import l2
 from restyle_cli.store.files import read_header, read_module
 from restyle_cli.train import drawings, encode
 from restyle_cli.train.config import Data, read_recipe, recipe_names
@@ -137,6 +138,28 @@ def test_encoders_train_on_it_and_restyle_starts_from_the_single_pass(tmp_path):
     wider = loop.replace("hidden = 16", "hidden = 24")
     with pytest.raises(RestyleError, match="another shape"):
         run(recipe(tmp_path, wider), tmp_path / "wider")
+
+
+def test_a_second_style_keeps_the_codes_of_the_first(tmp_path):
+    portraits = run(recipe(tmp_path, GENERATOR.format(check=30)), tmp_path / "tiny")
+    text = GENERATOR.format(check=30).replace('"tiny"', '"toons"\nstart_from = "tiny"', 1)
+    text = text.replace("[data]", '[data]\nstyle = "toon"')
+    toons = run(recipe(tmp_path, text), tmp_path / "toons")
+    first, second = read_module(portraits), read_module(toons)
+    assert torch.equal(first.w_avg, second.w_avg)
+    assert all(torch.equal(a, b) for a, b in zip(first.mapping.parameters(), second.mapping.parameters(), strict=True))
+    assert not torch.equal(first.const, second.const)
+    extra = read_header(toons)["extra"]
+    assert extra["latent_space"] == "tiny" and extra["style"] == "toon"
+    # An encoder that sees portraits and draws toons is measured against the toons.
+    text = ENCODER.format(name="many", method="restyle-psp", more="", iterations=2, losses="{ latent = 1.0 }").replace(
+        'generator = "tiny"', 'generator = "toons"'
+    )
+    run(recipe(tmp_path, text), tmp_path / "many")
+    (row,) = rows(tmp_path / "many")
+    _, drawn = drawings.held_out(16, 32, "toon")
+    start = second(second.start(1)).expand(16, -1, -1, -1)
+    assert float(row["l2_0"]) == pytest.approx(float(l2(drawn, start).mean()), abs=2e-5)
 
 
 def test_drawings_go_on_where_they_stopped(tmp_path):

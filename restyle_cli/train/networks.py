@@ -1,0 +1,35 @@
+"""The networks that a training begins with: those another training made, or the catalog's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from restyle_cli.errors import RestyleError
+from restyle_cli.store import catalog, fetch
+from restyle_cli.store.files import read_header, read_module
+
+
+def network_file(name: str, folder: Path) -> Path:
+    """A network by file, or by name: beside the run's folder when trained there, else from the catalog."""
+    if name.endswith(".safetensors"):
+        return Path(name)
+    sibling = folder.parent / name / f"{name}.safetensors"
+    return sibling if sibling.exists() else fetch.ensure(catalog.find(name))
+
+
+def begin_with(name: str, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network ready to be trained on, and what its file says beside the configuration."""
+    path = network_file(name, folder)
+    return read_module(path).train().requires_grad_(True), read_header(path)["extra"]
+
+
+def check_shape(network: nn.Module, config: Any, recipe: str, start_from: str) -> None:
+    """RestyleError when the network is not of the shape that the recipe describes."""
+    if network.config != config:
+        raise RestyleError(
+            f"'{start_from}' has another shape than the recipe '{recipe}' asks for",
+            "give both recipes the same [network]",
+        )
