@@ -43,7 +43,7 @@ def w_norm(w: Tensor, w_avg: Tensor | None = None) -> Tensor:
 def delta_norm(w: Tensor, stage: int | None = None) -> Tensor:
     """e4e's: the offsets of the styles 1 to `stage` (None: all) from style 0, their lengths added up."""
     deltas = w[:, 1 : None if stage is None else stage + 1] - w[:, :1]
-    return torch.linalg.vector_norm(deltas, dim=2).sum(dim=1).mean()
+    return torch.linalg.vector_norm(deltas, dim=2).mean(dim=0).sum()
 
 
 def fooling(discriminator: nn.Module, w: Tensor, stage: int | None = None) -> Tensor:
