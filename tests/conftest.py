@@ -38,8 +38,9 @@ def empty_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees networks that the person running it has fetched, nor changes them."""
+    """No test sees networks that the person running it has fetched, nor changes them, nor fetches others."""
     monkeypatch.setenv("RESTYLE_HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.setenv("RESTYLE_OFFLINE", "1")
 
 
 @pytest.fixture

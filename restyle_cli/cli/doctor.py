@@ -38,7 +38,8 @@ def doctor(json: Json = False) -> None:
     packages = {name: _version(name) for name in PACKAGES}
     devices = _devices() if packages["torch"] else []
     landmarks = _landmarks()
-    networks = [(entry.name, fetch.path_of(entry), fetch.installed(entry)) for entry in catalog.entries()]
+    known = [(entry, fetch.installed(entry)) for entry in catalog.entries()]
+    networks = [(entry.name, fetch.path_of(entry), there) for entry, there in known if there or entry.embedded]
     values = {
         "restyle": restyle_cli.__version__,
         "python": platform.python_version(),

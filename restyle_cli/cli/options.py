@@ -134,6 +134,14 @@ Quiet = Annotated[
     bool,
     typer.Option("--quiet", "-q", help="No progress and no notes.", rich_help_panel=_RESULTS),
 ]
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        help="Fetch no networks; RESTYLE_OFFLINE=1 says the same for every command.",
+        rich_help_panel=_MACHINE,
+    ),
+]
 
 Device = Annotated[
     str,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -28,15 +30,137 @@ def test_entry_is_complete(entry: Entry) -> None:
     assert all((entry.domain, entry.licence_code, entry.licence_weights, entry.licence_data, entry.summary))
     assert entry.embedded != bool(entry.sources), "either part of the project or fetched from somewhere"
     assert entry.sha256 is None or re.fullmatch("[0-9a-f]{64}", entry.sha256)
+    assert entry.sha256_begins is None or f"-{entry.sha256_begins}." in entry.file
+    assert "{" not in entry.summary
+    assert entry.embedded or (entry.page or "").startswith("https://")
+    assert not entry.own
 
 
 @pytest.mark.parametrize("entry", [e for e in catalog.entries() if e.kind == "encoder"], ids=by_name)
 def test_encoder_names_its_method_and_generator(entry: Entry) -> None:
     assert entry.method in METHODS
-    assert entry.name == f"{entry.method}-{entry.domain}"
+    assert entry.name == "-".join(filter(None, (entry.method, entry.domain, entry.variant)))
     assert entry.generator is not None
     generator = catalog.find(entry.generator)
     assert (generator.kind, generator.domain) == ("generator", entry.domain)
+    assert entry.latent_space == generator.latent_space
+    assert catalog.domain(entry.domain).generator == entry.generator
+    assert entry.holds_generator != entry.embedded, "published files hold their generator, ours do not"
+
+
+@pytest.mark.parametrize("entry", [e for e in catalog.entries() if e.start], ids=by_name)
+def test_what_a_method_begins_with_is_an_encoder_of_its_generator(entry: Entry) -> None:
+    start = catalog.find(entry.start or "")
+    assert (start.kind, start.generator) == ("encoder", entry.generator)
+
+
+@pytest.mark.parametrize("entry", [e for e in catalog.entries() if e.kind == "generator"], ids=by_name)
+def test_a_latent_space_is_named_after_the_generator_it_began_with(entry: Entry) -> None:
+    assert catalog.find(entry.latent_space or "").latent_space == entry.latent_space
+
+
+@pytest.mark.parametrize("source", [s for e in catalog.entries() for s in e.sources])
+def test_sources_are_encrypted_or_of_google_drive(source: str) -> None:
+    assert re.fullmatch(r"https://[^\s]+/[\w.-]+|drive:[\w-]{33}", source)
+
+
+def test_no_two_networks_have_one_source() -> None:
+    sources = [source for entry in catalog.entries() for source in entry.sources]
+    assert len(set(sources)) == len(sources)
+
+
+def test_published_networks_tell_that_they_are_not_for_commerce() -> None:
+    published = [entry for entry in catalog.entries() if not entry.embedded]
+    assert {e.commercial for e in published if e.kind != "perceptual"} == {"no"}
+    assert all("non-commercial" in e.licence_weights for e in published if e.kind != "perceptual")
+
+
+# --- domains
+
+
+@pytest.mark.parametrize("domain", catalog.domains(), ids=lambda domain: domain.name)
+def test_a_domain_is_complete(domain: catalog.Domain) -> None:
+    assert domain.align in ("face", "centre", "none")
+    assert domain.resolution.bit_count() == 1
+    assert max(domain.picture) == domain.resolution
+    assert max(domain.input) == 256
+    assert domain.picture[0] * domain.input[1] == domain.picture[1] * domain.input[0], "of one shape"
+    if domain.encoder is not None:
+        encoder = catalog.find(domain.encoder)
+        assert (encoder.domain, encoder.generator) == (domain.name, domain.generator)
+        assert catalog.encoders(domain.name)[encoder.method or ""] == encoder
+
+
+def test_cars_are_wide() -> None:
+    cars = catalog.domain("cars")
+    assert (cars.resolution, cars.picture, cars.input, cars.align) == (512, (384, 512), (192, 256), "none")
+    assert cars.crop == (64, 0, 448, 512)
+    assert catalog.domain("ffhq").crop is None
+
+
+def test_embedded_networks_stand_in() -> None:
+    assert [domain.name for domain in catalog.stand_ins()] == ["ffhq", "portrait"]
+    assert [domain.name for domain in catalog.stand_ins("toonify")] == ["toonify", "toon"]
+    assert [domain.name for domain in catalog.stand_ins("cars")] == ["cars"]
+
+
+def test_an_unknown_domain() -> None:
+    with pytest.raises(RestyleError, match="no domain named 'car'") as caught:
+        catalog.domain("car")
+    assert caught.value.hint == "did you mean 'cars'?"
+
+
+def test_encoders_of_a_domain_are_the_plain_ones() -> None:
+    found = {method: entry.name for method, entry in catalog.encoders("ffhq").items()}
+    methods = ("restyle-psp", "restyle-e4e", "psp", "e4e", "e4e-w", "hyperstyle")
+    assert found == {method: f"{method}-ffhq" for method in methods}
+    assert set(catalog.encoders("horse")) == {"restyle-e4e", "e4e"}
+
+
+def test_cartoons_share_the_latent_space_of_the_faces_they_were_made_from() -> None:
+    for name in ("restyle-psp-ffhq", "restyle-psp-toonify", "hyperstyle-ffhq", "stylegan2-pixar"):
+        assert catalog.find(name).latent_space == "stylegan2-ffhq"
+    assert catalog.find("restyle-psp-portrait").latent_space == "portrait"
+    assert catalog.find("resnet34").latent_space is None
+
+
+# --- a person's own
+
+
+def own(name: str = "mine", **values: object) -> Entry:
+    like = catalog.find("restyle-psp-portrait")
+    return replace(like, **{"name": name, "embedded": False, "own": True, "latent_space": None, **values})
+
+
+def test_own_entries_are_kept(empty_store: Path) -> None:
+    fetch.home().mkdir(exist_ok=True)
+    for entry in (
+        own(),
+        own("other", summary='a "quoted" \\ thing, ünïcode', generator=None, sources=("https://a/b",), bytes=7),
+    ):
+        catalog.write_own(entry)
+        found = catalog.find(entry.name)
+        assert found == replace(entry, latent_space="portrait" if entry.generator else None)
+    assert [entry.name for entry in catalog.entries()][-2:] == ["mine", "other"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("kind = ", "cannot be read"),
+        ('kind = "encoder"', "does not describe a network"),
+        ('kind = "ship"\nfile = "a"', "does not describe a network"),
+        ('kind = "encoder"\nfile = "../a"', "does not describe a network"),
+        ('kind = "encoder"\nfile = "a"', "fields are missing"),
+        ('kind = "encoder"\nfile = "a"\nembedded = true', "unknown field 'embedded'"),
+    ],
+)
+def test_a_damaged_own_entry_is_named(text: str, said: str) -> None:
+    catalog.own_file("mine").write_text(text)
+    with pytest.raises(RestyleError, match=said) as caught:
+        catalog.entries()
+    assert str(catalog.own_file("mine")) in caught.value.message
+    assert "delete it" in (caught.value.hint or "")
 
 
 @pytest.mark.weights

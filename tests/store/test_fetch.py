@@ -2,13 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from misbehaving import FILE, Server, serving
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.store import catalog, fetch
+from restyle_cli.store.catalog import Entry
+
+SHA256 = hashlib.sha256(FILE).hexdigest()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "RESTYLE_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    with serving() as server:
+        yield server
+
+
+def published(*sources: str, **known: object) -> Entry:
+    """An entry of a network that can be fetched."""
+    entry = replace(catalog.find("resnet34"), name="net", file="net.pt", sources=sources, sha256_begins=None)
+    return replace(entry, **known)
 
 
 def test_embedded_entry(empty_store: Path) -> None:
@@ -26,11 +50,169 @@ def test_other_entry_lies_in_home(empty_store: Path) -> None:
     (empty_store / entry.file).write_bytes(b"x")
     with pytest.raises(RestyleError, match="'other' is not installed") as caught:
         fetch.ensure(entry)
-    assert caught.value.hint is not None
-    assert str(fetch.home()) in caught.value.hint
+    assert caught.value.hint == "`restyle weights add FILE --as other` takes a file that you have"
     fetch.home().mkdir(exist_ok=True)
     (fetch.home() / entry.file).write_bytes(b"x")
-    assert fetch.ensure(entry) == fetch.home() / entry.file
+    assert fetch.ensure(entry) == fetch.installed_path(entry) == fetch.home() / entry.file
+
+
+# --- fetching
+
+
+def test_what_is_missing_is_fetched_once_and_announced(server: Server) -> None:
+    entry = published(server.address(), sha256=SHA256)
+    said: list[str] = []
+    assert fetch.ensure(entry, note=said.append) == fetch.home() / "net.pt"
+    assert said == [
+        "fetching net: 3.0 MB from 127.0.0.1; licence: BSD 3-clause; commercial use: unclear",
+    ]
+    assert fetch.ensure(entry, note=said.append).read_bytes() == FILE
+    assert (len(server.asked), len(said)) == (1, 1)
+    assert fetch.remembered(entry) is None
+
+
+def test_an_unknown_hash_is_shown_and_held_against_later_files(server: Server) -> None:
+    entry = published(server.address())
+    said: list[str] = []
+    path = fetch.ensure(entry, note=said.append)
+    assert SHA256 in said[-1]
+    assert fetch.remembered(entry) == fetch.expected(entry) == SHA256
+    path.unlink()
+    with pytest.raises(RestyleError, match=f"sent another file: its SHA-256 begins with .*, not {SHA256[:8]}"):
+        fetch.ensure(replace(entry, sources=(server.address("another"),)))
+    assert fetch.ensure(entry, note=said.append) == path
+    assert len(said) == 3, "the hash is known by now"
+
+
+def test_a_damaged_record_of_a_hash_is_none(server: Server) -> None:
+    entry = published(server.address())
+    fetch.ensure(entry)
+    (record,) = fetch.home().glob("*.sha256")
+    for text in (b"abc", b"\xff" * 70, b"0" * 65):
+        record.write_bytes(text)
+        assert fetch.remembered(entry) is None
+
+
+def test_nothing_is_fetched_offline(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = published(server.address())
+    with pytest.raises(RestyleError, match="'net' is not installed, and nothing may be fetched") as caught:
+        fetch.ensure(entry, offline=True)
+    assert "--offline" in caught.value.hint and "restyle weights add" in caught.value.hint
+    monkeypatch.setenv("RESTYLE_OFFLINE", "1")
+    with pytest.raises(RestyleError, match="nothing may be fetched"):
+        fetch.ensure(entry)
+    assert server.asked == []
+    monkeypatch.setenv("RESTYLE_OFFLINE", "0")
+    path = fetch.ensure(entry)
+    monkeypatch.setenv("RESTYLE_OFFLINE", "1")
+    assert fetch.ensure(entry, offline=True) == path, "what is there needs no connection"
+
+
+def test_a_home_that_cannot_be_made_is_told(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("RESTYLE_HOME", str(tmp_path / "file" / "home"))
+    with pytest.raises(RestyleError, match="cannot write to") as caught:
+        fetch.ensure(published(server.address()))
+    assert "RESTYLE_HOME" in caught.value.hint
+
+
+# --- two at once
+
+GET = """
+import sys
+from dataclasses import replace
+from restyle_cli.store import catalog, fetch
+entry = replace(catalog.find("resnet34"), name="net", file="net.pt", sources=(sys.argv[1],), sha256_begins=None)
+print(fetch.ensure(entry, note=lambda text: print(text, file=sys.stderr)))
+"""
+
+
+def process(source: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", GET, source]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def until_some_came() -> None:
+    deadline = time.monotonic() + 20
+    while not any(part.stat().st_size > 100_000 for part in fetch.home().glob("*.part")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_two_processes_fetch_one_file_once(server: Server) -> None:
+    server.rate = 1_500_000
+    both = [process(server.address("slow")) for _ in range(2)]
+    outputs = [running.communicate(timeout=30) for running in both]
+    assert [running.returncode for running in both] == [0, 0]
+    assert {out.strip() for out, _ in outputs} == {str(fetch.home() / "net.pt")}
+    assert (fetch.home() / "net.pt").read_bytes() == FILE
+    assert len(server.asked) == 1
+    assert any("another process is at net; waiting for it" in said for _, said in outputs)
+
+
+def test_two_threads_fetch_one_file_once(server: Server) -> None:
+    entry = published(server.address("slow"))
+    threads = [threading.Thread(target=fetch.ensure, args=(entry,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert fetch.path_of(entry).read_bytes() == FILE
+    assert len(server.asked) == 1
+
+
+def test_the_lock_of_a_killed_process_does_not_bar_the_next(server: Server) -> None:
+    server.rate = 500_000
+    with process(server.address("slow")) as running:
+        until_some_came()
+        running.kill()
+    server.rate = 1e9
+    said: list[str] = []
+    fetch.ensure(published(server.address("slow")), note=said.append)
+    assert fetch.path_of(published()).read_bytes() == FILE
+    assert server.asked[1][1]["Range"].startswith("bytes=")
+    assert not any("waiting" in line for line in said)
+
+
+# --- checking and removing
+
+
+def test_verify(server: Server) -> None:
+    entry = published(server.address(), sha256=SHA256)
+    path = fetch.ensure(entry)
+    assert fetch.verify(entry) == (True, SHA256)
+    path.write_bytes(FILE[:-1])
+    good, digest = fetch.verify(entry)
+    assert (good, digest) == (False, hashlib.sha256(FILE[:-1]).hexdigest())
+    fetch.remove(entry)
+    with pytest.raises(RestyleError, match="'net' is not installed"):
+        fetch.verify(entry)
+
+
+def test_verify_keeps_a_hash_that_was_not_known() -> None:
+    entry = published()
+    fetch.path_of(entry).write_bytes(b"x")
+    assert fetch.verify(entry)[0]
+    fetch.path_of(entry).write_bytes(b"y")
+    assert not fetch.verify(entry)[0]
+
+
+def test_remove_takes_file_and_remains(server: Server) -> None:
+    entry = published(server.address())
+    fetch.ensure(entry)
+    (fetch.home() / ".net.pt.0123456789.part").write_bytes(b"x")
+    assert fetch.remove(entry) == len(FILE) + 1
+    assert not fetch.installed(entry)
+    assert fetch.remembered(entry) == SHA256
+    with pytest.raises(RestyleError, match="'net' is not installed"):
+        fetch.remove(entry)
+    fetch.remove(entry, forget=True)
+    assert fetch.remembered(entry) is None
+    with pytest.raises(RestyleError, match="'portrait' belongs to restyle"):
+        fetch.remove(catalog.find("portrait"))
+
+
+# --- folders
 
 
 def test_embedded_folder_of_a_wheel_and_of_a_source_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
