@@ -7,10 +7,12 @@ inputs. Half precision and TF32 need limits of their own: turn them off for pari
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ import numpy as np
 import torch
 from golden import fill
 from torch import Tensor
+
+from restyle_cli.store.legacy import encoder, generator
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -47,18 +51,63 @@ def picture(name: str, height: int = 256, width: int = 256) -> Tensor:
     return torch.from_numpy(fill.image(name, (1, 3, height, width)))
 
 
-def weights(manifest: str, wanted: Callable[[str], bool] = lambda key: True) -> dict[str, Tensor]:
+def weights(manifest: str, wanted: Callable[[str], bool] = lambda key: True, salt: str = "") -> dict[str, Tensor]:
     """The tensors of a published file under their own names; only those `wanted`, for making them is slow."""
-    content = json.loads(gzip.decompress((GOLDEN / "manifests" / f"{manifest}.json.gz").read_bytes()))
+    content = describe(manifest)
     shapes = {key: tuple(shape) for key, (shape, _) in content["keys"].items() if wanted(key)}
+    made: dict[str, Tensor] = {}  # a tensor that has several names is made once
     with ThreadPoolExecutor(2) as pool:  # numpy lets go of the interpreter's lock
-        values = pool.map(lambda key: fill.tensor(key, shapes[key], content["family"]), shapes)
-        return {key: torch.from_numpy(np.asarray(value)) for key, value in zip(shapes, values, strict=True)}
+        names = {fill.canonical(key): key for key in shapes}
+        values = pool.map(lambda key: fill.tensor(key, shapes[key], content["family"], salt), names.values())
+        made = {name: torch.from_numpy(np.asarray(value)) for name, value in zip(names, values, strict=True)}
+    return {key: made[fill.canonical(key)] for key in shapes}
+
+
+def describe(manifest: str) -> dict[str, Any]:
+    """What is known of a published file: `keys` with shapes, `family`, `container`, `opts`."""
+    return json.loads(gzip.decompress((GOLDEN / "manifests" / f"{manifest}.json.gz").read_bytes()))
+
+
+def write_checkpoint(
+    path: Path,
+    manifest: str,
+    *,
+    salt: str = "",
+    tensors: dict[str, Tensor] | None = None,
+    opts: dict[str, Any] | None = None,
+    namespace: bool = True,
+    zipped: bool = True,
+) -> Path:
+    """A file of the published form: its tensors (made up, or `tensors`) in the container that the manifest tells.
+
+    `opts` are added to the manifest's; a Namespace as in the originals, or a dict. `zipped`: PyTorch's newer form.
+    """
+    about = describe(manifest)
+    state = weights(manifest, salt=salt) if tensors is None else tensors
+    wrapped: dict[str, Any] = {}
+    for name, what in ({} if about["container"] == "bare" else about["container"]).items():
+        if what == "keys":
+            wrapped[name] = OrderedDict(state)
+        elif name == "latent_avg":
+            wrapped[name] = torch.from_numpy(fill.tensor("latent_avg", tuple(what), "plain", salt))
+        elif name == "opts":
+            values = {**about["opts"], "device": "cuda:0", **(opts or {})}
+            wrapped[name] = argparse.Namespace(**values) if namespace else values
+    torch.save(wrapped or OrderedDict(state), path, _use_new_zipfile_serialization=zipped)
+    return path
+
+
+def error(name: str, output: str, value: Tensor) -> float:
+    """Greatest difference of `value` to the stored output of a case; to be held against `limit`."""
+    sample, _ = fill.summary(value.numpy())
+    found = float(np.abs(sample - outputs(name)[output]).max())
+    print(f"{name} {output}: greatest difference {found:.2e}, limit {limit(name, output):.2e}")
+    return found
 
 
 # --- encoders
 
-_STYLE = re.compile(r"encoder\.styles\.(\d+)\.(?:convs\.(\d+)|(linear))\.(weight|bias)")
+_STYLE = re.compile(r"encoder\.styles\.(\d+)\.")
 
 
 def encoder_weights(manifest: str, groups: dict[str, range]) -> dict[str, Tensor]:
@@ -68,57 +117,21 @@ def encoder_weights(manifest: str, groups: dict[str, range]) -> dict[str, Tensor
     """
 
     def wanted(key: str) -> bool:
-        match = _STYLE.fullmatch(key)
+        match = _STYLE.match(key)
         return match is None or any(int(match[1]) in styles for styles in groups.values())
 
     return rename_encoder(weights(manifest, wanted), groups)
 
 
 def rename_encoder(theirs: dict[str, Tensor], groups: dict[str, range]) -> dict[str, Tensor]:
-    """From the published names to ours: backbone and lateral layers keep theirs, heads are stacked."""
-    ours = {}
-    for key, value in theirs.items():
-        if not _STYLE.fullmatch(key):
-            name = key.removeprefix("encoder.")
-            ours[name if name.startswith("latlayer") else f"backbone.{name}"] = value
-    for group, styles in groups.items():
-        for kind in _layers(theirs, styles[0]):
-            # A head is a list of convolutions and activations, so their convolutions are 0, 2, 4, …
-            name = re.sub(r"convs\.(\d+)", lambda match: f"convs.{int(match[1]) // 2}", kind)
-            ours[f"{group}.{name}"] = torch.stack([theirs[f"encoder.styles.{i}.{kind}"] for i in styles])
-    return ours
-
-
-def _layers(keys: Iterable[str], style: int) -> list[str]:
-    start = f"encoder.styles.{style}."
-    return [key.removeprefix(start) for key in keys if key.startswith(start)]
+    """From the published names to ours; see `legacy.encoder`."""
+    return encoder.rename(dict(theirs), groups)
 
 
 # --- generators
 
 
 def rename_generator(theirs: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """From rosinality's names to ours. The filters are constants of the code and left out."""
-    ours = {"const": theirs["input.input"]}
-    for key, value in theirs.items():
-        if match := re.fullmatch(r"style\.(\d+)\.(weight|bias)", key):
-            ours[f"mapping.layers.{int(match[1]) - 1}.{match[2]}"] = value
-        elif match := re.fullmatch(r"noises\.noise_(\d+)", key):
-            ours[f"noise_{match[1]}"] = value
-        elif match := re.fullmatch(r"(conv1|convs\.\d+|to_rgb1|to_rgbs\.\d+)\.(.+)", key):
-            room, _, index = match[1].partition(".")
-            place = int(index) + 1 if index else 0
-            name = {
-                "conv.weight": "weight",
-                "conv.modulation.weight": "affine.weight",
-                "conv.modulation.bias": "affine.bias",
-                "noise.weight": "noise_strength",
-                "activate.bias": "bias",
-                "bias": "bias",
-            }.get(match[2])
-            if name:
-                value = value[0] if name == "weight" else value.reshape(()) if name == "noise_strength" else value
-                value = value.reshape(-1) if name == "bias" else value
-                ours[f"{'convs' if room.startswith('conv') else 'to_rgbs'}.{place}.{name}"] = value
+    """From rosinality's names to ours, with an average code; see `legacy.generator`."""
     average = torch.from_numpy(0.5 * fill.normal("latent_avg", (512,)))
-    return ours | {"w_avg": average.expand(layers, -1)}
+    return generator.rename(theirs, generator.rosinality_name) | {"w_avg": average.expand(layers, -1)}

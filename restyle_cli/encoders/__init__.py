@@ -8,5 +8,7 @@ ENCODERS = Registry(
         "small": "restyle_cli.encoders.small:SmallEncoder",
         "restyle": "restyle_cli.encoders.restyle:ReStyleEncoder",
         "psp": "restyle_cli.encoders.psp:PSPEncoder",
+        "w": "restyle_cli.encoders.w:WEncoder",
+        "hyper": "restyle_cli.encoders.hyper:HyperNetwork",
     },
 )

@@ -91,8 +91,8 @@ class StyledConv(nn.Module):
         self.scale = 1.0 / math.sqrt(inputs * 9)
         self.up = up
 
-    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
-        x = modulated_conv(x, self.weight * self.scale, self.affine(w), up=self.up)
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, delta: Tensor | None = None) -> Tensor:
+        x = modulated_conv(x, self.weight * self.scale, self.affine(w), up=self.up, delta=delta)
         if noise is not None and self.noise_strength is not None:
             x = x + (self.noise_strength * noise).to(x.dtype)
         return leaky_relu(x + self.bias[:, None, None].to(x.dtype))
@@ -108,8 +108,9 @@ class ToRGB(nn.Module):
         self.affine = EqualLinear(w_dim, inputs, bias_init=1.0)
         self.scale = 1.0 / math.sqrt(inputs)
 
-    def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        return modulated_conv(x, self.weight * self.scale, self.affine(w), demodulate=False) + self.bias[:, None, None]
+    def forward(self, x: Tensor, w: Tensor, delta: Tensor | None = None) -> Tensor:
+        x = modulated_conv(x, self.weight * self.scale, self.affine(w), demodulate=False, delta=delta)
+        return x + self.bias[:, None, None]
 
 
 class MappingNetwork(nn.Module):
@@ -192,13 +193,19 @@ class StyleGAN2(nn.Module):
         noise: str = "fixed",
         upto: int | None = None,
         features: dict[int, Tensor] | None = None,
+        patch: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Draw the codes. `upto` stops at a lower resolution; `features` collects the last map of each resolution."""
+        """Draw the codes. `upto` stops at a lower resolution; `features` collects the last map of each resolution.
+
+        `patch` changes weights for each sample by a factor 1 + delta: from the convolution's name ("convs.3",
+        "to_rgbs.0") to its delta [N, O, I, k, k], or [N, O, I, 1, 1] for all of a kernel.
+        """
         if noise not in NOISE_MODES:
             raise ValueError(f"noise is one of {NOISE_MODES}, not {noise!r}")
+        deltas = self._deltas(patch or {}, len(w))
         x = self.const.expand(w.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        x = self.convs[0](x, w[:, 0], self._noise(0, x, noise))
-        image = self.to_rgbs[0](x, w[:, 1])
+        x = self.convs[0](x, w[:, 0], self._noise(0, x, noise), deltas.get("convs.0"))
+        image = self.to_rgbs[0](x, w[:, 1], deltas.get("to_rgbs.0"))
         if features is not None:
             features[4] = x
         for block in range(1, len(self.to_rgbs)):
@@ -206,12 +213,34 @@ class StyleGAN2(nn.Module):
             if upto is not None and resolution > upto:
                 return image
             first = 2 * block - 1
-            x = self.convs[first](x, w[:, first], self._noise(first, x, noise))
-            x = self.convs[first + 1](x, w[:, first + 1], self._noise(first + 1, x, noise))
-            image = fir.upsample2(image) + self.to_rgbs[block](x, w[:, first + 2])
+            for index in (first, first + 1):
+                x = self.convs[index](x, w[:, index], self._noise(index, x, noise), deltas.get(f"convs.{index}"))
+            image = fir.upsample2(image) + self.to_rgbs[block](x, w[:, first + 2], deltas.get(f"to_rgbs.{block}"))
             if features is not None:
                 features[resolution] = x
         return self._cropped(image)
+
+    def conv_shapes(self) -> dict[str, tuple[int, int]]:
+        """The convolutions that a `patch` can change: from their names to (outputs, inputs)."""
+        rooms = {"convs": self.convs, "to_rgbs": self.to_rgbs}
+        return {
+            f"{room}.{index}": (conv.weight.shape[0], conv.weight.shape[1])
+            for room, convs in rooms.items()
+            for index, conv in enumerate(convs)
+        }
+
+    def _deltas(self, patch: Mapping[str, Tensor], n: int) -> Mapping[str, Tensor]:
+        """`patch`, after its names and shapes were held against the convolutions'."""
+        shapes = self.conv_shapes() if patch else {}
+        for name, delta in patch.items():
+            if name not in shapes:
+                raise RestyleError(f"this generator has no convolution '{name}' to change")
+            if delta.dim() != 5 or tuple(delta.shape[:3]) != (n, *shapes[name]):
+                raise RestyleError(
+                    f"a change of '{name}' has shape {list(delta.shape)}",
+                    f"for {n} codes this generator takes {[n, *shapes[name]]}, and the kernel's size or 1, 1",
+                )
+        return patch
 
     def _noise(self, index: int, x: Tensor, mode: str) -> Tensor | None:
         if mode == "none" or not self.config.noise:

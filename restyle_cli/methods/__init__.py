@@ -9,6 +9,8 @@ METHODS = Registry(
         "restyle-e4e": "restyle_cli.methods.restyle:ReStyle",
         "psp": "restyle_cli.methods.restyle:SinglePass",
         "e4e": "restyle_cli.methods.restyle:SinglePass",
+        "e4e-w": "restyle_cli.methods.restyle:SinglePass",
+        "hyperstyle": "restyle_cli.methods.hyperstyle:HyperStyle",
     },
 )
 
@@ -18,4 +20,6 @@ DESCRIPTIONS = {
     "restyle-e4e": "the same, held close to one code for all layers: a little less alike, easier to edit",
     "psp": "an encoder sees the photo once and gives a code for each layer",
     "e4e": "an encoder sees the photo once and gives one code and small offsets: easier to edit",
+    "e4e-w": "an encoder sees the photo once and gives one code for all layers: coarse, a start for hyperstyle",
+    "hyperstyle": "a network changes the generator's weights until the code found before draws the photo",
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -13,14 +15,17 @@ TARGET_SIDE = 256
 
 
 class SinglePass:
-    """The encoder sees the picture alone and gives the code as its distance from the average: pSp and e4e."""
+    """The encoder sees the picture alone and gives the code as its distance from the average: pSp and e4e.
+
+    An encoder of one code gives it for every style, so it needs no method of its own ("e4e-w").
+    """
 
     default_steps = 1
     max_steps = 1  # a second look at the same picture finds the same code
     input_channels = 3
 
     def __init__(self, name: str, encoder: nn.Module, generator: nn.Module) -> None:
-        """`encoder`: x [N, C, H, W] -> codes [N, L, 512]; `generator`: codes -> [N, 3, H, W]."""
+        """`encoder`: x [N, C, H, W] -> codes [N, L, 512]; `generator`: codes and patch -> [N, 3, H, W]."""
         self.name = name
         self.encoder = encoder
         self.generator = generator
@@ -38,8 +43,8 @@ class SinglePass:
         """The code found from x; nothing of `state` is used."""
         return self._draw(self.generator.start(len(x)) + self.encoder(x))
 
-    def _draw(self, w: Tensor) -> State:
-        return State(w, self.generator(w).float())
+    def _draw(self, w: Tensor, patch: Mapping[str, Tensor] | None = None) -> State:
+        return State(w, self.generator(w, patch=patch).float(), patch or {})
 
 
 class ReStyle(SinglePass):
@@ -50,9 +55,14 @@ class ReStyle(SinglePass):
     input_channels = 6  # the picture, then the current estimate
 
     def step(self, x: Tensor, state: State) -> State:
-        """w + E(x ‖ y), where y is the current image pooled to the size of x, as in the original."""
-        y = fit(state.image, (x.shape[-2], x.shape[-1]))
-        return self._draw(state.w + self.encoder(torch.cat([x, y], dim=1)))
+        """w + E(x ‖ y), where y is the current image pooled to the size of x, as in the original.
+
+        Weights that an earlier method changed stay changed, if they are of the same generator's shape.
+        """
+        return self._draw(state.w + self.encoder(self._pair(x, state)), state.patch)
+
+    def _pair(self, x: Tensor, state: State) -> Tensor:
+        return torch.cat([x, fit(state.image, (x.shape[-2], x.shape[-1]))], dim=1)
 
 
 def target_size(generator: nn.Module) -> tuple[int, int]:

@@ -1,0 +1,168 @@
+"""HyperStyle's hypernetwork (Alaluf et al. 2022, section 3.3): picture and reconstruction -> weight deltas.
+
+A ResNet34 reads both; a head for each convolution of the generator turns its last map into that convolution's delta,
+one factor for each pair of output and input channel. The convolutions of 512 channels, the largest, have only
+their code from their head: one network shared by all turns a code into a whole kernel. (Ha et al. 2016, section 4.1.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from restyle_cli.encoders.heads import SLOPE
+from restyle_cli.encoders.restyle import ReStyleEncoderConfig
+from restyle_cli.errors import RestyleError
+from restyle_cli.images import fit
+from restyle_cli.ops.layers import EqualLinear
+
+KERNEL = 3
+SHARING = tuple(f"convs.{index}" for index in range(9))
+"""The 3x3 convolutions that are 512 channels wide in every published generator, 4 to 64 px."""
+
+
+@dataclass(frozen=True)
+class HyperConfig(ReStyleEncoderConfig):
+    """`targets` lists the generator's convolutions whose weights change; `sharing` those that share a network.
+
+    `styles` and `w_dim` are the generator's. `separable` is the ablation: a head gives two vectors for each position
+    of the kernel, whose outer product is the delta, instead of one factor for the whole kernel.
+    """
+
+    backbone: str = "resnet34"
+    targets: tuple[tuple[str, int, int], ...] = tuple((name, 512, 512) for name in SHARING)  # name, outputs, inputs
+    sharing: tuple[str, ...] = SHARING
+    separable: bool = False
+    hidden: int = 256  # channels inside a head of its own
+    shared_hidden: int = 128  # channels inside a head that gives a code
+    code: int = 512  # width of what the heads' last convolutions give
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.side < 4:
+            raise RestyleError(f"a hypernetwork's input is at least 64 px, not {max(self.input_size)}")
+        widths = {(outputs, inputs) for name, outputs, inputs in self.targets if name in self.sharing}
+        names = [name for name, _, _ in self.targets]
+        if not names or len(set(names)) < len(names) or not set(self.sharing) <= set(names):
+            raise RestyleError("a hypernetwork changes at least one convolution, each once, and shares among those")
+        if len(widths) > 1:
+            raise RestyleError("convolutions that share a network have the same number of channels")
+
+
+class HyperNetwork(nn.Module):
+    """Picture and reconstruction -> {name of a convolution: delta [N, O, I, 3, 3] or [N, O, I, 1, 1]}."""
+
+    Config = HyperConfig
+
+    def __init__(self, config: HyperConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = config.make_backbone()
+        self.heads = nn.ModuleList(self._head(*target) for target in config.targets)
+        if config.sharing:
+            outputs, inputs = next(t[1:] for t in config.targets if t[0] in config.sharing)
+            self.kernels = SharedKernels(config.code, outputs, inputs)
+
+    def _head(self, name: str, outputs: int, inputs: int) -> nn.Module:
+        config = self.config
+        if name in config.sharing:
+            return CodeHead(config.widths[-1], config.shared_hidden, config.code, config.side)
+        head = SeparableHead if config.separable else FactorHead
+        return head(config.widths[-1], config.hidden, config.code, config.side, outputs, inputs)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """x [N, C, H, W] in [-1, 1], any size; the deltas are in the order of `targets`."""
+        last = self.backbone(fit(x, self.config.input_size))[-1]
+        found = {target[0]: head(last) for target, head in zip(self.config.targets, self.heads, strict=True)}
+        if self.config.sharing:  # in one go: the shared weights, half a gigabyte, are read once
+            kernels = self.kernels(torch.cat([found[name] for name in self.config.sharing]))
+            found |= zip(self.config.sharing, kernels.split(len(x)), strict=True)
+        return found
+
+
+class Descent(nn.Module):
+    """Convolutions of the given strides, each with a leaky ReLU."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, strides: Sequence[int]) -> None:
+        super().__init__()
+        widths = [inputs] + [hidden] * (len(strides) - 1) + [outputs]
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, KERNEL, stride, padding=1) for (a, b), stride in zip(pairwise(widths), strides, strict=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, inputs, H, W] -> [N, outputs, …], each side divided by the strides, rounded up."""
+        for conv in self.convs:
+            x = F.leaky_relu(conv(x), SLOPE)
+        return x
+
+
+class CodeHead(nn.Module):
+    """The last map -> a code for the shared network."""
+
+    def __init__(self, channels: int, hidden: int, code: int, side: int) -> None:
+        super().__init__()
+        self.descent = Descent(channels, hidden, code, [1] + [2] * int(math.log2(side)))
+        self.linear = EqualLinear(code, code)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, channels, H, W], the longer side as given -> codes [N, code]."""
+        return self.linear(self.descent(x).flatten(1))
+
+
+class SharedKernels(nn.Module):
+    """Code -> kernel, in two layers: the first gives a code for each row of the kernel, the second the row."""
+
+    def __init__(self, code: int, outputs: int, inputs: int) -> None:
+        super().__init__()
+        self.shape = (outputs, inputs, KERNEL, KERNEL)
+        rows, row = inputs, outputs * KERNEL**2
+        self.w1 = nn.Parameter(torch.randn(code, row) / math.sqrt(code))
+        self.b1 = nn.Parameter(torch.zeros(row))
+        self.w2 = nn.Parameter(torch.randn(code, rows * code) / math.sqrt(code))
+        self.b2 = nn.Parameter(torch.zeros(rows * code))
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """codes [N, code] -> kernels [N, O, I, 3, 3]."""
+        rows = torch.addmm(self.b2, codes, self.w2).unflatten(1, (-1, self.w1.shape[0]))
+        return (rows @ self.w1 + self.b1).view(-1, *self.shape)
+
+
+class FactorHead(nn.Module):
+    """The last map -> one factor for each pair of channels."""
+
+    def __init__(self, channels: int, hidden: int, code: int, side: int, outputs: int, inputs: int) -> None:
+        super().__init__()
+        self.shape = (outputs, inputs, 1, 1)
+        self.descent = Descent(channels, hidden, code, [2] * (int(math.log2(side)) - 1))
+        self.linear = nn.Linear(code, outputs * inputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, channels, H, W] -> deltas [N, O, I, 1, 1]."""
+        return self.linear(self.descent(x).mean(dim=(2, 3))).view(-1, *self.shape)
+
+
+class SeparableHead(nn.Module):
+    """The last map -> for each position of the kernel the outer product of two vectors, mixed along both."""
+
+    def __init__(self, channels: int, hidden: int, code: int, side: int, outputs: int, inputs: int) -> None:
+        super().__init__()
+        self.descent = Descent(channels, hidden, code, [2] * int(math.log2(side)))
+        self.make_in = nn.Linear(code, KERNEL**2 * inputs)
+        self.make_out = nn.Linear(code, KERNEL**2 * outputs)
+        self.mix_in = nn.Linear(inputs, inputs)
+        self.mix_out = nn.Linear(outputs, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, channels, H, W] -> deltas [N, O, I, 3, 3]."""
+        code = self.descent(x).mean(dim=(2, 3))
+        towards = self.make_out(code).unflatten(1, (KERNEL, KERNEL, -1, 1))
+        back = self.make_in(code).unflatten(1, (KERNEL, KERNEL, 1, -1))
+        kernel = self.mix_in(towards * back)  # [N, 3, 3, O, I]
+        return self.mix_out(kernel.transpose(3, 4)).permute(0, 4, 3, 1, 2)

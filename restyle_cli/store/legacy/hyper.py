@@ -1,0 +1,141 @@
+"""Files of HyperStyle's hypernetwork, and of encoders that give one code (or all of them) in a single layer."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from restyle_cli.encoders.hyper import KERNEL
+from restyle_cli.errors import RestyleError
+from restyle_cli.store.legacy.part import Part
+
+SHARED = "shared_weight_hypernet"
+_RESNET = ("conv1.weight", "resnet34")
+_SEPARABLE = {"output.0.make_kernel_": "make_", "output.0.kernel_linear_": "mix_"}
+_BLOCK = re.compile(r"refinement_blocks\.(\d+)\.(.+)")
+
+
+def match(keys: Mapping[str, Tensor], opts: Mapping[str, Any]) -> Part | None:
+    """The hypernetwork ("hypernet.…") or the one-layer encoder ("encoder.…") among `keys`; None if neither."""
+    hyper = _under("hypernet.", keys)
+    if any(_BLOCK.match(key) for key in hyper):
+        return _hypernetwork(hyper, opts)
+    encoder = _under("encoder.", keys)
+    reads_pictures = "input_layer.0.weight" in encoder or "conv1.weight" in encoder
+    if reads_pictures and "linear.weight" in encoder and not any(key.startswith("styles.") for key in encoder):
+        return _one_layer(encoder, opts)
+    return None
+
+
+def _under(prefix: str, keys: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors below `prefix`, without it; all of them when none has it."""
+    found = {key.removeprefix(prefix): value for key, value in keys.items() if key.startswith(prefix)}
+    return found or dict(keys)
+
+
+# --- hypernetworks
+
+
+def _hypernetwork(theirs: dict[str, Tensor], opts: Mapping[str, Any]) -> Part:
+    blocks: dict[int, dict[str, Tensor]] = {}
+    for key, value in theirs.items():
+        if found := _BLOCK.match(key):
+            blocks.setdefault(int(found[1]), {})[found[2]] = value
+    layers = sorted(blocks)
+    sharing = [_conv_name(layer) for layer in layers if "linear.weight" in blocks[layer]]
+    widths = _widths(blocks, theirs)
+    tensors = {f"backbone.{key}": value for key, value in theirs.items() if _is_backbone(key)}
+    for index, layer in enumerate(layers):
+        tensors |= {f"heads.{index}.{name}": value for name, value in _head(blocks[layer]).items()}
+    if sharing:
+        tensors |= {f"kernels.{name}": theirs[f"{SHARED}.{name}"] for name in ("w1", "b1", "w2", "b2")}
+    config = _reading(theirs["conv1.weight"], "resnet34", opts) | {
+        "targets": [[_conv_name(layer), *widths[layer]] for layer in layers],
+        "sharing": sharing,
+        "separable": any("output.0.make_kernel_in.weight" in block for block in blocks.values()),
+    }
+    return Part("encoder", "hyper", config, tensors, {"method": "hyperstyle"})
+
+
+def _conv_name(layer: int) -> str:
+    """Our name of the generator's `layer`: conv1, to_rgb1, then up conv, conv and to_rgb of each resolution."""
+    if layer % 3 == 1:
+        raise RestyleError(
+            f"this hypernetwork changes layer {layer} of the generator, a toRGB", "restyle knows those of 3x3 layers"
+        )
+    return f"convs.{layer - (layer + 1) // 3}"
+
+
+def _widths(blocks: Mapping[int, Mapping[str, Tensor]], theirs: Mapping[str, Tensor]) -> dict[int, tuple[int, int]]:
+    """(outputs, inputs) of each layer. A head of factors has their product: a plain layer is square, and an up
+    layer has the outputs of the plain one behind it."""
+    found: dict[int, tuple[int, int]] = {}
+    for layer in sorted(blocks, reverse=True):
+        block = blocks[layer]
+        if "linear.weight" in block:
+            code, row = theirs[f"{SHARED}.w1"].shape
+            found[layer] = row // KERNEL**2, theirs[f"{SHARED}.w2"].shape[1] // code
+        elif "output.0.kernel_linear_in.weight" in block:
+            outputs, inputs = (block[f"output.0.kernel_linear_{way}.weight"].shape[0] for way in ("out", "in"))
+            found[layer] = outputs, inputs
+        else:
+            factors = block["output.1.weight"].shape[0]
+            outputs = math.isqrt(factors) if layer % 3 == 0 else found.get(layer + 1, (0, 0))[0]
+            if outputs == 0 or factors % outputs:
+                raise RestyleError(f"this hypernetwork's layer {layer} has {factors} factors, for no known channels")
+            found[layer] = outputs, factors // outputs
+    return found
+
+
+def _head(block: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """One block's tensors. Every block that shares the large network lists it again; it is left out here."""
+    ours = {}
+    for key, value in block.items():
+        name = re.sub(r"^convs\.(\d+)", lambda found: f"descent.convs.{int(found[1]) // 2}", key)
+        name = re.sub(r"^output\.0\.(?:make_kernel|kernel_linear)_", lambda found: _SEPARABLE[found[0]], name)
+        name = re.sub(r"^output\.1\.", "linear.", name)
+        if not name.startswith("hypernet."):
+            ours[name] = value.flatten(1) if name == "linear.weight" else value
+    return ours
+
+
+def _is_backbone(key: str) -> bool:
+    return not key.startswith((f"{SHARED}.", "refinement_blocks."))
+
+
+# --- one layer
+
+
+def _one_layer(theirs: dict[str, Tensor], opts: Mapping[str, Any]) -> Part:
+    single = not any(key.startswith("output_layer_2.") for key in theirs)
+    first, backbone = ("input_layer.0.weight", "ir-se50") if "input_layer.0.weight" in theirs else _RESNET
+    config = _reading(theirs[first], backbone, opts) | {"single": single}
+    if not single:
+        config["styles"] = theirs["linear.weight"].shape[0] // config["w_dim"]
+    tensors = {}
+    for key, value in theirs.items():
+        room, _, _ = key.partition(".")
+        name = key.replace("output_layer_2.0.", "norm.").replace("output_layer_2.3.", "squeeze.")
+        tensors[name if room in ("linear", "output_layer_2") else f"backbone.{key}"] = value
+    psp = str(opts.get("encoder_type", "")).startswith("BackboneEncoder") or not single
+    return Part("encoder", "w", config, tensors, {"method": "psp" if psp else "e4e-w"})
+
+
+# --- both
+
+
+def _reading(first: Tensor, backbone: str, opts: Mapping[str, Any]) -> dict[str, Any]:
+    """What an encoder with this first convolution reads, and for which generator."""
+    size = int(opts.get("output_size") or opts.get("stylegan_size") or 1024)
+    cars = "cars" in str(opts.get("dataset_type", ""))
+    return {
+        "input_channels": first.shape[1],
+        "styles": 2 * (size.bit_length() - 1) - 2,
+        "backbone": backbone,
+        "input_size": [192, 256] if cars else [256, 256],
+        "w_dim": 512,
+    }
