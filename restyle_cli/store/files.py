@@ -3,16 +3,13 @@
 One metadata key, `config`, holds JSON: `{"format": 1, "family": ..., "config": {...}, "extra": {...}}`. One
 key and not several, because safetensors writes several in an order that changes from run to run.
 
-A network is built on the meta device and its tensors are put in place: no random numbers, no second copy.
-Hence a network makes constants that are not stored (`persistent=False`) on the CPU explicitly, or in its
-forward.
+Networks in files of other projects are read through `legacy`, behind the same function.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +18,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from restyle_cli.encoders import ENCODERS
 from restyle_cli.errors import RestyleError
-from restyle_cli.generators import GENERATORS
 from restyle_cli.images import write_atomic
-from restyle_cli.store.empty import empty
+from restyle_cli.store import legacy
+from restyle_cli.store.build import Unfit, build_module, role_of
+from restyle_cli.store.legacy.part import Part
 
 FORMAT = 1
 MAX_HEADER = 16 * 1024 * 1024
 """Bytes of header that are read at most; ours have some 100 kB."""
-MAX_SETTING = 65_536
-"""Greatest whole number in a network's description: a hostile one would have us build without end."""
 LATENT = "latent"
 """Family of a file that holds a code and no network."""
 
@@ -71,18 +66,34 @@ def read_header(path: Path) -> dict[str, Any]:
     return described
 
 
-def read_module(path: Path, device: str | torch.device = "cpu") -> nn.Module:
-    """Rebuild the network in `path`, in fp32, ready for use (`eval`). RestyleError when it does not fit."""
-    header = read_header(path)
-    if header["family"] == LATENT:
-        raise RestyleError(f"'{path}' holds a latent code, not a network")
-    module = _build_empty(path, header["family"], header["config"])
+def read_module(path: Path, device: str | torch.device = "cpu", role: str | None = None) -> nn.Module:
+    """Rebuild the network in `path`, ours or another project's, in fp32, ready for use (`eval`).
+
+    `role` ("generator", "encoder", "perceptual", "discriminator") says which one is wanted: files of other projects
+    hold several. RestyleError when there is none, or it does not fit.
+    """
+    if legacy.is_foreign(path):
+        return legacy.build(_the_one(path, legacy.open_parts(path, role), role), device, path)
+    header = _network_header(path, role)
     tensors = _read_tensors(path, device)
-    _check_fit(path, module, tensors)
-    module.load_state_dict({name: _widened(tensor) for name, tensor in tensors.items()}, assign=True)
-    left = [name for name, buffer in module.named_buffers() if buffer.is_meta]
-    assert not left, f"constants left on the meta device: {left}"
-    return module.to(device).eval().requires_grad_(False)
+    try:
+        return build_module(header["family"], header["config"], tensors, device)
+    except Unfit as error:
+        raise _damaged(path, error.message, error.hint) from error
+
+
+def describe(path: Path) -> list[Part]:
+    """The networks in `path`, ours or another project's: what they are, without their tensors' values.
+
+    RestyleError when there is none, or the file is damaged.
+    """
+    if legacy.is_foreign(path):
+        return legacy.describe(path)
+    header = _network_header(path, None)
+    role = role_of(header["family"])
+    if role is None:
+        raise _damaged(path, f"it holds a '{header['family']}', which this version does not know", "update restyle")
+    return [Part(role, header["family"], header["config"], {}, header["extra"])]
 
 
 def read_latent(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -116,8 +127,27 @@ def _stored(tensor: Tensor, half: bool = False) -> Tensor:
     return tensor.detach().to("cpu", dtype).contiguous()
 
 
-def _widened(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
+def _network_header(path: Path, role: str | None) -> dict[str, Any]:
+    """`read_header`, of a network and, where `role` is given, of that role; else RestyleError."""
+    header = read_header(path)
+    if header["family"] == LATENT:
+        raise RestyleError(f"'{path}' holds a latent code, not a network")
+    if role is not None and role_of(header["family"]) not in (role, None):
+        raise RestyleError(f"'{path}' holds a network of family '{header['family']}', not {_a(role)}")
+    return header
+
+
+def _the_one(path: Path, parts: list[Part], role: str | None) -> Part:
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        raise RestyleError(f"'{path}' does not hold {_a(role or 'network')}")
+    held = " and ".join(_a(part.role) for part in parts)
+    raise RestyleError(f"'{path}' holds {held}", "`restyle convert` writes each to a file of its own")
+
+
+def _a(role: str) -> str:
+    return f"an {role}" if role[0] in "aeiou" else f"a {role}"
 
 
 def _read_safetensors_header(path: Path) -> dict[str, Any]:
@@ -146,32 +176,6 @@ def _parse_json(text: bytes) -> Any:
         return None
 
 
-def _build_empty(path: Path, family: str, config: dict[str, Any]) -> nn.Module:
-    registry = GENERATORS if family in GENERATORS else ENCODERS
-    if family not in registry:
-        raise RestyleError(f"'{path}' holds a '{family}', which this version does not know", "update restyle")
-    network = registry.load(family)
-    if (largest := max(_whole_numbers(config), default=0)) > MAX_SETTING:
-        raise _damaged(path, f"its description speaks of {largest}")
-    try:
-        with empty():
-            return network(network.Config.from_dict(config))
-    except RestyleError as error:
-        raise _damaged(path, error.message) from error
-    except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise _damaged(path, f"it describes a '{family}' that cannot be built") from error
-
-
-def _whole_numbers(config: dict[str, Any]) -> Iterator[int]:
-    waiting: list[Any] = [config]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, int):
-            yield value
-        elif isinstance(value, list | dict):
-            waiting.extend(value.values() if isinstance(value, dict) else value)
-
-
 def _read_tensors(path: Path, device: str | torch.device) -> dict[str, Tensor]:
     try:
         return load_file(path, device=str(device))
@@ -179,19 +183,5 @@ def _read_tensors(path: Path, device: str | torch.device) -> dict[str, Tensor]:
         raise _damaged(path, "its tensors cannot be read") from error
 
 
-def _check_fit(path: Path, module: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """RestyleError naming the first tensor that is missing, left over or of another shape."""
-    expected = module.state_dict()
-    for name, tensor in expected.items():
-        if name not in tensors:
-            raise _damaged(path, f"the tensor '{name}' is missing")
-        if tensor.shape != tensors[name].shape:
-            shapes = f"{list(tensors[name].shape)}, its description asks for {list(tensor.shape)}"
-            raise _damaged(path, f"the tensor '{name}' has shape {shapes}")
-    for name in tensors:
-        if name not in expected:
-            raise _damaged(path, f"the tensor '{name}' has no place in what the file describes")
-
-
-def _damaged(path: Path, reason: str) -> RestyleError:
-    return RestyleError(f"'{path}' cannot be used: {reason}", "fetch or write it again")
+def _damaged(path: Path, reason: str, hint: str | None = None) -> RestyleError:
+    return RestyleError(f"'{path}' cannot be used: {reason}", hint or "fetch or write it again")

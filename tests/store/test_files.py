@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.registry import Registry
-from restyle_cli.store import files
+from restyle_cli.store import build, files
 
 CONFIGS = [
     StyleGAN2Config(resolution=8, channels={4: 8, 8: 4}, z_dim=8, w_dim=8, mapping_layers=1),
@@ -126,7 +126,7 @@ class _Shift(nn.Module):
 
 
 def test_constants_that_are_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "GENERATORS", Registry("generator", {"shift": f"{__name__}:_Shift"}))
+    monkeypatch.setitem(build.TABLES, "generator", Registry("generator", {"shift": f"{__name__}:_Shift"}))
     files.write_module(tmp_path / "s.safetensors", _Shift(_ShiftConfig()), "shift")
     assert files.read_module(tmp_path / "s.safetensors")(torch.ones(3)).tolist() == [1.0, 2.0, 3.0]
     monkeypatch.setattr(_Shift, "careful", False)

@@ -1,1 +1,85 @@
-"""Files that other projects wrote: peel their wrappers, detect what they hold, rename, build, load strictly."""
+"""Files that other projects wrote: peel their wrappers, detect what they hold, rename, build, load strictly.
+
+What a file is comes from its tensors, and, where tensors do not tell, from the options of its training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from restyle_cli.errors import RestyleError
+from restyle_cli.store.build import Unfit, build_module
+from restyle_cli.store.legacy.detect import detect
+from restyle_cli.store.legacy.part import Part
+from restyle_cli.store.legacy.safe import is_foreign, read_checkpoint
+from restyle_cli.store.legacy.survey import Suspicious
+
+__all__ = ["Part", "build", "describe", "is_foreign", "open_parts"]
+
+MEAN_SAMPLES = 10_000
+"""Codes that the average is taken over where a file has none, as e4e does."""
+
+
+def open_parts(path: Path, role: str | None = None) -> list[Part]:
+    """The networks in a foreign file; with `role`, those of that role alone. Opens the file once and keeps nothing.
+
+    RestyleError when the file is damaged, harmful, or holds nothing that is known.
+    """
+    # One of several networks is taken out of the mapped file; for all, reading at once needs less memory, since what
+    # is stacked can be let go.
+    content = read_checkpoint(path, mapped=role is not None)
+    parts = _detected(path, content, role)
+    if role is None:
+        return parts
+    return [_owned(part) for part in parts if part.role == role]
+
+
+def describe(path: Path) -> list[Part]:
+    """As `open_parts`, without the values of the tensors, which are left in the file where its form allows."""
+    return _detected(path, read_checkpoint(path, mapped=True), shapes_only=True)
+
+
+def build(part: Part, device: str | torch.device = "cpu", path: Path | None = None) -> nn.Module:
+    """The network of a part, in fp32 on `device`, ready for use; `path` is for what people are told.
+
+    RestyleError when its tensors do not fit.
+    """
+    tensors = part.tensors
+    lacks_average = part.role == "generator" and "w_avg" not in tensors
+    if lacks_average:
+        layers = 2 * (int(part.config["resolution"]).bit_length() - 1) - 2
+        tensors = tensors | {"w_avg": torch.zeros(layers, part.config["w_dim"])}
+    try:
+        module: Any = build_module(part.family, part.config, tensors, device, part.names)
+    except Unfit as error:
+        raise _refused(path, error) from error
+    if lacks_average:
+        module.w_avg.copy_(module.mean_w(MEAN_SAMPLES).expand_as(module.w_avg))
+    return module
+
+
+def _detected(path: Path, content: Any, role: str | None = None, shapes_only: bool = False) -> list[Part]:
+    try:
+        return detect(content, role, shapes_only)
+    except Suspicious as error:
+        raise RestyleError(f"'{path}' {error.message}", error.hint) from error
+    except RestyleError as error:
+        raise _refused(path, error) from error
+    except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        reason = RestyleError("its tensors have shapes that no such network has")
+        raise _refused(path, reason) from error
+
+
+def _owned(part: Part) -> Part:
+    """With tensors in memory, not in the file, which may be replaced."""
+    return replace(part, tensors={name: tensor.clone() for name, tensor in part.tensors.items()})
+
+
+def _refused(path: Path | None, error: RestyleError) -> RestyleError:
+    hint = error.hint or "`restyle weights list` shows what can be used"
+    return RestyleError(f"'{path or 'the file'}' cannot be used: {error.message}", hint)
