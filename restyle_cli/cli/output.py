@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -89,6 +89,17 @@ class Terminal:
             with _bar(self._errors) as bar:
                 yield _Bar(bar, bar.add_task(what, total=total))
 
+    @contextmanager
+    def transfer(self, what: str, total: int | None, done: int = 0) -> Iterator[Progress]:
+        """Progress of a file of `total` bytes, if that is known, of which `done` are there already."""
+        if self.quiet:
+            yield _Silent()
+        elif not self._errors.is_terminal:
+            yield _Lines(what, total, done, human_bytes)
+        else:
+            with _transfer_bar(self._errors) as bar:
+                yield _Bar(bar, bar.add_task(what, total=total, completed=done))
+
 
 def report(error: RestyleError) -> None:
     """Print `error` and its hint on standard error, in the one form that all errors have."""
@@ -130,18 +141,21 @@ class _Silent:
 
 
 class _Lines:
-    def __init__(self, what: str, total: int) -> None:
-        self._what, self._total, self._done = what, total, 0
+    def __init__(self, what: str, total: int | None, done: int = 0, amount: Callable[[int], str] = str) -> None:
+        self._what, self._total, self._done, self._amount = what, total, done, amount
+        self._first = done
         self._started = self._last = time.monotonic()
 
     def advance(self, count: int = 1) -> None:
         self._done += count
         now = time.monotonic()
-        if now - self._last < LINE_EVERY or self._done >= self._total:
+        if now - self._last < LINE_EVERY or (self._total is not None and self._done >= self._total):
             return
         self._last = now
-        left = (now - self._started) / self._done * (self._total - self._done)
-        text = f"{self._what}: {self._done} of {self._total}, {human_seconds(left)} left"
+        text = f"{self._what}: {self._amount(self._done)}"
+        if self._total is not None:
+            left = (now - self._started) / (self._done - self._first) * (self._total - self._done)
+            text += f" of {self._amount(self._total)}, {human_seconds(left)} left"
         print(text, file=sys.stderr, flush=True)
 
 
@@ -161,6 +175,27 @@ def _bar(console: Console) -> Any:
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+        console=console,
+        transient=True,
+    )
+
+
+def _transfer_bar(console: Console) -> Any:
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(compact=True),
         console=console,
         transient=True,
     )

@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from restyle_cli.cli import weights_files
 from restyle_cli.cli.options import Json
 from restyle_cli.cli.output import Table, Terminal, human_bytes
 from restyle_cli.errors import RestyleError
-from restyle_cli.store import catalog, fetch
+from restyle_cli.store import catalog, fetch, web
 from restyle_cli.store.catalog import Entry
 
 app = typer.Typer(help="Networks: which there are, what they are, where they lie.", no_args_is_help=True)
@@ -18,11 +19,12 @@ app = typer.Typer(help="Networks: which there are, what they are, where they lie
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name from [bold]restyle weights list[/].")]
 
 
-@app.command("list", epilog="Example:  [bold]restyle weights list --domain portrait[/]")
+@app.command("list", epilog="Example:  [bold]restyle weights list --domain ffhq[/]")
 def list_(
     domain: Annotated[
         str | None, typer.Option("--domain", help="Only networks of this domain, such as portrait.")
     ] = None,
+    installed: Annotated[bool, typer.Option("--installed", help="Only what is on this machine.")] = False,
     json: Json = False,
 ) -> None:
     """List the networks that restyle knows by name, and which of them are installed."""
@@ -30,7 +32,7 @@ def list_(
     domains = sorted({entry.domain for entry in known})
     if domain is not None and domain not in domains:
         raise RestyleError(f"no networks of domain '{domain}'", f"there are: {', '.join(domains)}")
-    shown = [entry for entry in known if domain in (None, entry.domain)]
+    shown = [e for e in known if domain in (None, e.domain) and (fetch.installed(e) or not installed)]
     table = Table(
         ["name", "kind", "domain", "installed", "size", "licence", "commercial"],
         [_row(entry) for entry in shown],
@@ -39,16 +41,13 @@ def list_(
     Terminal(json=json).result({"networks": [_described(entry) for entry in shown]}, table)
 
 
-@app.command("info", epilog="Example:  [bold]restyle weights info restyle-psp-portrait[/]")
+@app.command("info", epilog="Example:  [bold]restyle weights info restyle-psp-ffhq[/]")
 def info(name: Name, json: Json = False) -> None:
     """Show all that is known of one network: licences, origin, and what its file says of itself."""
     entry = catalog.find(name)
     values = _described(entry)
     if fetch.installed(entry):
-        from restyle_cli.store import files
-
-        header = files.read_header(fetch.path_of(entry))
-        values |= {"family": header["family"], "config": header["config"], "extra": header["extra"]}
+        values |= _contents(entry)
     rows = [(key.replace("_", " "), _text(value)) for key, value in _flat(values) if value is not None]
     Terminal(json=json).result(values, Table(["", ""], rows))
 
@@ -56,8 +55,23 @@ def info(name: Name, json: Json = False) -> None:
 @app.command("path", epilog='Example:  [bold]cp "$(restyle weights path portrait)" .[/]')
 def path(name: Name, json: Json = False) -> None:
     """Print where the file of one network lies; exit status 1 when it is not installed."""
-    file = fetch.ensure(catalog.find(name))
+    file = fetch.installed_path(catalog.find(name))
     Terminal(json=json).result({"name": name, "path": str(file)}, str(file))
+
+
+app.command("get")(weights_files.get)
+app.command("add")(weights_files.add)
+app.command("verify")(weights_files.verify)
+app.command("remove")(weights_files.remove)
+
+
+def _contents(entry: Entry) -> dict[str, Any]:
+    """What the installed file says: of one network its family and settings, of several those of each."""
+    from restyle_cli.store.files import describe
+
+    parts = describe(fetch.path_of(entry))
+    held = [{"family": part.family, "config": part.config, "extra": part.extra} for part in parts]
+    return held[0] if len(held) == 1 else {"holds": held}
 
 
 def _row(entry: Entry) -> list[str]:
@@ -92,12 +106,14 @@ def _described(entry: Entry) -> dict[str, Any]:
         "domain": entry.domain,
         "method": entry.method,
         "generator": entry.generator,
+        "latent_space": entry.latent_space,
         "embedded": entry.embedded,
         "installed": fetch.installed(entry),
         "path": str(fetch.path_of(entry)),
         "bytes": _size(entry),
-        "sha256": entry.sha256,
-        "sources": list(entry.sources),
+        "sha256": fetch.expected(entry) or None,
+        "sources": [web.page_of(source) for source in entry.sources],
+        "page": entry.page,
         "licence_code": entry.licence_code,
         "licence_weights": entry.licence_weights,
         "licence_data": entry.licence_data,
@@ -108,6 +124,10 @@ def _described(entry: Entry) -> dict[str, Any]:
 def _flat(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """All pairs, those of tables inside in the table's place: what a file says is shown line by line."""
     for key, value in values.items():
+        if key == "holds":
+            for network in value:
+                yield from _flat(network)
+            continue
         if isinstance(value, dict) and (not value or not all(name.isdigit() for name in value)):
             yield from _flat(value)
         else:

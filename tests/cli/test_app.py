@@ -20,6 +20,7 @@ from restyle_cli.errors import RestyleError, UsageError
 
 HEAVY = {"torch", "torchvision", "matplotlib", "cv2", "dlib", "numpy", "PIL", "lpips", "scipy"}
 COMMANDS = ["invert", "samples", "train", "methods", "doctor", "weights list", "weights info", "weights path"]
+COMMANDS += ["weights get", "weights add", "weights verify", "weights remove"]
 
 
 def run_python(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -223,6 +224,7 @@ def test_json_everywhere(restyle: Callable[..., Result], tiny_store: Path, tmp_p
         ["weights", "list"],
         ["weights", "info", "portrait"],
         ["weights", "path", "portrait"],
+        ["weights", "get", "portrait"],
         ["methods"],
         ["doctor"],
         ["samples", "-n", 1, "--size", 16, "-o", tmp_path],

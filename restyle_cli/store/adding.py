@@ -1,0 +1,132 @@
+"""Files that a person brings: what they hold, which network of the catalog that is, and the way to `$RESTYLE_HOME`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from restyle_cli.errors import RestyleError
+from restyle_cli.store import catalog, fetch
+from restyle_cli.store.catalog import KINDS, Entry
+from restyle_cli.store.files import describe
+from restyle_cli.store.legacy.part import Part
+from restyle_cli.store.places import home, sha256
+
+NOT_KNOWN = "not known"
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def add(path: Path, name: str | None = None, move: bool = False) -> tuple[Entry, str]:
+    """Take a file among the networks; its entry, and its SHA-256.
+
+    It becomes the network `name`: one of the catalog, whose file it must then be, or one of the person's own.
+    Without a name it is the one of the catalog that has its SHA-256 or its file name, else one of the person's own,
+    called as the file. RestyleError when it is no network, not the one that is meant, or there already.
+    """
+    held = _contents(path)
+    digest = sha256(path)
+    entry = _entry_for(path, name, held, digest)
+    _check_is(entry, path, held, digest)
+    if fetch.installed(entry):
+        raise RestyleError(
+            f"'{entry.name}' is installed already", f"`restyle weights remove {entry.name}` makes room for another"
+        )
+    with fetch.alone(entry):
+        _put(path, fetch.path_of(entry), move)
+        if entry.sha256 is None:
+            fetch.remember(entry, digest)
+        if entry.own:
+            catalog.write_own(entry)
+    return entry, digest
+
+
+def _contents(path: Path) -> list[Part]:
+    if not path.is_file():
+        raise RestyleError(f"'{path}' cannot be read: no such file", "check the name")
+    held = describe(path)
+    if not any(part.role in KINDS for part in held):
+        raise RestyleError(f"'{path}' holds: {_listed(held)}; nothing that inverts or compares pictures")
+    return held
+
+
+def _listed(held: Sequence[Part]) -> str:
+    """As messages name what a file holds: "encoder (restyle-psp), generator (stylegan2)"."""
+    return ", ".join(f"{part.role} ({part.extra.get('method') or part.family})" for part in held)
+
+
+def _entry_for(path: Path, name: str | None, held: Sequence[Part], digest: str) -> Entry:
+    known = {entry.name: entry for entry in catalog.entries()}
+    if name is None:
+        published = [entry for entry in known.values() if not entry.embedded]
+        same = [entry for entry in published if digest in (entry.sha256, fetch.remembered(entry))]
+        same += [entry for entry in published if entry.file.lower() == path.name.lower()]
+        if same:
+            return same[0]
+        name = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")
+    if name in known:
+        return known[name]
+    if not _NAME.fullmatch(name):
+        raise RestyleError(
+            f"'{name}' cannot be a name", "use small letters, digits and single hyphens: --as my-network"
+        )
+    return _own_entry(name, path, held)
+
+
+def _own_entry(name: str, path: Path, held: Sequence[Part]) -> Entry:
+    """What can be said of a file that the catalog does not know."""
+    roles = {part.role: part for part in reversed(held)}
+    kind = next(kind for kind in ("encoder", "generator", "perceptual") if kind in roles)
+    told, inside = roles[kind].extra, roles.get("generator")
+    generator = told.get("generator") if kind == "encoder" else None
+    known = {entry.name: entry for entry in catalog.entries()}
+    return Entry(
+        name=name,
+        kind=kind,
+        domain=known[generator].domain if generator in known else "own",
+        file=f"{name}{path.suffix.lower()}",
+        method=told.get("method") if kind == "encoder" else None,
+        generator=generator,
+        holds_generator=kind == "encoder" and inside is not None,
+        latent_space=inside.extra.get("latent_space") if inside else None,
+        licence_code=NOT_KNOWN,
+        licence_weights=NOT_KNOWN,
+        licence_data=NOT_KNOWN,
+        commercial="unclear",
+        summary=f"{_listed([roles[kind]])}, added from {path.name}",
+        own=True,
+    )
+
+
+def _check_is(entry: Entry, path: Path, held: Sequence[Part], digest: str) -> None:
+    """RestyleError unless the file can be that of `entry`, judged by its bytes and by what it holds."""
+    if entry.embedded:
+        raise RestyleError(f"'{entry.name}' belongs to restyle", "choose another name with --as")
+    name = "with another name, --as NAME, it becomes a network of your own"
+    expected = fetch.expected(entry)
+    if not digest.startswith(expected):
+        raise RestyleError(
+            f"'{path}' is not the file of '{entry.name}': its SHA-256 begins with {digest[:8]}, not {expected[:8]}",
+            name,
+        )
+    fitting = [part for part in held if part.role == entry.kind]
+    if not fitting:
+        raise RestyleError(f"'{path}' holds: {_listed(held)}; '{entry.name}' is of kind {entry.kind}", name)
+    methods = {method for part in fitting if (method := part.extra.get("method"))}
+    if entry.method and methods and entry.method not in methods:
+        raise RestyleError(f"'{path}' holds: {_listed(held)}; '{entry.name}' is for {entry.method}", name)
+
+
+def _put(path: Path, target: Path, move: bool) -> None:
+    from restyle_cli.images import write_atomic
+
+    try:
+        home().mkdir(parents=True, exist_ok=True)
+        if move:
+            shutil.move(path, target.with_name(f".{target.name}.moved.part"))
+            target.with_name(f".{target.name}.moved.part").replace(target)
+        else:
+            write_atomic(target, lambda aside: shutil.copyfile(path, aside))
+    except OSError as error:
+        raise RestyleError(f"cannot bring '{path}' to '{target}': {(error.strerror or str(error)).lower()}") from error

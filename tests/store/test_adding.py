@@ -1,0 +1,137 @@
+"""Files that a person brings."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+
+from restyle_cli.errors import RestyleError
+from restyle_cli.store import adding, catalog, fetch
+from restyle_cli.store.catalog import Entry
+from restyle_cli.store.files import sha256, write_latent, write_module
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    """An encoder's file for drawn portraits, outside of the networks."""
+    path = tmp_path / "My Encoder.safetensors"
+    tiny.write_encoder(path, "restyle-psp")
+    return path
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> Entry:
+    """An entry of the catalog that `encoder` may be."""
+    entry = replace(catalog.find("restyle-psp-ffhq"), file="net.safetensors")
+    known = {**{e.name: e for e in catalog.entries()}, entry.name: entry}
+    monkeypatch.setattr(catalog, "entries", lambda: list(known.values()))
+    return entry
+
+
+def knows(monkeypatch: pytest.MonkeyPatch, entry: Entry) -> None:
+    known = {**{e.name: e for e in catalog.entries()}, entry.name: entry}
+    monkeypatch.setattr(catalog, "entries", lambda: list(known.values()))
+
+
+def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
+    write_latent(tmp_path / "w.safetensors", {"w": tiny.generator().w_avg}, {})
+    with pytest.raises(RestyleError, match="holds a latent code, not a network"):
+        adding.add(tmp_path / "w.safetensors")
+    with pytest.raises(RestyleError, match="no such file"):
+        adding.add(tmp_path / "missing.pt")
+    (tmp_path / "text.pt").write_text("no network at all")
+    with pytest.raises(RestyleError, match=r"text\.pt"):
+        adding.add(tmp_path / "text.pt")
+    assert list(fetch.home().iterdir()) == []
+
+
+def test_it_becomes_a_network_of_the_persons_own(encoder: Path) -> None:
+    entry, digest = adding.add(encoder)
+    assert (entry.name, entry.kind, entry.method, entry.generator, entry.own) == (
+        "my-encoder",
+        "encoder",
+        "restyle-psp",
+        "portrait",
+        True,
+    )
+    assert entry.domain == "portrait"
+    assert digest == sha256(encoder)
+    assert catalog.find("my-encoder") == replace(entry, latent_space="portrait")
+    assert fetch.installed_path(entry).read_bytes() == encoder.read_bytes()
+    assert fetch.verify(entry) == (True, digest)
+    fetch.remove(entry)
+    assert [path.name for path in fetch.home().iterdir() if not path.name.endswith(".lock")] == []
+
+
+def test_it_may_be_called_otherwise_and_moved(encoder: Path) -> None:
+    content = encoder.read_bytes()
+    entry, _ = adding.add(encoder, "mine", move=True)
+    assert fetch.installed_path(entry) == fetch.home() / "mine.safetensors"
+    assert fetch.installed_path(entry).read_bytes() == content
+    assert not encoder.exists()
+
+
+@pytest.mark.parametrize("name", ["Mine", "a b", "../a", "-a", "a--b", ""])
+def test_names_that_are_none(encoder: Path, name: str) -> None:
+    with pytest.raises(RestyleError, match="cannot be a name"):
+        adding.add(encoder, name)
+
+
+def test_it_becomes_a_network_of_the_catalog(encoder: Path, published: Entry, tmp_path: Path) -> None:
+    with pytest.raises(RestyleError, match="belongs to restyle"):
+        adding.add(encoder, "psp-portrait")
+    entry, digest = adding.add(encoder, "restyle-psp-ffhq")
+    assert entry == published
+    assert fetch.remembered(published) == digest
+    with pytest.raises(RestyleError, match="'restyle-psp-ffhq' is installed already"):
+        adding.add(encoder, "restyle-psp-ffhq")
+    fetch.remove(published)
+    assert adding.add(encoder)[0] == published, "known by its hash from now on"
+
+
+def test_it_is_known_by_its_name(encoder: Path, published: Entry) -> None:
+    path = encoder.with_name("NET.safetensors")
+    shutil.copy(encoder, path)
+    assert adding.add(path)[0] == published
+
+
+def test_it_is_known_by_the_catalogs_hash(encoder: Path, published: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    knows(monkeypatch, replace(published, sha256=sha256(encoder)))
+    assert adding.add(encoder)[0].name == "restyle-psp-ffhq"
+
+
+def test_another_file_than_the_known_one_is_refused(
+    encoder: Path, published: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for known in ({"sha256": "0" * 64}, {"sha256_begins": "00000000"}):
+        knows(monkeypatch, replace(published, **known))
+        with pytest.raises(RestyleError, match="is not the file of 'restyle-psp-ffhq'") as caught:
+            adding.add(encoder, "restyle-psp-ffhq")
+        assert sha256(encoder)[:8] in caught.value.message
+        assert "--as NAME" in (caught.value.hint or "")
+        knows(monkeypatch, published)
+    fetch.remember(published, "0" * 64)
+    with pytest.raises(RestyleError, match="is not the file of"):
+        adding.add(encoder, "restyle-psp-ffhq")
+
+
+def test_another_kind_of_network_is_refused(encoder: Path, published: Entry, tmp_path: Path) -> None:
+    write_module(tmp_path / "g.safetensors", tiny.generator(), "stylegan2")
+    with pytest.raises(RestyleError, match=r"holds: generator \(stylegan2\); 'restyle-psp-ffhq' is of kind encoder"):
+        adding.add(tmp_path / "g.safetensors", "restyle-psp-ffhq")
+    with pytest.raises(RestyleError, match=r"holds: encoder \(restyle-psp\); 'psp-ffhq' is for psp"):
+        adding.add(encoder, "psp-ffhq")
+    with pytest.raises(RestyleError, match="is of kind generator"):
+        adding.add(encoder, "stylegan2-ffhq")
+    assert not any(path.suffix == ".safetensors" for path in fetch.home().iterdir())
+
+
+def test_a_home_that_cannot_be_written_is_told(encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    monkeypatch.setenv("RESTYLE_HOME", str(tmp_path / "file" / "home"))
+    with pytest.raises(RestyleError, match="cannot write to"):
+        adding.add(encoder)
