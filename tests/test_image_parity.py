@@ -9,7 +9,9 @@ import torch
 from golden import fill
 from PIL import Image
 
+from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.images import to_picture, to_tensor
+from restyle_cli.methods.restyle import target_size
 from restyle_cli.metrics.pixel import l2
 
 PHOTOS = {"big": fill.image_u8("photo_big", 333, 517), "small": fill.image_u8("photo_small", 140, 90)}
@@ -37,3 +39,22 @@ def test_l2_of_two_files() -> None:
     x, y = (to_tensor(Image.fromarray(fill.image_u8(name, 300, 280)), (256, 256))[None] for name in ("result", "gt"))
     error = abs(float(l2(x, y)) - float(parity.outputs("io")["eval_l2"]))
     assert error <= parity.limit("io", "eval_l2")
+
+
+@pytest.mark.parametrize(
+    ("resolution", "crop", "written", "seen"),
+    [
+        (1024, None, (1024, 1024), (256, 256)),
+        (256, None, (256, 256), (256, 256)),
+        (512, (384, 512), (384, 512), (192, 256)),
+    ],
+)
+def test_sizes_that_are_written_and_that_encoders_see(
+    resolution: int, crop: tuple[int, int] | None, written: tuple[int, int], seen: tuple[int, int]
+) -> None:
+    with torch.device("meta"):
+        generator = StyleGAN2(StyleGAN2Config(resolution, crop=crop))
+        image = generator(generator.start(1))
+    assert tuple(image.shape[2:]) == generator.size == written
+    assert target_size(generator) == seen
+    assert to_picture(torch.zeros(3, *written)).size == written[::-1]

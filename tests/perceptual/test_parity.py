@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from restyle_cli.perceptual import PERCEPTUAL
 from restyle_cli.store.legacy import perceptual
+from restyle_cli.train import paper_losses
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +57,8 @@ def test_arcface() -> None:
             "diff_target": to_target,
             "diff_input": to_input,
             "diff_views": views,
+            "id_loss": paper_losses.unlikeness(y_hat, y),
+            "id_improve": paper_losses.improvement(y_hat, y, x),
             "arcface_112": network.embed(pictures("aligned", 2, 112, 112)),
         },
     )
@@ -68,13 +71,18 @@ def test_curricularface() -> None:
 
 def test_moco() -> None:
     network = build("moco_v2_resnet50", "moco")
-    both = pictures("y_hat", 2)
-    features = network(both)
-    check("moco_loss", {"feats": features})
-    torch.testing.assert_close(network(both[1:]), features[1:])  # where the original fails
+    y_hat, y, x = (network(pictures(name, 2)) for name in ("y_hat", "y", "x"))
+    losses = {"moco_loss": paper_losses.unlikeness(y_hat, y), "id_improve": paper_losses.improvement(y_hat, y, x)}
+    check("moco_loss", {"feats": y_hat} | losses)
+    torch.testing.assert_close(network(pictures("y_hat", 2)[1:]), y_hat[1:])  # one picture: where the original fails
+    y_hat, y = (network(pictures(name, 2, 192, 256)) for name in ("y_hat", "y"))
+    check("moco_loss_cars", {"moco_loss": paper_losses.unlikeness(y_hat, y)})
 
 
-@pytest.mark.parametrize(("output", "count"), [("one", 1), ("two", 2), pytest.param("four", 4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("output", "count"),
+    [pytest.param("one", 1, marks=pytest.mark.slow), ("two", 2), pytest.param("four", 4, marks=pytest.mark.slow)],
+)
 def test_stylegan2_discriminator(output: str, count: int, discriminator: nn.Module) -> None:
     check("stylegan2_d_256", {output: discriminator(pictures("pair", 4)[:count])})
 

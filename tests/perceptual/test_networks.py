@@ -1,0 +1,118 @@
+"""Networks that judge pictures and codes, small ones: what holds whatever their weights."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from restyle_cli.errors import RestyleError
+from restyle_cli.generators.discriminators import StyleGAN2Discriminator, with_deviation
+from restyle_cli.perceptual import PERCEPTUAL
+
+SMALL = {
+    "arcface": {"widths": [4, 6, 8, 10], "blocks": [1, 2, 1, 1], "side": 48, "dimensions": 12},
+    "curricularface": {"widths": [4, 6, 8, 10], "blocks": [1, 1, 1, 1], "side": 32, "dimensions": 12},
+    "moco": {"width": 2, "blocks": [1, 1, 1, 2]},
+    "resnet34": {"widths": [4, 6, 8, 10], "blocks": [1, 1, 1, 1]},
+    "lpips-alex": {"widths": [4, 6, 8, 8, 8]},
+    "stylegan2-discriminator": {"channels": [8, 6, 4]},
+    "latent-discriminator": {"w_dim": 8, "layers": 2},
+}
+
+
+def small(family: str) -> nn.Module:
+    torch.manual_seed(1)
+    network = PERCEPTUAL.load(family)
+    return network(network.Config.from_dict(SMALL[family])).eval().requires_grad_(False)
+
+
+def pictures(n: int, side: int = 64) -> Tensor:
+    return torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(2)) * 2 - 1
+
+
+def test_every_family_is_tried() -> None:
+    assert set(SMALL) == set(PERCEPTUAL.names())
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_a_description_rebuilds_its_network(family: str) -> None:
+    network = small(family)
+    described = network.config.to_dict()
+    again = type(network)(type(network).Config.from_dict(described))
+    again.load_state_dict(network.state_dict())
+    assert again.config == network.config
+    with pytest.raises(RestyleError, match="has no field 'wide'"):
+        type(network).Config.from_dict(described | {"wide": 1})
+
+
+@pytest.mark.parametrize("family", ["arcface", "curricularface", "moco"])
+def test_features_have_unit_length_and_a_gradient(family: str) -> None:
+    network, x = small(family), pictures(2).requires_grad_()
+    features = network(x)
+    torch.testing.assert_close(features.norm(dim=1), torch.ones(2))
+    torch.testing.assert_close(network(x[1:]), features[1:])
+    features[:, 0].sum().backward()
+    assert x.grad.abs().sum() > 0
+
+
+def test_faces_are_the_middle_of_a_portrait() -> None:
+    network, x = small("arcface"), pictures(1, 256)
+    other = x.clone()
+    other[:, :, :35], other[:, :, 223:], other[..., :32], other[..., 220:] = 1, 1, -1, -1
+    torch.testing.assert_close(network(other), network(x))
+    torch.testing.assert_close(network(nn.functional.interpolate(x, scale_factor=2)), network(x))
+
+
+def test_lpips_is_a_distance() -> None:
+    network = small("lpips-alex")
+    x, y = pictures(3), pictures(3).flip(0)
+    assert network(x, x).tolist() == [0, 0, 0]
+    distances = network(x, y)
+    assert distances[1] == 0 < min(distances[0], distances[2])
+    torch.testing.assert_close(network(y, x), distances)
+    torch.testing.assert_close(network(x[2:], y[2:]), distances[2:])
+
+
+def test_lpips_has_a_gradient_where_all_channels_are_silent() -> None:
+    network, x = small("lpips-alex"), pictures(1).requires_grad_()
+    network.convs[0].bias.fill_(-100)
+    network(x, pictures(1).flip(3)).sum().backward()
+    assert torch.isfinite(x.grad).all()
+
+
+def test_groups_of_a_batch_are_every_so_manieth_picture() -> None:
+    network, x = small("stylegan2-discriminator"), pictures(8, 16)
+    together = network(x)
+    torch.testing.assert_close(network(x[::2]), together[::2])  # pictures 0, 2, 4, 6 are one group
+    assert not torch.allclose(network(x[:4]), together[:4])
+    with pytest.raises(RestyleError, match="cannot judge 6 pictures at once"):
+        network(x[:6])
+
+
+def test_equal_pictures_do_not_deviate() -> None:
+    x = torch.randn(1, 3, 4, 4).expand(4, -1, -1, -1)
+    assert with_deviation(x)[:, 3].max() <= 1e-4  # the root of what keeps the root from zero
+    assert with_deviation(torch.randn(4, 3, 4, 4))[:, 3].min() > 0.1
+
+
+def test_a_discriminator_takes_pictures_of_its_own_side() -> None:
+    config = StyleGAN2Discriminator.Config.from_dict(SMALL["stylegan2-discriminator"])
+    assert config.resolution == 16
+    assert StyleGAN2Discriminator.Config().resolution == 256
+
+
+@pytest.mark.parametrize(
+    ("family", "values"),
+    [
+        ("arcface", {"side": 50}),
+        ("arcface", {"widths": [4, 4]}),
+        ("moco", {"blocks": [1]}),
+        ("lpips-alex", {"widths": [4]}),
+        ("stylegan2-discriminator", {"channels": [4]}),
+        ("latent-discriminator", {"layers": 0}),
+    ],
+)
+def test_what_cannot_be_built_is_refused(family: str, values: dict[str, object]) -> None:
+    with pytest.raises(RestyleError):
+        PERCEPTUAL.load(family).Config.from_dict(values)
