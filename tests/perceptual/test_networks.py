@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,10 +11,11 @@ from torch import Tensor, nn
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.discriminators import StyleGAN2Discriminator, with_deviation
 from restyle_cli.perceptual import PERCEPTUAL
+from restyle_cli.store.files import read_module, write_module
 
 SMALL = {
-    "arcface": {"widths": [4, 6, 8, 10], "blocks": [1, 2, 1, 1], "side": 48, "dimensions": 12},
-    "curricularface": {"widths": [4, 6, 8, 10], "blocks": [1, 1, 1, 1], "side": 32, "dimensions": 12},
+    "arcface": {"widths": [16, 18, 20, 24], "blocks": [1, 2, 1, 1], "side": 48, "dimensions": 12},
+    "curricularface": {"widths": [16, 18, 20, 24], "blocks": [1, 1, 1, 1], "side": 32, "dimensions": 12},
     "moco": {"width": 2, "blocks": [1, 1, 1, 2]},
     "resnet34": {"widths": [4, 6, 8, 10], "blocks": [1, 1, 1, 1]},
     "lpips-alex": {"widths": [4, 6, 8, 8, 8]},
@@ -36,14 +39,38 @@ def test_every_family_is_tried() -> None:
 
 
 @pytest.mark.parametrize("family", SMALL)
-def test_a_description_rebuilds_its_network(family: str) -> None:
-    network = small(family)
-    described = network.config.to_dict()
-    again = type(network)(type(network).Config.from_dict(described))
-    again.load_state_dict(network.state_dict())
-    assert again.config == network.config
+def test_an_unknown_setting_is_refused(family: str) -> None:
     with pytest.raises(RestyleError, match="has no field 'wide'"):
-        type(network).Config.from_dict(described | {"wide": 1})
+        PERCEPTUAL.load(family).Config.from_dict(SMALL[family] | {"wide": 1})
+
+
+def assert_equal(a: nn.Module, b: nn.Module) -> None:
+    assert type(a) is type(b)
+    assert a.config == b.config
+    ours, theirs = a.state_dict(), b.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.mark.parametrize("family", SMALL)
+def test_our_files_rebuild_them(family: str, tmp_path: Path) -> None:
+    network = small(family)
+    write_module(tmp_path / "n.safetensors", network, family)
+    assert_equal(read_module(tmp_path / "n.safetensors"), network)
+
+
+@pytest.mark.parametrize("family", ["arcface", "curricularface", "moco", "latent-discriminator"])
+def test_their_files_are_read_as_they_are(family: str, tmp_path: Path) -> None:
+    network = small(family)
+    content: dict = network.state_dict()
+    if family == "moco":
+        content = {f"module.encoder_q.{key}": value for key, value in content.items()}
+        content |= {"module.encoder_q.fc.0.weight": torch.zeros(2, 2), "module.queue": torch.zeros(2)}
+        content = {"epoch": 800, "arch": "resnet50", "state_dict": content}
+    if family == "latent-discriminator":
+        content = {"discriminator_state_dict": content}
+    torch.save(content, tmp_path / "n.pth")
+    assert_equal(read_module(tmp_path / "n.pth"), network)
 
 
 @pytest.mark.parametrize("family", ["arcface", "curricularface", "moco"])
