@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from restyle_cli.inversion import Method
 
-DOMAINS = ("ffhq", "portrait")
-"""What a method named without a domain stands for: the first of these that is installed."""
+Ensure = Callable[[catalog.Entry], Path]
+"""Gives the file of a network of the catalog: `fetch.ensure`, with its options."""
 _CHAIN = "write NAME[:STEPS], separated by commas: 'psp-portrait,restyle-psp-portrait:5'"
 
 
@@ -79,7 +79,7 @@ def load_method(name: str | Path, device: str | torch.device = "cpu") -> Method:
 
     RestyleError when there is none, or it does not fit its generator.
     """
-    return _build(_find(str(name)), _Shelf(device))
+    return _build(_find(str(name), fetch.ensure), _Shelf(device))
 
 
 def load_schedule(
@@ -89,16 +89,17 @@ def load_schedule(
     return plan(model, steps, via).load(device)
 
 
-def plan(model: str, steps: int | None = None, via: str | None = None) -> Plan:
+def plan(model: str, steps: int | None = None, via: str | None = None, ensure: Ensure = fetch.ensure) -> Plan:
     """Find the models of the chain `via`, or else `steps` times `model`, and check that they go together.
 
-    Steps left open are the method's own default. UsageError when a number of steps makes no sense or the
-    models' generators do not share a latent space; RestyleError when a model is not known or not here.
+    A network named outright is fetched by `ensure` if it is not here; one that a method stands for is not. Steps left
+    open are the method's own default. UsageError when a number of steps makes no sense or the models' generators do
+    not share a latent space; RestyleError when a model is not known or not here.
     """
     if via is not None and steps is not None:
         raise UsageError("a chain has its steps in it", "leave --steps out; " + _CHAIN)
     links = parse_chain(via) if via is not None else [Link(model, steps)]
-    models = [_find(link.name) for link in links]
+    models = [_find(link.name, ensure) for link in links]
     counts = [_steps(link, found) for link, found in zip(links, models, strict=True)]
     for found in models[1:]:
         _check_shared_space(models[0], found)
@@ -124,15 +125,15 @@ def parse_chain(text: str) -> list[Link]:
 # --- finding
 
 
-def _find(name: str) -> Model:
+def _find(name: str, ensure: Ensure) -> Model:
     """The model called `name`: a method (its domain is chosen), an entry of the catalog or a file."""
     encoders = {entry.name: entry for entry in catalog.entries() if entry.kind == "encoder"}
     if name in METHODS:
-        return _of_any_domain(name, encoders)
+        return _of_any_domain(name, encoders, ensure)
     if name in encoders:
-        return _of_entry(encoders[name])
+        return _of_entry(encoders[name], ensure)
     if Path(name).is_file():
-        return _of_file(Path(name))
+        return _of_file(Path(name), ensure)
     every = "`restyle weights list` shows all"
     if any(entry.name == name for entry in catalog.entries()):
         raise RestyleError(f"'{name}' is not a model that inverts", every)
@@ -142,15 +143,18 @@ def _find(name: str) -> Model:
     raise RestyleError(f"no model named '{name}'", f"{near}  {every}" if near else every)
 
 
-def _of_any_domain(method: str, encoders: Mapping[str, catalog.Entry]) -> Model:
-    wished = f"{method}-{DOMAINS[0]}"
-    for domain in DOMAINS:
+def _of_any_domain(method: str, encoders: Mapping[str, catalog.Entry], ensure: Ensure) -> Model:
+    """The installed encoder of the default domain, or of the one whose networks stand in for it."""
+    domains = [domain.name for domain in catalog.stand_ins()]
+    wished = f"{method}-{domains[0]}"
+    for domain in domains:
         entry = encoders.get(f"{method}-{domain}")
         if entry is None or not fetch.installed(entry):
             continue
-        notice = None if domain == DOMAINS[0] else f"using {entry.name}: {_why_not(wished, encoders)}"
-        return _of_entry(entry, notice)
-    raise RestyleError(f"no network for '{method}' is installed", "`restyle weights list` shows all")
+        notice = None if domain == domains[0] else f"using {entry.name}: {_why_not(wished, encoders)}"
+        return _of_entry(entry, ensure, notice)
+    get = f"`restyle weights get {wished}` brings it; " if wished in encoders else ""
+    raise RestyleError(f"no network for '{method}' is installed", get + "`restyle weights list` shows all")
 
 
 def _why_not(wished: str, encoders: Mapping[str, catalog.Entry]) -> str:
@@ -159,13 +163,13 @@ def _why_not(wished: str, encoders: Mapping[str, catalog.Entry]) -> str:
     return "the embedded network, made for drawn portraits rather than photographs"
 
 
-def _of_entry(entry: catalog.Entry, notice: str | None = None) -> Model:
+def _of_entry(entry: catalog.Entry, ensure: Ensure, notice: str | None = None) -> Model:
     if entry.method is None or entry.generator is None:
         raise RestyleError(f"the catalog does not say how to invert with '{entry.name}'")
-    return _model(entry.name, entry.method, fetch.ensure(entry), entry.generator, notice)
+    return _model(entry.name, entry.method, ensure(entry), entry.generator, ensure, notice)
 
 
-def _of_file(path: Path) -> Model:
+def _of_file(path: Path, ensure: Ensure) -> Model:
     """A file says in its header which method it serves and which generator it belongs to."""
     from restyle_cli.store.files import read_header
 
@@ -175,21 +179,21 @@ def _of_file(path: Path) -> Model:
         raise RestyleError(
             f"{str(path)!r} does not say which method and generator it is for", "-m needs an encoder's file"
         )
-    return _model(str(path), method, path, generator)
+    return _model(str(path), method, path, generator, ensure)
 
 
-def _model(name: str, method: str, encoder: Path, generator: str, notice: str | None = None) -> Model:
+def _model(name: str, method: str, encoder: Path, generator: str, ensure: Ensure, notice: str | None = None) -> Model:
     from restyle_cli.store.files import read_header
 
-    path = _generator_file(generator, encoder.parent)
+    path = _generator_file(generator, encoder.parent, ensure)
     space = read_header(path)["extra"].get("latent_space", generator)
     return Model(name, method, encoder, generator, path, str(space), notice)
 
 
-def _generator_file(name: str, folder: Path) -> Path:
+def _generator_file(name: str, folder: Path, ensure: Ensure) -> Path:
     """The generator called `name` in the catalog, else the file of that name beside the encoder's."""
     if any(entry.name == name for entry in catalog.entries()):
-        return fetch.ensure(catalog.find(name))
+        return ensure(catalog.find(name))
     path = folder / f"{name}.safetensors"
     if not path.is_file():
         raise RestyleError(f"the generator '{name}' is missing", f"it belongs at {str(path)!r}")

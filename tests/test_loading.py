@@ -115,6 +115,23 @@ def test_a_method_stands_for_the_published_network_where_it_is_installed(
     assert found.notices == []
 
 
+def test_only_what_is_named_outright_is_fetched(tiny_store: Path, tmp_path: Path) -> None:
+    fetched: list[str] = []
+
+    def ensure(entry: catalog.Entry) -> Path:
+        fetched.append(entry.name)
+        return tiny_store / (entry.file if entry.embedded else f"{RESTYLE}.safetensors")
+
+    plan("restyle-psp", ensure=ensure)
+    assert fetched == [RESTYLE, "portrait"]
+    with pytest.raises(RestyleError, match="no network for 'restyle-e4e' is installed") as caught:
+        plan("restyle-e4e", ensure=ensure)
+    assert "`restyle weights get restyle-e4e-ffhq` brings it" in caught.value.hint
+    assert len(fetched) == 2
+    plan("restyle-psp-ffhq", ensure=ensure)
+    assert fetched[2] == "restyle-psp-ffhq"
+
+
 def test_models_of_one_latent_space_are_chained(folder: Path) -> None:
     chain = f"{folder / 'restyle-mine.safetensors'}:1,{folder / 'restyle-tuned.safetensors'}:2"
     assert [model.generator_name for model in plan("", via=chain).models] == ["mine", "tuned"]

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ def invert(
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     batch_size: options.BatchSize = None,
+    offline: options.Offline = False,
 ) -> None:
     """Find the latent codes of pictures, and draw what the codes give.
 
@@ -65,8 +67,10 @@ def invert(
     from restyle_cli.devices import PRECISIONS, choose_device, choose_dtype
     from restyle_cli.folder import Outcome, Task
     from restyle_cli.results import Results
+    from restyle_cli.store import fetch
 
-    plan = loading.plan(model, steps, via)
+    ensure = partial(fetch.ensure, offline=offline, note=terminal.note, progress=terminal.transfer)
+    plan = loading.plan(model, steps, via, ensure)
     where = choose_device(device)
     dtype = choose_dtype(precision, where)
     _check_writable(output)

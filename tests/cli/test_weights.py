@@ -253,6 +253,31 @@ def test_an_added_network_inverts(
     assert json.loads(done.stdout)["chain"] == "my-own:1"
 
 
+def test_a_network_named_outright_is_fetched_at_first_use(
+    restyle: Callable[..., Result],
+    server: Server,
+    encoder: Path,
+    tiny_store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server.file = encoder.read_bytes()
+    known = {entry.name: entry for entry in catalog.entries()}
+    knows(known, "restyle-psp-church", generator="portrait", holds_generator=False, latent_space="portrait")
+    monkeypatch.setattr(catalog, "_known", lambda: known)
+    restyle("samples", "-n", 1, "--size", 32, "-o", tmp_path / "faces")
+    invert = ["invert", tmp_path / "faces", "-m", "restyle-psp-church", "-n", 1, "-o", tmp_path / "out"]
+    refused = restyle(*invert, "--offline")
+    assert refused.exit_code == 1
+    assert "'restyle-psp-church' is not installed, and nothing may be fetched" in refused.stderr
+    assert server.asked == []
+    done = restyle(*invert)
+    assert done.exit_code == 0
+    assert "fetching restyle-psp-church: " in done.stderr
+    assert "from 127.0.0.1; licence: MIT; NVIDIA non-commercial (generator); commercial use: no" in done.stderr
+    assert "fetching" not in restyle(*invert, "--offline", "--overwrite").stderr
+
+
 def test_add_refuses_names_of_methods(restyle: Callable[..., Result], encoder: Path) -> None:
     done = restyle("weights", "add", encoder, "--as", "restyle-psp")
     assert done.exit_code == 2
