@@ -24,11 +24,15 @@ class SinglePass:
     max_steps = 1  # a second look at the same picture finds the same code
     input_channels = 3
 
-    def __init__(self, name: str, encoder: nn.Module, generator: nn.Module) -> None:
-        """`encoder`: x [N, C, H, W] -> codes [N, L, 512]; `generator`: codes and patch -> [N, 3, H, W]."""
+    def __init__(self, name: str, encoder: nn.Module, generator: nn.Module, absolute: bool = False) -> None:
+        """`encoder`: x [N, C, H, W] -> codes [N, L, 512]; `generator`: codes and patch -> [N, 3, H, W].
+
+        `absolute`: the encoder gives codes, not their distances from the average.
+        """
         self.name = name
         self.encoder = encoder
         self.generator = generator
+        self.absolute = absolute
         self.size = target_size(generator)
         self._average: Tensor | None = None
 
@@ -41,7 +45,8 @@ class SinglePass:
 
     def step(self, x: Tensor, state: State) -> State:
         """The code found from x; nothing of `state` is used."""
-        return self._draw(self.generator.start(len(x)) + self.encoder(x))
+        found = self.encoder(x)
+        return self._draw(found if self.absolute else self.generator.start(len(x)) + found)
 
     def _draw(self, w: Tensor, patch: Mapping[str, Tensor] | None = None) -> State:
         return State(w, self.generator(w, patch=patch).float(), patch or {})

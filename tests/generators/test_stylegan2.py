@@ -1,5 +1,7 @@
 """The generator's shapes, codes and settings; its numbers are held against the originals elsewhere."""
 
+import copy
+
 import pytest
 import torch
 
@@ -111,3 +113,32 @@ def test_random_inputs_have_the_expected_scale():
     network(network.w_plus(network.mapping(torch.randn(4, 512))), features=maps)
     for resolution, values in maps.items():
         assert 0.3 < float(values.detach().std()) < 3, f"signal fades or explodes at {resolution} px"
+
+
+@pytest.mark.parametrize("name", ["convs.0", "convs.3", "convs.6", "to_rgbs.0", "to_rgbs.3"])
+def test_changed_weights_are_those_of_a_changed_network(name):
+    network, codes = tiny(), torch.randn(2, 8, 24)
+    outputs, inputs = network.conv_shapes()[name]
+    delta = 0.5 * torch.randn(2, outputs, inputs, 1, 1)
+    drawn = network(codes, patch={name: delta})
+    for index in range(2):
+        changed = copy.deepcopy(network)
+        with torch.no_grad():
+            changed.get_submodule(name).weight.mul_(1 + delta[index])
+        assert torch.allclose(drawn[index : index + 1], changed(codes[index : index + 1]), atol=1e-4)
+    assert (drawn - network(codes)).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "sentence"),
+    [
+        ("convs.7", (2, 4, 4, 1, 1), "no convolution 'convs.7'"),
+        ("convs.0", (1, 8, 8, 1, 1), "for 2 codes"),
+        ("convs.0", (2, 8, 4, 3, 3), "'convs.0' has shape"),
+        ("convs.0", (2, 8, 8), "'convs.0' has shape"),
+    ],
+)
+def test_changes_that_do_not_fit_are_refused(name, shape, sentence):
+    with pytest.raises(RestyleError) as caught:
+        tiny()(torch.randn(2, 8, 24), patch={name: torch.zeros(shape)})
+    assert sentence in f"{caught.value.message} {caught.value.hint}"

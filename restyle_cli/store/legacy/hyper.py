@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -13,18 +13,22 @@ from restyle_cli.encoders.hyper import KERNEL
 from restyle_cli.errors import RestyleError
 from restyle_cli.store.legacy.part import Part
 
-SHARED = "shared_weight_hypernet"
+HYPER, ENCODER = "hypernet.", "encoder."
+SHARED = "shared_weight_hypernet."
 _RESNET = ("conv1.weight", "resnet34")
 _SEPARABLE = {"output.0.make_kernel_": "make_", "output.0.kernel_linear_": "mix_"}
 _BLOCK = re.compile(r"refinement_blocks\.(\d+)\.(.+)")
 
 
 def match(keys: Mapping[str, Tensor], opts: Mapping[str, Any]) -> Part | None:
-    """The hypernetwork ("hypernet.…") or the one-layer encoder ("encoder.…") among `keys`; None if neither."""
-    hyper = _under("hypernet.", keys)
+    """The hypernetwork ("hypernet.…") or the one-layer encoder ("encoder.…") among `keys`; None if neither.
+
+    RestyleError for a hypernetwork whose layers are not known here.
+    """
+    hyper = _under(HYPER, keys)
     if any(_BLOCK.match(key) for key in hyper):
         return _hypernetwork(hyper, opts)
-    encoder = _under("encoder.", keys)
+    encoder = _under(ENCODER, keys)
     reads_pictures = "input_layer.0.weight" in encoder or "conv1.weight" in encoder
     if reads_pictures and "linear.weight" in encoder and not any(key.startswith("styles.") for key in encoder):
         return _one_layer(encoder, opts)
@@ -32,9 +36,8 @@ def match(keys: Mapping[str, Tensor], opts: Mapping[str, Any]) -> Part | None:
 
 
 def _under(prefix: str, keys: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors below `prefix`, without it; all of them when none has it."""
-    found = {key.removeprefix(prefix): value for key, value in keys.items() if key.startswith(prefix)}
-    return found or dict(keys)
+    """The tensors below `prefix`, without it."""
+    return {key.removeprefix(prefix): value for key, value in keys.items() if key.startswith(prefix)}
 
 
 # --- hypernetworks
@@ -46,19 +49,34 @@ def _hypernetwork(theirs: dict[str, Tensor], opts: Mapping[str, Any]) -> Part:
         if found := _BLOCK.match(key):
             blocks.setdefault(int(found[1]), {})[found[2]] = value
     layers = sorted(blocks)
-    sharing = [_conv_name(layer) for layer in layers if "linear.weight" in blocks[layer]]
+    convs = {layer: _conv_name(layer) for layer in layers}
     widths = _widths(blocks, theirs)
-    tensors = {f"backbone.{key}": value for key, value in theirs.items() if _is_backbone(key)}
-    for index, layer in enumerate(layers):
-        tensors |= {f"heads.{index}.{name}": value for name, value in _head(blocks[layer]).items()}
-    if sharing:
-        tensors |= {f"kernels.{name}": theirs[f"{SHARED}.{name}"] for name in ("w1", "b1", "w2", "b2")}
     config = _reading(theirs["conv1.weight"], "resnet34", opts) | {
-        "targets": [[_conv_name(layer), *widths[layer]] for layer in layers],
-        "sharing": sharing,
+        "targets": [[convs[layer], *widths[layer]] for layer in layers],
+        "sharing": [convs[layer] for layer in layers if "linear.weight" in blocks[layer]],
         "separable": any("output.0.make_kernel_in.weight" in block for block in blocks.values()),
     }
-    return Part("encoder", "hyper", config, tensors, {"method": "hyperstyle"})
+    tensors, names = {}, {}
+    for key, value in theirs.items():
+        if (name := _hyper_name(key, layers)) is not None:
+            tensors[name] = value.flatten(1) if key.endswith("output.1.weight") else value
+            names[name] = HYPER + key
+    return Part("encoder", "hyper", config, tensors, {"method": "hyperstyle"}, names)
+
+
+def _hyper_name(key: str, layers: Sequence[int]) -> str | None:
+    """Our name; None for the network that blocks share, which each of them lists again."""
+    if key.startswith(SHARED):
+        return "kernels." + key.removeprefix(SHARED)
+    found = _BLOCK.match(key)
+    if found is None:
+        return f"backbone.{key}"
+    if found[2].startswith("hypernet."):
+        return None
+    name = re.sub(r"^convs\.(\d+)", lambda conv: f"descent.convs.{int(conv[1]) // 2}", found[2])
+    name = re.sub(r"^output\.0\.(?:make_kernel|kernel_linear)_", lambda part: _SEPARABLE[part[0]], name)
+    name = re.sub(r"^output\.1\.", "linear.", name)
+    return f"heads.{layers.index(int(found[1]))}.{name}"
 
 
 def _conv_name(layer: int) -> str:
@@ -77,8 +95,8 @@ def _widths(blocks: Mapping[int, Mapping[str, Tensor]], theirs: Mapping[str, Ten
     for layer in sorted(blocks, reverse=True):
         block = blocks[layer]
         if "linear.weight" in block:
-            code, row = theirs[f"{SHARED}.w1"].shape
-            found[layer] = row // KERNEL**2, theirs[f"{SHARED}.w2"].shape[1] // code
+            code, row = theirs[f"{SHARED}w1"].shape
+            found[layer] = row // KERNEL**2, theirs[f"{SHARED}w2"].shape[1] // code
         elif "output.0.kernel_linear_in.weight" in block:
             outputs, inputs = (block[f"output.0.kernel_linear_{way}.weight"].shape[0] for way in ("out", "in"))
             found[layer] = outputs, inputs
@@ -91,22 +109,6 @@ def _widths(blocks: Mapping[int, Mapping[str, Tensor]], theirs: Mapping[str, Ten
     return found
 
 
-def _head(block: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """One block's tensors. Every block that shares the large network lists it again; it is left out here."""
-    ours = {}
-    for key, value in block.items():
-        name = re.sub(r"^convs\.(\d+)", lambda found: f"descent.convs.{int(found[1]) // 2}", key)
-        name = re.sub(r"^output\.0\.(?:make_kernel|kernel_linear)_", lambda found: _SEPARABLE[found[0]], name)
-        name = re.sub(r"^output\.1\.", "linear.", name)
-        if not name.startswith("hypernet."):
-            ours[name] = value.flatten(1) if name == "linear.weight" else value
-    return ours
-
-
-def _is_backbone(key: str) -> bool:
-    return not key.startswith((f"{SHARED}.", "refinement_blocks."))
-
-
 # --- one layer
 
 
@@ -116,13 +118,17 @@ def _one_layer(theirs: dict[str, Tensor], opts: Mapping[str, Any]) -> Part:
     config = _reading(theirs[first], backbone, opts) | {"single": single}
     if not single:
         config["styles"] = theirs["linear.weight"].shape[0] // config["w_dim"]
-    tensors = {}
-    for key, value in theirs.items():
-        room, _, _ = key.partition(".")
-        name = key.replace("output_layer_2.0.", "norm.").replace("output_layer_2.3.", "squeeze.")
-        tensors[name if room in ("linear", "output_layer_2") else f"backbone.{key}"] = value
+    names = {_one_layer_name(key): key for key in theirs}
+    tensors = {name: theirs[key] for name, key in names.items()}
     psp = str(opts.get("encoder_type", "")).startswith("BackboneEncoder") or not single
-    return Part("encoder", "w", config, tensors, {"method": "psp" if psp else "e4e-w"})
+    extra = {"method": "psp" if psp else "e4e-w"}
+    return Part("encoder", "w", config, tensors, extra, {name: ENCODER + key for name, key in names.items()})
+
+
+def _one_layer_name(key: str) -> str:
+    if key.startswith(("linear.", "output_layer_2.")):
+        return key.replace("output_layer_2.0.", "norm.").replace("output_layer_2.3.", "squeeze.")
+    return f"backbone.{key}"
 
 
 # --- both
