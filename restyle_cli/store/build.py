@@ -93,6 +93,8 @@ def _check_fit(module: nn.Module, tensors: Mapping[str, Tensor], names: Mapping[
         if tensor.shape != tensors[name].shape:
             shapes = f"{list(tensors[name].shape)}, its description asks for {list(tensor.shape)}"
             raise Unfit(f"the tensor '{theirs}' has shape {shapes}")
+        if tensor.is_floating_point() != tensors[name].is_floating_point():
+            raise Unfit(f"the tensor '{theirs}' holds {tensors[name].dtype}, where {tensor.dtype} belongs")
     for name in tensors:
         if name not in expected:
             raise Unfit(f"the tensor '{names.get(name, name)}' has no place in what the file describes")

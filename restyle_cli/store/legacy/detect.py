@@ -68,7 +68,7 @@ def peel(content: Any) -> list[Group]:
     if modules := [content.get(name) for name in ("G_ema", "G") if isinstance(content.get(name), PickledModule)]:
         content.clear()
         return peel(modules[0])
-    opts, average = _plain(content.get("opts")), content.get("latent_avg")
+    opts, average = _plain(content.get("opts")), content.pop("latent_avg", None)
     main = next((name for name in _MAIN if isinstance(content.get(name), dict)), None)
     groups: list[Group] = []
     if main is not None:
@@ -76,7 +76,7 @@ def peel(content: Any) -> list[Group]:
     elif isinstance(content.get("g"), dict):
         groups += _split(_tensors(content.pop("g")), opts, average)
     elif bare := _tensors(content):
-        groups += _split(bare, opts, None)
+        groups += _split(bare, opts, average)
     else:
         for name in [name for name in content if name not in _BESIDE]:
             if found := _tensors(content[name]):

@@ -17,7 +17,7 @@ import torch
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.store.legacy.stand_ins import STORAGES, allowed, stand_in
-from restyle_cli.store.legacy.survey import Survey, Suspicious, survey
+from restyle_cli.store.legacy.survey import Survey, Suspicious, full_name, survey
 
 MAX_FILE = 16 * 10**9
 """Bytes of the largest file that is read; the largest published one has 3 GB."""
@@ -140,7 +140,7 @@ class _Unpickler(pickle.Unpickler):
     """Finds only what `stand_ins` has. The survey came before; this is what makes it safe."""
 
     def find_class(self, module: str, name: str) -> Any:
-        full = f"{module}.{name}"
+        full = full_name(module, name)
         if not allowed(full):
             raise Suspicious(f"asks for '{full}'")
         return stand_in(full)

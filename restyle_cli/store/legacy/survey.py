@@ -98,10 +98,8 @@ class _Machine:
     def _named(self, module: Any, name: Any) -> str:
         if not isinstance(module, str) or not isinstance(name, str):
             raise Suspicious("asks for something without saying its name")
-        # As Python 3 reads what protocol 2 calls by Python 2's names.
-        full = f"{'builtins' if module == '__builtin__' else module}.{name}"
-        self.names.add(full)
-        return full
+        self.names.add(full_name(module, name))
+        return full_name(module, name)
 
     def _taken(self, op: pickletools.OpcodeInfo) -> list[_Thing]:
         """What the instruction takes from the stack, with what it finds below its mark."""
@@ -122,6 +120,11 @@ class _Machine:
 
     def _top(self) -> _Thing:
         return self.stack[-1] if self.stack else self._pop(1)[0]
+
+
+def full_name(module: str, name: str) -> str:
+    """ "module.name", as Python 3 reads it: protocol 2 calls some by Python 2's names."""
+    return f"{'builtins' if module == '__builtin__' else module}.{name}"
 
 
 def survey(file: BinaryIO) -> Survey:

@@ -1,0 +1,288 @@
+"""Files of other projects, in small: every form that is found in the wild is read, and gives the same network."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import foreign
+import parity
+import pytest
+import torch
+from torch import Tensor, nn
+
+from restyle_cli.errors import RestyleError
+from restyle_cli.generators.stylegan2 import StyleGAN2
+from restyle_cli.store import files, legacy
+from restyle_cli.store.legacy.rosinality import departures, to_rosinality
+
+
+@pytest.fixture(scope="module")
+def draws() -> StyleGAN2:
+    return foreign.generator()
+
+
+def write(path: Path, content: Any, zipped: bool = True) -> Path:
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    return path
+
+
+def assert_equal(one: nn.Module, other: nn.Module) -> None:
+    assert one.config == other.config
+    expected = other.state_dict()
+    for name, tensor in one.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
+
+
+# --- generators
+
+FORMS: dict[str, Callable[[dict[str, Tensor], Tensor], Any]] = {
+    "g_ema": lambda state, average: {"g_ema": state, "latent_avg": average},
+    "training": lambda state, average: {
+        "g": {key: value + 1 for key, value in state.items()}, "d": {"unknown": torch.zeros(2)}, "g_ema": state,
+        "g_optim": {"state": {0: {"step": 1}}}, "latent_avg": average, "args": argparse.Namespace(size=64),
+    },
+    "g": lambda state, average: {"g": state, "latent_avg": average},
+    "parallel": lambda state, average: {
+        "g_ema": {f"module.{key}": value for key, value in state.items()}, "latent_avg": average
+    },
+    "bare": lambda state, average: {**state, "latent_avg": average},
+    "row": lambda state, average: {"g_ema": state, "latent_avg": average[None]},
+    "other wrapper": lambda state, average: {"params_ema": state, "latent_avg": average},
+    "double": lambda state, average: {"g_ema": state, "latent_avg": average.double()},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "old"])
+@pytest.mark.parametrize("form", FORMS)
+def test_generators_in_every_wrapper(draws: StyleGAN2, tmp_path: Path, form: str, zipped: bool) -> None:
+    content = to_rosinality(draws)
+    path = write(tmp_path / "g.pt", FORMS[form](content["g_ema"], content["latent_avg"]), zipped)
+    assert_equal(files.read_module(path), draws)
+    (part,) = legacy.describe(path)
+    assert (part.role, part.family) == ("generator", "stylegan2")
+    assert all(tensor.is_meta for tensor in part.tensors.values())
+
+
+def test_a_generator_without_noise_maps_gets_some_and_always_the_same(draws: StyleGAN2, tmp_path: Path) -> None:
+    content = to_rosinality(draws)
+    content["g_ema"] = {key: value for key, value in content["g_ema"].items() if not key.startswith("noises.")}
+    path = write(tmp_path / "g.pt", content)
+    first, second = files.read_module(path), files.read_module(path)
+    assert torch.equal(first.noise_3, second.noise_3)
+    assert first.noise_3.std() > 0.5
+    assert "noise" in legacy.describe(path)[0].extra
+
+
+def test_a_generator_without_an_average_gets_the_mean_of_its_mapping(draws: StyleGAN2, tmp_path: Path) -> None:
+    path = write(tmp_path / "g.pt", {"g_ema": to_rosinality(draws)["g_ema"]})
+    read = files.read_module(path)
+    expected = draws.mean_w(legacy.MEAN_SAMPLES)
+    assert torch.equal(read.w_avg, expected.expand(foreign.STYLES, -1))
+    assert expected.abs().max() > 0.01
+
+
+def test_the_rosinality_layout_has_the_published_names_and_shapes() -> None:
+    with torch.device("meta"):
+        network = StyleGAN2(StyleGAN2.Config(256))
+    network.to_empty(device="cpu")
+    content = to_rosinality(network)
+    expected = {key: shape for key, (shape, _) in parity.describe("stylegan2_g_256")["keys"].items()}
+    assert {key: list(value.shape) for key, value in content["g_ema"].items()} == expected
+    assert departures(network) == []
+
+
+def test_the_rosinality_layout_of_a_network_that_departs(tmp_path: Path) -> None:
+    own = foreign.generator(mapping_lr_mul=0.5, z_dim=8)
+    assert len(departures(own)) == 2
+    read = files.read_module(write(tmp_path / "g.pt", to_rosinality(own)))
+    z = torch.randn(3, 8)
+    torch.testing.assert_close(read.mapping(z), own.mapping(z))
+
+
+# --- NVIDIA's
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_network_pickles(draws: StyleGAN2, tmp_path: Path, protocol: int) -> None:
+    init = {"c_dim": 0, "synthesis_kwargs": {"conv_clamp": 256, "num_fp16_res": 4}}
+    path = foreign.write_nvidia(tmp_path / "net.pkl", foreign.nvidia_state(draws), protocol, init=init)
+    assert_equal(files.read_module(path), draws)
+    (part,) = legacy.describe(path)
+    assert part.extra["conv_clamp"] == 256
+
+
+def test_a_shallow_mapping_and_any_channels(tmp_path: Path) -> None:
+    own = foreign.generator(mapping_layers=2, channels={4: 3, 8: 5, 16: 7, 32: 2, 64: 9})
+    path = foreign.write_nvidia(tmp_path / "net.pkl", foreign.nvidia_state(own))
+    assert_equal(files.read_module(path), own)
+
+
+@pytest.mark.parametrize(
+    ("change", "init", "said"),
+    [
+        ({"mapping.embed.weight": torch.zeros(16, 3)}, {}, "trained with labels"),
+        ({}, {"synthesis_kwargs": {"architecture": "resnet"}}, "architecture 'resnet'"),
+        ({"synthesis.b8.skip.weight": torch.zeros(10, 12, 1, 1)}, {}, "'synthesis.b8.skip.weight' has no place"),
+        ({"synthesis.b4.conv1.resample_filter": torch.ones(4, 4)}, {}, "conv1.resample_filter' is another"),
+        ({"synthesis.b8.conv0.bias": torch.zeros(7)}, {}, r"'synthesis.b8.conv0.bias' has shape \[7\]"),
+    ],
+)
+def test_network_pickles_that_cannot_be_used(
+    draws: StyleGAN2, tmp_path: Path, change: dict[str, Tensor], init: dict[str, Any], said: str
+) -> None:
+    path = foreign.write_nvidia(tmp_path / "net.pkl", foreign.nvidia_state(draws) | change, init=init)
+    refused(path, said)
+
+
+def test_a_stylegan3_is_recognised_and_refused(tmp_path: Path) -> None:
+    state = {"synthesis.input.weight": torch.zeros(4, 4), "mapping.fc0.weight": torch.zeros(4, 4)}
+    refused(foreign.write_nvidia(tmp_path / "net.pkl", state), "a StyleGAN3")
+
+
+# --- encoders
+
+ENCODERS = [
+    ({"encoder_type": "BackboneEncoder"}, {}, "restyle-psp"),
+    ({"encoder_type": "ProgressiveBackboneEncoder"}, {"codes": "e4e"}, "restyle-e4e"),
+    ({"encoder_type": "ResNetBackboneEncoder"}, {"backbone": "resnet34"}, "restyle-psp"),
+    ({"encoder_type": "GradualStyleEncoder"}, {"pyramid": True}, "psp"),
+    ({"encoder_type": "Encoder4Editing"}, {"pyramid": True, "codes": "e4e"}, "e4e"),
+    ({"encoder_type": "GradualStyleEncoder"}, {"pyramid": True, "input_channels": 6}, "restyle-psp"),
+]
+
+
+@pytest.mark.parametrize(("opts", "options", "method"), ENCODERS, ids=[str(i) for i in range(len(ENCODERS))])
+def test_encoders_with_their_decoder(
+    draws: StyleGAN2, tmp_path: Path, opts: dict[str, Any], options: dict[str, Any], method: str
+) -> None:
+    finds = foreign.encoder(**options)
+    path = write(tmp_path / "e.pt", foreign.checkpoint(draws, finds, start_from_latent_avg=True, **opts))
+    found, drawn = legacy.open_parts(path)
+    assert found.extra["method"] == method
+    assert "absolute" not in found.extra
+    x = torch.randn(2, finds.config.input_channels, 64, 64)
+    assert torch.equal(legacy.build(found)(x), finds(x))
+    assert_equal(legacy.build(drawn), draws)
+    for role, expected in (("encoder", finds), ("generator", draws)):
+        alone = files.read_module(path, role=role).state_dict()
+        assert all(torch.equal(alone[name], tensor) for name, tensor in expected.state_dict().items())
+    refused(path, "holds an encoder and a generator")
+
+
+def test_options_may_be_a_namespace_and_their_device_does_not_matter(draws: StyleGAN2, tmp_path: Path) -> None:
+    content = foreign.checkpoint(draws, foreign.encoder(), encoder_type="BackboneEncoder")
+    content["opts"] = argparse.Namespace(**content["opts"])
+    path = write(tmp_path / "e.pt", content)
+    assert content["opts"].device == "cuda:3"
+    assert next(files.read_module(path, role="encoder").parameters()).device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("opts", "average", "absolute"),
+    [
+        ({"start_from_latent_avg": True}, True, False),
+        ({"start_from_latent_avg": False}, True, True),
+        ({}, True, False),  # saved only by those that start from it
+        ({}, False, True),
+    ],
+)
+def test_single_pass_codes_may_be_absolute(
+    draws: StyleGAN2, tmp_path: Path, opts: dict[str, Any], average: bool, absolute: bool
+) -> None:
+    finds = foreign.encoder(pyramid=True)
+    content = foreign.checkpoint(draws, finds, encoder_type="GradualStyleEncoder", **opts)
+    if not average:
+        del content["latent_avg"]
+    assert legacy.describe(write(tmp_path / "e.pt", content))[0].extra.get("absolute", False) is absolute
+
+
+def test_cars_are_cropped(tmp_path: Path) -> None:
+    channels = {2**k: 4 for k in range(2, 10)}
+    draws = foreign.generator(resolution=512, channels=channels)
+    finds = foreign.encoder(styles=18, input_size=(48, 64))  # two styles more than the generator takes
+    opts = {"encoder_type": "BackboneEncoder", "dataset_type": "cars_encode"}
+    found, drawn = legacy.open_parts(write(tmp_path / "e.pt", foreign.checkpoint(draws, finds, **opts)))
+    assert legacy.build(drawn).size == (384, 512)
+    network = legacy.build(found)
+    assert network.config.input_size == (48, 64)
+    x = torch.randn(1, 6, 48, 64)
+    assert torch.equal(network(x), finds(x)[:, :16])
+
+
+def test_encoders_of_one_mapping_share_their_latent_space(draws: StyleGAN2, tmp_path: Path) -> None:
+    opts = {"encoder_type": "BackboneEncoder"}
+    tuned, other = foreign.generator(), foreign.generator(seed=5)
+    tuned.convs[3].weight.add_(1)
+    spaces = [
+        legacy.describe(write(tmp_path / "e.pt", foreign.checkpoint(each, foreign.encoder(), **opts)))[1].extra
+        for each in (draws, tuned, other)
+    ]
+    assert spaces[0]["latent_space"] == spaces[1]["latent_space"] != spaces[2]["latent_space"]
+
+
+# --- what does not fit
+
+
+def refused(path: Path, said: str) -> None:
+    with pytest.raises(RestyleError, match=said) as caught:
+        files.read_module(path)
+    assert path.name in caught.value.message
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+
+
+def spoiled(draws: StyleGAN2, change: Callable[[dict[str, Tensor]], Any]) -> dict[str, Any]:
+    content = foreign.checkpoint(draws, foreign.encoder(), encoder_type="BackboneEncoder")
+    change(content["state_dict"])
+    return content
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda s: s.pop("encoder.styles.3.linear.bias"), "'encoder.styles.3.linear.bias' is missing"),
+        (lambda s: s.pop("encoder.body.2.res_layer.3.weight"), "body.2.res_layer.3.weight' is missing"),
+        (
+            lambda s: s.update({"encoder.styles.3.linear.bias": torch.zeros(5)}),
+            r"'encoder.styles.3.linear.bias' has shape \[5\]",
+        ),
+        (lambda s: s.update({"encoder.body.2.res_layer.3.weight": torch.zeros(4, 5, 3, 3)}), r"shape \[4, 5, 3, 3\]"),
+        (lambda s: s.update({"encoder.more.weight": torch.zeros(1)}), "'encoder.more.weight' has no place"),
+        (lambda s: s.update({"decoder.more": torch.zeros(1)}), "'more' has no place"),
+        (lambda s: s.pop("decoder.convs.2.activate.bias"), "'convs.3.bias' is missing"),
+        (lambda s: s.update({"decoder.input.input": torch.zeros(())}), "layers are not whole"),
+        (lambda s: s.update({"encoder.styles.0.convs.0.weight": torch.zeros(())}), "has shape"),
+        (lambda s: s.update({"encoder.input_layer.0.weight": torch.zeros(4)}), "shapes that no such network has"),
+        (lambda s: s.update({"decoder.to_rgb1.bias": torch.ones(1, 3, 1, 1).int()}), "holds torch.int32"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named(
+    draws: StyleGAN2, tmp_path: Path, change: Callable[[dict[str, Tensor]], Any], said: str
+) -> None:
+    path = write(tmp_path / "e.pt", spoiled(draws, change))
+    with pytest.raises(RestyleError, match=said) as caught:
+        for part in legacy.open_parts(path):
+            legacy.build(part, path=path)
+    assert "e.pt" in caught.value.message
+
+
+def test_an_encoder_that_does_not_say_its_type_is_refused(draws: StyleGAN2, tmp_path: Path) -> None:
+    for opts, said in (({}, "does not say of which type"), ({"encoder_type": "Mine"}, "of the type 'Mine'")):
+        refused(write(tmp_path / "e.pt", foreign.checkpoint(draws, foreign.encoder(), **opts)), said)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"state_dict": {"a.weight": torch.zeros(2)}}, r"1 tensors \('a.weight', …\) are of no network"),
+        (torch.zeros(3), "only a single value"),
+        ({"epoch": 3}, "no tensors that restyle looks for"),
+        ({"g_ema": {"a": torch.zeros(1).expand(10**12)}}, "'a' claims to be larger than its data"),
+        ({"g_ema": {"a": torch.eye(3).to_sparse()}}, "asks for 'torch._utils._rebuild_sparse_tensor'"),
+    ],
+)
+def test_content_that_is_no_network(tmp_path: Path, content: Any, said: str) -> None:
+    refused(write(tmp_path / "x.pt", content), said)
