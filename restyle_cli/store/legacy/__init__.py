@@ -16,7 +16,7 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.store.build import Unfit, build_module
 from restyle_cli.store.legacy.detect import detect
 from restyle_cli.store.legacy.part import Part
-from restyle_cli.store.legacy.safe import is_foreign, read_checkpoint
+from restyle_cli.store.legacy.safe import is_foreign, read_checkpoint, refusal
 from restyle_cli.store.legacy.survey import Suspicious
 
 __all__ = ["Part", "build", "describe", "is_foreign", "open_parts"]
@@ -67,7 +67,7 @@ def _detected(path: Path, content: Any, role: str | None = None, shapes_only: bo
     try:
         return detect(content, role, shapes_only)
     except Suspicious as error:
-        raise RestyleError(f"'{path}' {error.message}", error.hint) from error
+        raise refusal(path, error) from error
     except RestyleError as error:
         raise _refused(path, error) from error
     except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:

@@ -56,8 +56,13 @@ def read_checkpoint(path: Path, mapped: bool = False) -> Any:
             raise Suspicious("holds an array, not a network")
         raise Suspicious("is no checkpoint in a form that restyle knows")
     except Suspicious as error:
-        hint = error.hint or "get it again from where it was published; restyle runs nothing inside such files"
-        raise RestyleError(f"'{path}' {error.message}", hint) from error
+        raise refusal(path, error) from error
+
+
+def refusal(path: Path, error: Suspicious) -> RestyleError:
+    """What people are told of a file that is not read."""
+    hint = error.hint or "get it again from where it was published; restyle runs nothing inside such files"
+    return RestyleError(f"'{path}' {error.message}", hint)
 
 
 def _beginning(path: Path) -> bytes:
@@ -69,15 +74,22 @@ def _beginning(path: Path) -> bytes:
 
 
 def _read_archive(path: Path, mapped: bool) -> Any:
-    sizes = _stored_members(path)
-    tables = [name for name in sizes if name.endswith("/data.pkl")]
-    if len(tables) != 1 or any("/code/" in name for name in sizes):
+    members = _members(path)
+    tables = [name for name in members if name.endswith("/data.pkl")]
+    if len(tables) != 1 or any("/code/" in name for name in members):
         what = "a TorchScript program" if tables else "an archive of something else"
         raise Suspicious(f"is {what}, not a checkpoint of PyTorch")
-    if sizes[tables[0]] > MAX_PICKLE:
-        raise Suspicious(f"has a table of contents of {sizes[tables[0]] / 1e6:.0f} MB")
-    with zipfile.ZipFile(path) as archive:
-        found = survey(io.BytesIO(archive.read(tables[0])))
+    if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members.values()):
+        raise Suspicious("is a compressed archive, which PyTorch never writes")  # and a bomb must be
+    sizes = {name: member.file_size for name, member in members.items()}
+    if sum(sizes.values()) > path.stat().st_size or sizes[tables[0]] > MAX_PICKLE:
+        raise Suspicious("is an archive that claims more than it has")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            table = io.BytesIO(archive.read(tables[0]))
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        raise Suspicious("is cut off or damaged") from error
+    found = survey(table)
     _check_names(found)
     root = tables[0].removesuffix("data.pkl")
     for reference in found.storages:
@@ -88,20 +100,17 @@ def _read_archive(path: Path, mapped: bool) -> Any:
     return _load(path, found, mapped)
 
 
-def _stored_members(path: Path) -> dict[str, int]:
-    """Name and size of everything in the archive, none of it compressed: PyTorch does not, a bomb must."""
+def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
+    """What is in the archive, by name."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise Suspicious("is cut off or damaged") from error
-    for member in members:
-        if member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1:
-            raise Suspicious("is a compressed archive, which PyTorch never writes")
-    sizes = {member.filename: member.file_size for member in members}
-    if len(members) > MAX_MEMBERS or len(sizes) != len(members) or sum(sizes.values()) > path.stat().st_size:
-        raise Suspicious("is an archive that claims more than it has")
-    return sizes
+    named = {member.filename: member for member in members}
+    if len(members) > MAX_MEMBERS or len(named) != len(members):
+        raise Suspicious("is an archive with too many members, or with two of one name")
+    return named
 
 
 def _read_old(path: Path) -> Any:

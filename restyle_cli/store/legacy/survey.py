@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from restyle_cli.errors import RestyleError
 
-MAX_INSTRUCTIONS = 1_000_000
+MAX_INSTRUCTIONS = 500_000
 """Instructions in one pickle; a published checkpoint with its optimiser has some 50,000."""
 MAX_DEPTH = 200
 """Nesting of what a pickle builds; comparing or deleting deeper things can end the whole process."""
