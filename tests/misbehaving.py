@@ -99,14 +99,15 @@ class _Handler(BaseHTTPRequestHandler):
         self._body(self.server.file[: self.server.cuts.pop(0)] if self.server.cuts else self.server.file)
 
     def go_slow(self) -> None:
-        """Ranges, and `rate` bytes a second."""
+        """Ranges, and `rate` bytes a second, which may change on the way."""
         start = self._wished_start()
         data = self.server.file[start:]
         self._send(data, start, b"")
-        piece = max(int(self.server.rate / 50), 1)
-        for first in range(0, len(data), piece):
-            if self.server.over.is_set() or not self._body(data[first : first + piece]):
+        while data and not self.server.over.is_set():
+            piece = max(int(self.server.rate / 50), 1)
+            if not self._body(data[:piece]):
                 return
+            data = data[piece:]
             time.sleep(0.02)
 
     # --- others

@@ -13,6 +13,7 @@ from restyle_cli.store.catalog import KINDS, Entry
 from restyle_cli.store.files import describe
 from restyle_cli.store.legacy.part import Part
 from restyle_cli.store.places import home, sha256
+from restyle_cli.store.web import looks_like_page
 
 NOT_KNOWN = "not known"
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -45,6 +46,11 @@ def add(path: Path, name: str | None = None, move: bool = False) -> tuple[Entry,
 def _contents(path: Path) -> list[Part]:
     if not path.is_file():
         raise RestyleError(f"'{path}' cannot be read: no such file", "check the name")
+    with path.open("rb") as file:
+        if looks_like_page(file.read(200)):
+            raise RestyleError(
+                f"'{path}' is a web page, not a network", "open it in a browser: it may say what is wrong"
+            )
     held = describe(path)
     if not any(part.role in KINDS for part in held):
         raise RestyleError(f"'{path}' holds: {_listed(held)}; nothing that inverts or compares pictures")
@@ -85,7 +91,7 @@ def _own_entry(name: str, path: Path, held: Sequence[Part]) -> Entry:
         name=name,
         kind=kind,
         domain=known[generator].domain if generator in known else "own",
-        file=f"{name}{path.suffix.lower()}",
+        file=f"own-{name}{path.suffix.lower()}",  # published files have names like any
         method=told.get("method") if kind == "encoder" else None,
         generator=generator,
         holds_generator=kind == "encoder" and inside is not None,

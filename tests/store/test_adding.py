@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import parity
 import pytest
 import tiny
 
@@ -46,7 +47,25 @@ def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.pt").write_text("no network at all")
     with pytest.raises(RestyleError, match=r"text\.pt"):
         adding.add(tmp_path / "text.pt")
+    (tmp_path / "page.pt").write_text("<!DOCTYPE html><html>Quota exceeded</html>")
+    with pytest.raises(RestyleError, match="is a web page, not a network"):
+        adding.add(tmp_path / "page.pt")
+    parity.write_checkpoint(tmp_path / "judge.pt", "latent_discriminator")
+    with pytest.raises(RestyleError, match=r"judge\.pt' holds: discriminator \(latent-discriminator\); nothing"):
+        adding.add(tmp_path / "judge.pt")
     assert list(fetch.home().iterdir()) == []
+
+
+def test_published_files_are_recognised(tmp_path: Path) -> None:
+    parity.write_checkpoint(tmp_path / "backbone.pth", "resnet34_imagenet")
+    entry, digest = adding.add(tmp_path / "backbone.pth", move=True)
+    assert (entry.name, entry.kind, entry.summary) == (
+        "backbone",
+        "perceptual",
+        "perceptual (resnet34), added from backbone.pth",
+    )
+    with pytest.raises(RestyleError, match=f"is not the file of 'resnet34': .* begins with {digest[:8]}, not 333f7ec4"):
+        adding.add(fetch.installed_path(entry), "resnet34")
 
 
 def test_it_becomes_a_network_of_the_persons_own(encoder: Path) -> None:
@@ -70,7 +89,7 @@ def test_it_becomes_a_network_of_the_persons_own(encoder: Path) -> None:
 def test_it_may_be_called_otherwise_and_moved(encoder: Path) -> None:
     content = encoder.read_bytes()
     entry, _ = adding.add(encoder, "mine", move=True)
-    assert fetch.installed_path(entry) == fetch.home() / "mine.safetensors"
+    assert fetch.installed_path(entry) == fetch.home() / "own-mine.safetensors"
     assert fetch.installed_path(entry).read_bytes() == content
     assert not encoder.exists()
 

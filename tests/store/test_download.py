@@ -336,7 +336,7 @@ def process(source: str, target: Path) -> subprocess.Popen[bytes]:
 def test_a_process_that_is_stopped_leaves_what_the_next_goes_on_with(
     server: Server, target: Path, signal_: signal.Signals
 ) -> None:
-    server.rate = 1_000_000
+    server.rate = 400_000
     with process(server.address("slow"), target) as running:
         deadline = time.monotonic() + 20
         while not any(p.stat().st_size > 300_000 for p in target.parent.glob("*.part")):
