@@ -8,7 +8,6 @@ Networks in files of other projects are read through `legacy`, behind the same f
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from restyle_cli.images import write_atomic
 from restyle_cli.store import legacy
 from restyle_cli.store.build import Unfit, build_module, role_of
 from restyle_cli.store.legacy.part import Part
+from restyle_cli.store.places import sha256 as sha256
 
 FORMAT = 1
 MAX_HEADER = 16 * 1024 * 1024
@@ -102,12 +102,6 @@ def read_latent(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if header["family"] != LATENT:
         raise RestyleError(f"'{path}' holds a network of family '{header['family']}', not a latent code")
     return _read_tensors(path, "cpu"), header["extra"]
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 of any file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write(path: Path, tensors: dict[str, Tensor], family: str, config: dict[str, Any], extra: dict[str, Any]) -> None:
