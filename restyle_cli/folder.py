@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
+from torch import Tensor
 
 from restyle_cli.align import align
 from restyle_cli.devices import compute
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import Source, open_picture, to_tensor
 from restyle_cli.inversion import Inversion, Method, invert
-from restyle_cli.results import Photo, Results
+from restyle_cli.results import Inverted, Photo, Results
 from restyle_cli.store.files import sha256
-from restyle_cli.strip import shown_steps
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -27,7 +27,10 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Task:
-    """What is done to every picture; `overwrite`: also to those that are done."""
+    """What is done to every picture; `overwrite`: also to those that are done.
+
+    `against`: another schedule that every picture goes through too, for `Results` to compare.
+    """
 
     methods: Sequence[Method]
     results: Results
@@ -38,6 +41,7 @@ class Task:
     align: str = "auto"
     overwrite: bool = False
     batch_size: int = 1
+    against: Sequence[Method] = ()
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ def _read(source: Source, files: dict[str, Path] | RestyleError, task: Task) -> 
         return Outcome(source.path, "failed", error=error)
 
 
-def _invert(items: Iterable[Photo | Outcome], task: Task) -> Iterator[tuple[Photo, Inversion] | Outcome]:
+def _invert(items: Iterable[Photo | Outcome], task: Task) -> Iterator[Inverted | Outcome]:
     """Gather batches and run them; what needs no computing passes at once."""
     batch: list[Photo] = []
     for item in items:
@@ -113,26 +117,31 @@ def _invert(items: Iterable[Photo | Outcome], task: Task) -> Iterator[tuple[Phot
         yield from _invert_batch(batch, task)
 
 
-def _invert_batch(batch: list[Photo], task: Task) -> Iterator[tuple[Photo, Inversion]]:
-    shown = shown_steps(len(task.methods)) if "strip" in task.results.kinds else []
+def _invert_batch(batch: list[Photo], task: Task) -> Iterator[Inverted]:
     try:
         x = torch.stack([photo.x for photo in batch]).to(task.device)
-        with compute(task.device, task.dtype):
-            inversion = invert(x, task.methods, keep=task.keep, tolerance=task.tolerance, pictures=shown)
+        inversion = _through(x, task.methods, task)
+        against = _through(x, task.against, task) if task.against else None
     except torch.OutOfMemoryError as error:
         fewer = f"--batch-size {len(batch) // 2}" if len(batch) > 1 else "--device cpu"
         message = f"{task.device} has not enough memory for {len(batch)} pictures at once"
         raise RestyleError(message, f"use {fewer}") from error
     for index, photo in enumerate(batch):
-        yield photo, inversion.one(index)
+        yield Inverted(photo, inversion.one(index), against.one(index) if against else None)
 
 
-def _write(item: tuple[Photo, Inversion] | Outcome, task: Task) -> Outcome:
+def _through(x: Tensor, methods: Sequence[Method], task: Task) -> Inversion:
+    with compute(task.device, task.dtype):
+        pictures = task.results.pictures(len(methods))
+        return invert(x, methods, keep=task.keep, tolerance=task.tolerance, pictures=pictures)
+
+
+def _write(item: Inverted | Outcome, task: Task) -> Outcome:
     if isinstance(item, Outcome):
         return item
-    photo, inversion = item
+    photo = item.photo
     try:
-        made = task.results.write(photo, inversion)
+        made = task.results.write(item)
     except RestyleError as error:
         named = RestyleError(f"{str(photo.path)!r}: {error.message}", error.hint)
         return Outcome(photo.path, "failed", error=named)

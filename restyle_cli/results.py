@@ -5,10 +5,10 @@ The latent file comes last and says how it was made: it is the mark that the pic
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
@@ -18,10 +18,12 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.images import Source, save_picture, to_picture, write_atomic
 from restyle_cli.inversion import Inversion
 from restyle_cli.store.files import read_header, write_latent
-from restyle_cli.strip import Cell, draw_strip
+from restyle_cli.strip import Cell, draw_strip, shown_steps
 
 SUFFIXES = {"image": ".png", "strip": ".strip.png", "npy": ".npy", "latent": ".safetensors"}
 """What can be written for a picture, in this order."""
+Writer = Callable[[Path, "Inverted", dict[str, Any]], None]
+"""Writes one file of a picture, of which the description is given."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,17 @@ class Photo:
 
 
 @dataclass(frozen=True)
+class Inverted:
+    """A picture and what came of it; `against`: of the schedule that it is compared with, where there is one."""
+
+    photo: Photo
+    inversion: Inversion  # the `Inversion.one` of it
+    against: Inversion | None = None
+
+
+@dataclass(frozen=True)
 class Results:
-    """Where results go and what they are made of.
+    """Where results go and what they are made of. Other kinds of results are other classes of this one.
 
     `kinds` are of SUFFIXES, always with "latent", and "steps" for the code of every step in the latent file.
     `settings` are what a result depends on beside the picture, as JSON has it; `notes` are kept with them.
@@ -48,6 +59,13 @@ class Results:
     kinds: frozenset[str]
     settings: Mapping[str, Any]
     notes: Mapping[str, Any] = field(default_factory=dict)
+
+    suffixes: ClassVar[Mapping[str, str]] = SUFFIXES
+    mark: ClassVar[str] = "latent"  # the kind that is written last and says how it was made
+
+    def pictures(self, last: int) -> list[int]:
+        """Which of the steps 0 … `last` are needed as pictures."""
+        return shown_steps(last) if "strip" in self.kinds else []
 
     def names(self, sources: Iterable[Source]) -> Iterator[tuple[Source, dict[str, Path] | RestyleError]]:
         """Each picture's files by kind, or an error where they would be written over something else."""
@@ -71,23 +89,24 @@ class Results:
         """The description of an earlier result that is equal and whole; None when there is none."""
         if not all(file.is_file() for file in files.values()):
             return None
-        made = _description(files["latent"])
+        made = self._description(files[self.mark])
         same = {key: made.get(key) for key in self.settings} == self.settings
         enough = "steps" not in self.kinds or made.get("has_steps")
         return made if same and enough and made["source"]["sha256"] == sha256 else None
 
-    def write(self, photo: Photo, inversion: Inversion) -> dict[str, Any]:
-        """Write the files of `photo` from the `Inversion.one` of it; returns the description that they carry.
+    def write(self, inverted: Inverted) -> dict[str, Any]:
+        """Write the files of a picture; returns the description that they carry.
 
         On a RestyleError nothing of them is left.
         """
-        made = self._describe(photo, inversion)
-        if not all(np.isfinite(step["l2"]) for step in made["steps"]):
+        made = self._describe(inverted)
+        steps = made["steps"] + (steps_of(inverted.against) if inverted.against else [])
+        if not all(np.isfinite(step["l2"]) for step in steps):
             raise RestyleError("the networks came to no numbers", "use --precision fp32")
         written: list[Path] = []
         try:
-            for kind, file in photo.files.items():
-                _WRITERS[kind](file, photo, inversion, made)
+            for kind, file in inverted.photo.files.items():
+                self._writers()[kind](file, inverted, made)
                 written.append(file)
         except RestyleError:
             for file in written:
@@ -97,20 +116,28 @@ class Results:
 
     def _files(self, source: Source) -> dict[str, Path]:
         base = self.folder / source.relative
-        before = _description(base.with_name(base.name + SUFFIXES["latent"]))
+        before = self._description(base.with_name(base.name + self.suffixes[self.mark]))
         if before and before["source"]["name"] != source.path.name:  # that was a.jpg, this is a.png
             base = base.with_name(source.path.name)
-        return {kind: base.with_name(base.name + end) for kind, end in SUFFIXES.items() if kind in self.kinds}
+        return {kind: base.with_name(base.name + end) for kind, end in self.suffixes.items() if kind in self.kinds}
 
-    def _describe(self, photo: Photo, inversion: Inversion) -> dict[str, Any]:
-        aligned = photo.aligned
+    def _writers(self) -> Mapping[str, Writer]:
+        return _WRITERS
+
+    def _description(self, mark: Path) -> dict[str, Any]:
+        """What the file `mark` says of its making; nothing where there is none, or none of ours."""
+        try:
+            made = read_header(mark)["extra"] if mark.is_file() else {}
+        except RestyleError:
+            return {}
+        return made if isinstance(made.get("source"), dict) else {}
+
+    def _describe(self, inverted: Inverted) -> dict[str, Any]:
+        photo, inversion, aligned = inverted.photo, inverted.inversion, inverted.photo.aligned
         return {
             **self.settings,
             **self.notes,
-            "steps": [
-                {"step": k, "method": step.method, "l2": float(step.l2), "seconds": round(step.seconds, 6)}
-                for k, step in enumerate(inversion.steps)
-            ],
+            "steps": steps_of(inversion),
             "best_step": int(inversion.best_step),
             "kept_step": int(inversion.kept_step),
             "has_steps": "steps" in self.kinds,
@@ -124,24 +151,23 @@ class Results:
         }
 
 
-def _description(latent: Path) -> dict[str, Any]:
-    """What the latent file at `latent` says of its making; nothing where there is none, or none of ours."""
-    try:
-        made = read_header(latent)["extra"] if latent.is_file() else {}
-    except RestyleError:
-        return {}
-    return made if isinstance(made.get("source"), dict) else {}
+def steps_of(inversion: Inversion) -> list[dict[str, Any]]:
+    """The steps of an `Inversion.one` as JSON has them."""
+    return [
+        {"step": k, "method": step.method, "l2": float(step.l2), "seconds": round(step.seconds, 6)}
+        for k, step in enumerate(inversion.steps)
+    ]
 
 
-def _write_image(file: Path, photo: Photo, inversion: Inversion, made: dict[str, Any]) -> None:
-    save_picture(to_picture(inversion.images[0]), file)
+def _write_image(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
+    save_picture(to_picture(inverted.inversion.images[0]), file)
 
 
-def _write_strip(file: Path, photo: Photo, inversion: Inversion, made: dict[str, Any]) -> None:
-    kept = made["kept_step"]
+def _write_strip(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
+    inversion, kept = inverted.inversion, made["kept_step"]
     images = dict(sorted({**inversion.image_steps, kept: inversion.images}.items()))
     several = len({step["method"] for step in made["steps"][1:]}) > 1
-    cells = [Cell(to_picture(photo.x), "target")]
+    cells = [Cell(to_picture(inverted.photo.x), "target")]
     for k, image in images.items():
         step = made["steps"][k]
         lines = [f"L2 {step['l2']:.4f}", *([step["method"]] if several and k else [])]
@@ -149,15 +175,16 @@ def _write_strip(file: Path, photo: Photo, inversion: Inversion, made: dict[str,
     save_picture(draw_strip(cells), file)
 
 
-def _write_npy(file: Path, photo: Photo, inversion: Inversion, made: dict[str, Any]) -> None:
+def _write_npy(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
     def write(aside: Path) -> None:
         with aside.open("wb") as stream:  # to a name without .npy, np.save would add it
-            np.save(stream, inversion.w[0].float().numpy())
+            np.save(stream, inverted.inversion.w[0].float().numpy())
 
     write_atomic(file, write)
 
 
-def _write_latent(file: Path, photo: Photo, inversion: Inversion, made: dict[str, Any]) -> None:
+def _write_latent(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
+    inversion = inverted.inversion
     tensors = {"w": inversion.w[0].float()}
     if made["has_steps"]:
         tensors["w_steps"] = inversion.w_steps[0].float()
@@ -165,4 +192,9 @@ def _write_latent(file: Path, photo: Photo, inversion: Inversion, made: dict[str
     write_latent(file, tensors, made)
 
 
-_WRITERS = {"image": _write_image, "strip": _write_strip, "npy": _write_npy, "latent": _write_latent}
+_WRITERS: Mapping[str, Writer] = {
+    "image": _write_image,
+    "strip": _write_strip,
+    "npy": _write_npy,
+    "latent": _write_latent,
+}
