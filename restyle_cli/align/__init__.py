@@ -1,0 +1,38 @@
+"""Faces framed as FFHQ frames them: eyes and mouth at fixed places of a square, upright picture.
+
+The published encoders and the embedded ones know faces in this frame only; pictures of other domains are framed as
+the catalog says.
+"""
+
+from restyle_cli.align.cutting import cut
+from restyle_cli.align.faces import DETECTOR, LANDMARKS, Face, find_faces, model_file
+from restyle_cli.align.framing import Aligned, Framing, Rule, Which, align, frame, frame_mark, rule_of
+from restyle_cli.align.geometry import Matrix, Points, Quad, Size, back_of, mapped, matrix_of, quad_of
+from restyle_cli.align.points import OwnPoints, read_points
+
+__all__ = [
+    "DETECTOR",
+    "LANDMARKS",
+    "Aligned",
+    "Face",
+    "Framing",
+    "Matrix",
+    "OwnPoints",
+    "Points",
+    "Quad",
+    "Rule",
+    "Size",
+    "Which",
+    "align",
+    "back_of",
+    "cut",
+    "find_faces",
+    "frame",
+    "frame_mark",
+    "mapped",
+    "matrix_of",
+    "model_file",
+    "quad_of",
+    "read_points",
+    "rule_of",
+]

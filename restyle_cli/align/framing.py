@@ -1,0 +1,249 @@
+"""Photos framed as the networks know them: a face's square as in FFHQ, or what another domain was trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from restyle_cli.align.cutting import cut
+from restyle_cli.align.doubts import doubts_about
+from restyle_cli.align.faces import Face, find_faces, place, search
+from restyle_cli.align.geometry import (
+    Matrix,
+    Points,
+    Quad,
+    Size,
+    as_quad,
+    back_of,
+    frame_of,
+    mapped,
+    matrix_of,
+    quad_of,
+)
+from restyle_cli.align.points import OwnPoints
+from restyle_cli.errors import RestyleError, UsageError, did_you_mean
+from restyle_cli.images import MARK
+from restyle_cli.store import catalog
+
+MODES = ("auto", "always", "never")
+Rule = Literal["face", "centre", "none"]
+"""How a domain's pictures are framed; explained in `catalog.toml`."""
+Which = int | Literal["all"]
+"""Of several faces, one by its number, 1 being the largest, or each."""
+
+_FRAME = "ffhq"
+_LOOKS, _VIEW_SIDE = 3, 256  # how often a crop is looked at again, and how large, px
+_SQUARE_WITHIN = 0.02
+_FITS_WITHIN = 0.05  # of the side: how far a corner of the face's own square may lie from the picture's
+
+
+@dataclass(frozen=True)
+class Framing:
+    """What is wished: `mode` auto, always or never, which `face`, a domain's `rule`, a person's own `points`."""
+
+    mode: str = "auto"
+    face: Which = 1
+    rule: Rule = "face"
+    points: OwnPoints | None = None
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """A `picture` ready for the networks and where it was in the photo.
+
+    `quad`: its corners there (the photo's own corners, unless cut out); `matrix`: photo to crop, 2x3;
+    `faces`: how many were found, 0 when none was looked for; `face`: which of them this is, 1 the largest;
+    `how`: "aligned" (cut out), "fits" (was framed already), "centred" (the middle, of domains without faces) or
+    "unaligned" (left as it was, as wished or as its domain has it);
+    `doubts`: what looks off, for people to read; `landmarks`: [68, 2] or [5, 2], in the photo.
+    """
+
+    picture: Image.Image
+    quad: Quad
+    matrix: Matrix
+    faces: int
+    how: str
+    face: int = 1
+    doubts: Sequence[str] = ()
+    landmarks: Sequence[tuple[float, float]] = ()
+
+
+def align(picture: Image.Image, mode: str = "auto", size: int = 256, name: str = "the picture") -> Aligned:
+    """An RGB `picture` framed, as a square of `size` pixels; of several faces, the largest.
+
+    auto: leaves alone what fits: what carries our mark (`frame_mark`), or is square with the face in place.
+    always: cuts out the face whatever the picture is. never: the whole picture, squashed.
+    RestyleError naming `name` when there is no face.
+    """
+    return frame(picture, Framing(mode), (size, size), Path(name))[0]
+
+
+def frame(picture: Image.Image, framing: Framing, size: Size, path: Path) -> list[Aligned]:
+    """An RGB `picture`, read from `path`, framed as pictures of `size` (height, width): one, or each face's.
+
+    RestyleError when there is no face, or not as many as asked for.
+    """
+    mode = framing.mode
+    if mode not in MODES:
+        near = did_you_mean(mode, MODES)
+        raise UsageError(f"no alignment named '{mode}'", near or "choose auto, always or never")
+    if mode == "never" or framing.rule == "none":
+        return [_whole(picture, size, 0, "unaligned")]
+    if framing.rule == "centre":
+        return [_centred(picture, size)]
+    own = framing.points.of(path) if framing.points else None
+    if own is not None:
+        return [_at(picture, own, framing, size, path)]
+    if mode == "auto" and framing.face in (1, "all") and _is_marked(picture):
+        return [_whole(picture, size, 0, "fits")]
+    faces = find_faces(picture)
+    chosen = _choose(faces, framing.face, path)
+    return [_framed(picture, faces, number, framing, size) for number in chosen]
+
+
+def rule_of(*names: str) -> Rule:
+    """How photos are framed for networks or files called so; as faces when the catalog does not know any of them."""
+    domains = {domain.name: domain.align for domain in catalog.domains()}
+    known = {name: entry.domain for entry in catalog.entries() for name in (entry.file, entry.name)}
+    files = [Path(name).name.partition(":")[0] for name in names]  # FILE:decoder is what an encoder's file holds
+    found = next((known[name] for name in (*names, *files) if name in known), None)
+    return domains.get(found, "face") if found else "face"
+
+
+def frame_mark() -> dict[str, str]:
+    """The text chunk by which a PNG says that it is framed already: `images.save_picture(…, text=…)`."""
+    return {MARK: json.dumps({"frame": _FRAME})}
+
+
+def _choose(faces: Sequence[Face], face: Which, path: Path) -> list[int]:
+    """The numbers, from 1 on, of the faces asked for."""
+    if not faces:
+        hint = "pass --align never if the photo is already cropped, or --landmarks FILE with the points of its face"
+        raise RestyleError(f"no face found in {str(path)!r}", hint)
+    if face == "all":
+        return list(range(1, len(faces) + 1))
+    if face > len(faces):
+        found = "1 face was" if len(faces) == 1 else f"{len(faces)} faces were"
+        hint = "--face 1 is the largest; --face all takes each"
+        raise RestyleError(f"no face {face} in {str(path)!r}: {found} found", hint)
+    return [face]
+
+
+def _framed(picture: Image.Image, faces: Sequence[Face], number: int, framing: Framing, size: Size) -> Aligned:
+    """The face of this number, cut out, unless the picture fits already."""
+    landmarks = faces[number - 1].landmarks
+    quad, seen = _settle(picture, quad_of(landmarks))
+    if framing.mode == "auto" and _fits(picture, quad):
+        return replace(_whole(picture, size, len(faces), "fits"), face=number)
+    if seen is not None:
+        landmarks = seen
+    doubts = doubts_about(picture, quad, landmarks, seen)
+    if len(faces) > 1 and framing.face == 1:
+        doubts.append(f"there are {len(faces)} faces, and this is the largest; --face all takes each")
+    return _cut_out(picture, quad, size, len(faces), number, doubts, landmarks)
+
+
+def _at(picture: Image.Image, landmarks: Points, framing: Framing, size: Size, path: Path) -> Aligned:
+    """The face at the points that a person gave; these are believed, but looked at."""
+    quad = quad_of(landmarks)
+    corners = np.array(quad)
+    if np.any(corners.max(axis=0) < 0) or np.any(corners.min(axis=0) > picture.size):
+        hint = f"points count in pixels of the upright picture, here {picture.width}x{picture.height}"
+        raise RestyleError(f"the landmarks for {str(path)!r} lie outside of it", hint)
+    if framing.mode == "auto" and _fits(picture, quad):
+        return _whole(picture, size, 1, "fits")
+    doubts = doubts_about(picture, quad, landmarks, _look(picture, quad))
+    return _cut_out(picture, quad, size, 1, 1, doubts, landmarks)
+
+
+def _cut_out(
+    picture: Image.Image,
+    quad: Quad,
+    size: Size,
+    faces: int,
+    number: int,
+    doubts: list[str],
+    landmarks: Points,
+) -> Aligned:
+    square = cut(picture, quad, max(size))
+    if size[0] != size[1]:
+        square = square.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return Aligned(square, quad, matrix_of(quad, size), faces, "aligned", number, tuple(doubts), as_quad(landmarks))
+
+
+def _whole(picture: Image.Image, size: Size, faces: int, how: str) -> Aligned:
+    """The picture as it is; shrunk by the filter the papers read their aligned files with."""
+    quad = as_quad(frame_of(picture))
+    width_height = (size[1], size[0])
+    resized = picture
+    if picture.size != width_height:
+        resized = picture.resize(width_height, Image.Resampling.BILINEAR)
+    return Aligned(resized, quad, matrix_of(quad, size), faces, how)
+
+
+def _centred(picture: Image.Image, size: Size) -> Aligned:
+    """The largest part of the shape of `size` from the middle of the picture."""
+    height, width = size
+    scale = min(picture.width / width, picture.height / height)
+    across, down = min(round(width * scale), picture.width), min(round(height * scale), picture.height)
+    left, top = (picture.width - across) // 2, (picture.height - down) // 2
+    part = _whole(picture.crop((left, top, left + across, top + down)), size, 0, "centred")
+    quad = as_quad(np.array(part.quad) + np.array((left, top)))
+    return replace(part, quad=quad, matrix=matrix_of(quad, size))
+
+
+def _fits(picture: Image.Image, quad: Quad) -> bool:
+    longer, shorter = max(picture.size), min(picture.size)
+    return longer - shorter <= _SQUARE_WITHIN * longer and _off(picture, quad) <= _FITS_WITHIN
+
+
+def _off(picture: Image.Image, quad: Quad) -> float:
+    """How far the corners of a face's own square are from the picture's at most, as a part of its side."""
+    return float(np.linalg.norm(np.array(quad) - frame_of(picture), axis=1).max() / max(picture.size))
+
+
+def _is_marked(picture: Image.Image) -> bool:
+    try:
+        mark = json.loads(picture.info.get(MARK, "null"))
+    except ValueError:
+        return False
+    return isinstance(mark, dict) and mark.get("frame") == _FRAME
+
+
+def _settle(picture: Image.Image, quad: Quad) -> tuple[Quad, Points | None]:
+    """Look at the crop again, and move it until the face in it stays where it is; also the points last seen.
+
+    Landmarks are learnt on upright faces: on strongly tilted ones they can be far off, and one or two looks
+    mend that. A crop that is right is left as it is, to the last digit.
+    """
+    seen = _look(picture, quad)
+    for _ in range(_LOOKS):
+        if seen is None or _moved(quad, seen) <= _FITS_WITHIN:
+            break
+        quad = quad_of(seen)
+        seen = _look(picture, quad)
+    return quad, seen
+
+
+def _moved(quad: Quad, landmarks: Points) -> float:
+    """How far the square of `landmarks` is from `quad`, corner by corner at most, as a part of its side."""
+    corners = np.array(quad)
+    difference = np.linalg.norm(np.array(quad_of(landmarks)) - corners, axis=1)
+    return float(difference.max() / np.linalg.norm(corners[3] - corners[0]))
+
+
+def _look(picture: Image.Image, quad: Quad) -> Points | None:
+    """The points, in the photo, of the face in the middle of the crop; None when none is seen there."""
+    view = cut(picture, quad, _VIEW_SIDE)
+    boxes = search(view)
+    if not boxes:
+        return None
+    middle = min(boxes, key=lambda found: np.abs(found[0].mean(axis=0) - _VIEW_SIDE / 2).max())
+    seen = place(view, 0, [middle])[0].landmarks
+    return mapped(seen, back_of(matrix_of(quad, _VIEW_SIDE)))
