@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +37,9 @@ class Model:
     method: str
     encoder: Path
     generator_name: str
-    generator: Path
-    latent_space: str
+    generator: Path  # the encoder's own file where that holds both
+    spaces: frozenset[str]  # names of the generator's latent space: two generators share it if they share a name
+    absolute: bool = False  # the encoder gives codes, not their distances from the average
     notice: str | None = None  # for people: what stands in for what was asked
 
 
@@ -65,7 +66,8 @@ class Plan:
 
         files = {model.name: model.encoder for model in self.models}
         files |= {model.generator_name: model.generator for model in self.models}
-        return {name: sha256(path) for name, path in files.items()}
+        digests = {path: sha256(path) for path in set(files.values())}
+        return {name: digests[path] for name, path in files.items()}
 
     def load(self, device: str | torch.device = "cpu") -> list[Method]:
         """The method of every step, in order, on `device`; a file that serves several is read once."""
@@ -74,32 +76,50 @@ class Plan:
         return [method for method, n in zip(methods, self.steps, strict=True) for _ in range(n)]
 
 
-def load_method(name: str | Path, device: str | torch.device = "cpu") -> Method:
+def load_method(name: str | Path, device: str | torch.device = "cpu", generator: str | Path | None = None) -> Method:
     """The method of a model called `name` in the catalog, or in the file `name`, ready on `device`.
 
-    RestyleError when there is none, or it does not fit its generator.
+    `generator`, a name or a file too, takes the place of the one that the model belongs to. RestyleError when there is
+    none, or it does not fit its generator.
     """
-    return _build(_find(str(name), fetch.ensure), _Shelf(device))
+    wish = _Wish(fetch.ensure, None if generator is None else str(generator))
+    return _build(_find(str(name), wish), _Shelf(device))
 
 
 def load_schedule(
-    model: str, steps: int | None = None, via: str | None = None, device: str | torch.device = "cpu"
+    model: str,
+    steps: int | None = None,
+    via: str | None = None,
+    device: str | torch.device = "cpu",
+    generator: str | None = None,
 ) -> list[Method]:
     """The methods of `plan(...)`, ready on `device`: one for every step."""
-    return plan(model, steps, via).load(device)
+    return plan(model, steps, via, generator=generator).load(device)
 
 
-def plan(model: str, steps: int | None = None, via: str | None = None, ensure: Ensure = fetch.ensure) -> Plan:
+def plan(
+    model: str,
+    steps: int | None = None,
+    via: str | None = None,
+    ensure: Ensure = fetch.ensure,
+    generator: str | None = None,
+) -> Plan:
     """Find the models of the chain `via`, or else `steps` times `model`, and check that they go together.
 
     A network named outright is fetched by `ensure` if it is not here; one that a method stands for is not. Steps left
-    open are the method's own default. UsageError when a number of steps makes no sense or the models' generators do
-    not share a latent space; RestyleError when a model is not known or not here.
+    open are the method's own default. `generator`, a name or a file, takes the place of the models' own. UsageError
+    when a number of steps makes no sense or the models' generators do not share a latent space; RestyleError when a
+    model is not known or not here.
     """
     if via is not None and steps is not None:
         raise UsageError("a chain has its steps in it", "leave --steps out; " + _CHAIN)
+    wish = _Wish(ensure, generator)
     links = parse_chain(via) if via is not None else [Link(model, steps)]
-    models = [_find(link.name, ensure) for link in links]
+    models = [_find(link.name, wish) for link in links]
+    if via is None and (start := _start_of(models[0])) is not None:
+        outright = models[0].name == model
+        models.insert(0, _find(start, wish if outright else replace(wish, ensure=fetch.installed_path)))
+        links.insert(0, Link(start))
     counts = [_steps(link, found) for link, found in zip(links, models, strict=True)]
     for found in models[1:]:
         _check_shared_space(models[0], found)
@@ -125,15 +145,23 @@ def parse_chain(text: str) -> list[Link]:
 # --- finding
 
 
-def _find(name: str, ensure: Ensure) -> Model:
+@dataclass(frozen=True)
+class _Wish:
+    """How models are to be found: what gives the files of the catalog, and whose generator is to draw."""
+
+    ensure: Ensure
+    generator: str | None = None
+
+
+def _find(name: str, wish: _Wish) -> Model:
     """The model called `name`: a method (its domain is chosen), an entry of the catalog or a file."""
     encoders = {entry.name: entry for entry in catalog.entries() if entry.kind == "encoder"}
     if name in METHODS:
-        return _of_any_domain(name, encoders, ensure)
+        return _of_any_domain(name, encoders, wish)
     if name in encoders:
-        return _of_entry(encoders[name], ensure)
+        return _of_entry(encoders[name], wish)
     if Path(name).is_file():
-        return _of_file(Path(name), ensure)
+        return _of_file(Path(name), wish)
     every = "`restyle weights list` shows all"
     if any(entry.name == name for entry in catalog.entries()):
         raise RestyleError(f"'{name}' is not a model that inverts", every)
@@ -143,7 +171,7 @@ def _find(name: str, ensure: Ensure) -> Model:
     raise RestyleError(f"no model named '{name}'", f"{near}  {every}" if near else every)
 
 
-def _of_any_domain(method: str, encoders: Mapping[str, catalog.Entry], ensure: Ensure) -> Model:
+def _of_any_domain(method: str, encoders: Mapping[str, catalog.Entry], wish: _Wish) -> Model:
     """The installed encoder of the default domain, or of the one whose networks stand in for it."""
     domains = [domain.name for domain in catalog.stand_ins()]
     wished = f"{method}-{domains[0]}"
@@ -152,7 +180,7 @@ def _of_any_domain(method: str, encoders: Mapping[str, catalog.Entry], ensure: E
         if entry is None or not fetch.installed(entry):
             continue
         notice = None if domain == domains[0] else f"using {entry.name}: {_why_not(wished, encoders)}"
-        return _of_entry(entry, ensure, notice)
+        return _of_entry(entry, wish, notice)
     get = f"`restyle weights get {wished}` brings it; " if wished in encoders else ""
     raise RestyleError(f"no network for '{method}' is installed", get + "`restyle weights list` shows all")
 
@@ -163,41 +191,76 @@ def _why_not(wished: str, encoders: Mapping[str, catalog.Entry]) -> str:
     return "the embedded network, made for drawn portraits rather than photographs"
 
 
-def _of_entry(entry: catalog.Entry, ensure: Ensure, notice: str | None = None) -> Model:
-    if entry.method is None or entry.generator is None:
+def _of_entry(entry: catalog.Entry, wish: _Wish, notice: str | None = None) -> Model:
+    if entry.method is None:
         raise RestyleError(f"the catalog does not say how to invert with '{entry.name}'")
-    return _model(entry.name, entry.method, ensure(entry), entry.generator, ensure, notice)
+    return _model(entry.name, wish.ensure(entry), wish, entry, notice)
 
 
-def _of_file(path: Path, ensure: Ensure) -> Model:
-    """A file says in its header which method it serves and which generator it belongs to."""
-    from restyle_cli.store.files import read_header
-
-    extra = read_header(path)["extra"]
-    method, generator = extra.get("method"), extra.get("generator")
-    if not isinstance(method, str) or method not in METHODS or not isinstance(generator, str):
-        raise RestyleError(
-            f"{str(path)!r} does not say which method and generator it is for", "-m needs an encoder's file"
-        )
-    return _model(str(path), method, path, generator, ensure)
+def _of_file(path: Path, wish: _Wish) -> Model:
+    """A file tells which method it serves; one that is called as a published one has that one's latent space."""
+    published = (e for e in catalog.entries() if e.kind == "encoder" and not e.embedded and e.file == path.name)
+    return _model(str(path), path, wish, next(published, None))
 
 
-def _model(name: str, method: str, encoder: Path, generator: str, ensure: Ensure, notice: str | None = None) -> Model:
-    from restyle_cli.store.files import read_header
+def _model(name: str, path: Path, wish: _Wish, entry: catalog.Entry | None = None, notice: str | None = None) -> Model:
+    from restyle_cli.store.files import describe
 
-    path = _generator_file(generator, encoder.parent, ensure)
-    space = read_header(path)["extra"].get("latent_space", generator)
-    return Model(name, method, encoder, generator, path, str(space), notice)
+    held = {part.role: part for part in reversed(describe(path))}
+    if "encoder" not in held:
+        message = f"{str(path)!r} holds no encoder, but: {', '.join(held)}"
+        raise RestyleError(message, "-m needs an encoder's file; --generator takes a generator's")
+    told = held["encoder"].extra
+    method = (entry.method if entry else None) or told.get("method")
+    if not isinstance(method, str) or method not in METHODS:
+        raise RestyleError(f"{str(path)!r} does not say which method it is for", "-m needs an encoder's file")
+    if wish.generator is None and "generator" in held:
+        generator_name, generator = f"{path.name}:decoder", path
+    else:
+        known = wish.generator or told.get("generator") or (entry.generator if entry else None)
+        generator_name, generator = _generator_file(known, path, wish)
+    spaces = _spaces(generator_name, generator)
+    if entry and entry.latent_space and wish.generator is None:
+        spaces |= {entry.latent_space}
+    return Model(name, method, path, generator_name, generator, spaces, told.get("absolute") is True, notice)
 
 
-def _generator_file(name: str, folder: Path, ensure: Ensure) -> Path:
-    """The generator called `name` in the catalog, else the file of that name beside the encoder's."""
+def _generator_file(name: Any, encoder: Path, wish: _Wish) -> tuple[str, Path]:
+    """The generator called `name` in the catalog, a file of that name, or the one of that name beside the encoder's."""
+    if not isinstance(name, str):
+        raise RestyleError(f"{str(encoder)!r} does not say which generator it is for", "name one with --generator")
     if any(entry.name == name for entry in catalog.entries()):
-        return ensure(catalog.find(name))
-    path = folder / f"{name}.safetensors"
+        return name, wish.ensure(catalog.find(name))
+    if wish.generator is not None:
+        if not Path(name).is_file():
+            raise RestyleError(
+                f"no generator {name!r}", "--generator takes a name of `restyle weights list`, or a file"
+            )
+        return name, Path(name)
+    path = encoder.parent / f"{name}.safetensors"
     if not path.is_file():
         raise RestyleError(f"the generator '{name}' is missing", f"it belongs at {str(path)!r}")
-    return path
+    return name, path
+
+
+def _spaces(name: str, path: Path) -> frozenset[str]:
+    """Names of the latent space of a generator: what its file says, or its name, and what the catalog says.
+
+    RestyleError when the file holds none.
+    """
+    from restyle_cli.store.files import describe
+
+    held = next((part for part in describe(path) if part.role == "generator"), None)
+    if held is None:
+        raise RestyleError(f"{str(path)!r} holds no generator", "--generator takes a generator's file")
+    said = held.extra.get("latent_space")
+    published = {e.latent_space for e in catalog.entries() if e.kind == "generator" and name in (e.name, e.file)}
+    return frozenset(str(space) for space in {said or name, *published} if space)
+
+
+def _start_of(model: Model) -> str | None:
+    """The model that finds the first code, where the catalog knows that this one does not do it itself."""
+    return next((entry.start for entry in catalog.entries() if entry.name == model.name), None)
 
 
 # --- checking
@@ -214,7 +277,7 @@ def _steps(link: Link, model: Model) -> int:
 
 
 def _check_shared_space(first: Model, other: Model) -> None:
-    if first.latent_space != other.latent_space:
+    if not first.spaces & other.spaces:
         raise UsageError(
             f"{first.name} and {other.name} cannot be chained: their generators, {first.generator_name} and "
             f"{other.generator_name}, do not share a latent space",
@@ -245,20 +308,38 @@ def _check_fit(model: Model, encoder: Any, generator: Any) -> None:
 
 @dataclass
 class _Shelf:
-    """Networks read so far: one that several models share is read once."""
+    """Networks read so far: what several models share is read once, and a file that holds several opened once."""
 
     device: str | torch.device
-    networks: dict[Path, Any] = field(default_factory=dict)
+    networks: dict[tuple[Path, str], Any] = field(default_factory=dict)
+    opened: dict[Path, list[Any]] = field(default_factory=dict)
 
-    def take(self, path: Path) -> Any:
+    def take(self, path: Path, role: str) -> Any:
+        if (path, role) not in self.networks:
+            self.networks[path, role] = self._read(path, role)
+        return self.networks[path, role]
+
+    def _read(self, path: Path, role: str) -> Any:
+        from restyle_cli.store import legacy
         from restyle_cli.store.files import read_module
 
-        if path not in self.networks:
-            self.networks[path] = read_module(path, self.device)
-        return self.networks[path]
+        if not legacy.is_foreign(path):
+            return read_module(path, self.device, role)
+        if path not in self.opened:
+            self.opened[path] = legacy.open_parts(path)
+        return legacy.build(legacy.pick(self.opened[path], role, path), self.device, path)
 
 
 def _build(model: Model, shelf: _Shelf) -> Method:
-    encoder, generator = shelf.take(model.encoder), shelf.take(model.generator)
+    encoder, generator = shelf.take(model.encoder, "encoder"), shelf.take(model.generator, "generator")
+    _crop(encoder, generator)
     _check_fit(model, encoder, generator)
-    return METHODS.load(model.method)(model.name, encoder, generator)
+    options = {"absolute": True} if model.absolute else {}
+    return METHODS.load(model.method)(model.name, encoder, generator, **options)
+
+
+def _crop(encoder: Any, generator: Any) -> None:
+    """A generator's own file does not say that its pictures are cut (cars'), but its encoder reads them so."""
+    size, config = getattr(encoder.config, "input_size", None), generator.config
+    if isinstance(size, tuple) and size[0] < size[1] and config.crop is None:
+        generator.config = replace(config, crop=(config.resolution * size[0] // size[1], config.resolution))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
+import foreign
 import pytest
 import tiny
 import torch
@@ -12,8 +14,9 @@ import torch
 from restyle_cli.errors import RestyleError, UsageError
 from restyle_cli.loading import Link, load_method, load_schedule, parse_chain, plan
 from restyle_cli.methods.restyle import ReStyle, SinglePass
-from restyle_cli.store import catalog
+from restyle_cli.store import catalog, legacy
 from restyle_cli.store.files import sha256, write_module
+from restyle_cli.store.legacy.rosinality import to_rosinality
 
 RESTYLE, PSP = "restyle-psp-portrait", "psp-portrait"
 
@@ -177,7 +180,7 @@ def test_a_missing_embedded_network_is_told(empty_store: Path) -> None:
 
 
 def test_a_file_that_is_no_encoder_is_refused(folder: Path) -> None:
-    with pytest.raises(RestyleError, match="does not say which method"):
+    with pytest.raises(RestyleError, match="holds no encoder, but: generator"):
         plan(str(folder / "mine.safetensors"))
     text = folder / "text.safetensors"
     text.write_text("not a network")
@@ -225,3 +228,112 @@ def test_networks_that_do_not_belong_together_are_refused(tiny_store: Path, fold
     write_module(folder / "six.safetensors", tiny.encoder(channels=6), "small", extra)
     with pytest.raises(RestyleError, match="reads 6 channels, its method psp gives it 3"):
         load_method(folder / "six.safetensors")
+
+
+# --- files of other projects
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ReStyle file with its decoder, one fine-tuned from it, one of another generator, and generators alone."""
+    folder = tmp_path_factory.mktemp("theirs")
+    mine, tuned, other = foreign.generator(), foreign.generator(), foreign.generator(seed=4)
+    tuned.convs[2].weight.mul_(1.1)
+    opts = {"encoder_type": "BackboneEncoder", "start_from_latent_avg": True}
+    for name, draws in (("mine", mine), ("tuned", tuned), ("other", other)):
+        torch.save(foreign.checkpoint(draws, foreign.encoder(), **opts), folder / f"{name}.pt")
+        torch.save(to_rosinality(draws), folder / f"{name}-generator.pt")
+    torch.save(foreign.checkpoint(None, foreign.encoder(), **opts), folder / "alone.pt")
+    foreign.write_nvidia(folder / "mine.pkl", foreign.nvidia_state(mine))
+    return folder
+
+
+def test_a_foreign_file_brings_its_decoder(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    monkeypatch.setattr(
+        legacy, "open_parts", lambda path, *rest, whole=legacy.open_parts: opened.append(path) or whole(path)
+    )
+    found = plan(str(theirs / "mine.pt"), 2)
+    assert found.models[0].generator_name == "mine.pt:decoder"
+    assert found.networks() == dict.fromkeys((str(theirs / "mine.pt"), "mine.pt:decoder"), sha256(theirs / "mine.pt"))
+    method, again = found.load()
+    assert method is again
+    assert opened == [theirs / "mine.pt"]
+    draws, finds, x = foreign.generator(), foreign.encoder(), torch.rand(1, 3, 256, 256)
+    expected = ReStyle("expected", finds, draws)
+    state = expected.step(x, expected.start(x))
+    assert torch.equal(method.step(x, method.start(x)).w, state.w)
+
+
+def test_another_generator_takes_the_place_of_the_decoder(theirs: Path, tiny_store: Path) -> None:
+    x = torch.rand(1, 3, 256, 256)
+    for name in ("tuned-generator.pt", "tuned.pt"):  # a generator, or the decoder of another encoder
+        method = load_method(theirs / "mine.pt", generator=theirs / name)
+        expected = foreign.generator()
+        expected.convs[2].weight.mul_(1.1)
+        assert torch.equal(method.start(x).image, expected(expected.start(1)))
+    for name in ("alone.pt", "mine.pt"):
+        method = load_method(theirs / name, generator=theirs / "mine.pkl")
+        assert torch.equal(method.generator.w_avg, foreign.generator().w_avg)
+    with pytest.raises(RestyleError, match="gives codes of 10x16, portrait takes 8x16"):
+        load_method(theirs / "mine.pt", generator="portrait")
+
+
+def test_generators_that_are_none(theirs: Path) -> None:
+    for generator, said in (("nowhere.pt", "no generator 'nowhere.pt'"), (theirs / "alone.pt", "holds no generator")):
+        with pytest.raises(RestyleError, match=said):
+            load_method(theirs / "mine.pt", generator=generator)
+    with pytest.raises(RestyleError, match="does not say which generator") as caught:
+        load_method(theirs / "alone.pt")
+    assert "--generator" in (caught.value.hint or "")
+    with pytest.raises(RestyleError, match="holds no encoder") as caught:
+        load_method(theirs / "mine.pkl")
+    assert "--generator" in (caught.value.hint or "")
+
+
+def test_foreign_files_of_one_mapping_are_chained_and_of_two_are_not(theirs: Path) -> None:
+    assert len(plan("", via=f"{theirs / 'mine.pt'}:1,{theirs / 'tuned.pt'}:2").models) == 2
+    with pytest.raises(UsageError, match="do not share a latent space"):
+        plan("", via=f"{theirs / 'mine.pt'}:1,{theirs / 'other.pt'}:2")
+    assert (
+        len(plan("", via=f"{theirs / 'mine.pt'},{theirs / 'other.pt'}", generator=str(theirs / "mine.pkl")).models) == 2
+    )
+
+
+def test_published_names_have_the_published_latent_space(theirs: Path, tmp_path: Path) -> None:
+    for name, source in (("restyle_psp_ffhq_encode.pt", "mine.pt"), ("restyle_psp_toonify.pt", "other.pt")):
+        shutil.copy(theirs / source, tmp_path / name)
+    chain = ",".join(str(tmp_path / name) for name in ("restyle_psp_ffhq_encode.pt", "restyle_psp_toonify.pt"))
+    assert len(plan("", via=chain).models) == 2
+
+
+def test_codes_that_are_not_relative_to_the_average(theirs: Path, tmp_path: Path) -> None:
+    finds = foreign.encoder(pyramid=True)
+    for start in (True, False):
+        content = foreign.checkpoint(
+            foreign.generator(), finds, encoder_type="GradualStyleEncoder", start_from_latent_avg=start
+        )
+        torch.save(content, tmp_path / "e.pt")
+        x = torch.rand(1, 3, 256, 256)
+        method = load_method(tmp_path / "e.pt")
+        found = method.step(x, method.start(x)).w
+        assert torch.equal(found, finds(x) + (foreign.generator().w_avg if start else 0))
+
+
+def test_a_crop_comes_with_the_encoder(tmp_path: Path) -> None:
+    draws = foreign.generator(resolution=512, channels={2**k: 4 for k in range(2, 10)})
+    finds = foreign.encoder(styles=16, input_size=(48, 64))
+    opts = {"encoder_type": "BackboneEncoder", "dataset_type": "cars_encode"}
+    torch.save(foreign.checkpoint(None, finds, **opts), tmp_path / "e.pt")
+    torch.save(to_rosinality(draws), tmp_path / "g.pt")
+    assert load_method(tmp_path / "e.pt", generator=tmp_path / "g.pt").size == (192, 256)
+
+
+def test_a_first_code_comes_from_the_model_that_the_catalog_names(
+    tiny_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = [dataclasses.replace(entry, start=PSP) if entry.name == RESTYLE else entry for entry in catalog.entries()]
+    monkeypatch.setattr(catalog, "entries", lambda: known)
+    assert plan(RESTYLE, 3).chain == f"{PSP}:1,{RESTYLE}:3"
+    assert plan("restyle-psp", 3).chain == f"{PSP}:1,{RESTYLE}:3"
+    assert plan("", via=f"{RESTYLE}:3").chain == f"{RESTYLE}:3"

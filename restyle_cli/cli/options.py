@@ -70,6 +70,16 @@ Model = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Generator = Annotated[
+    str | None,
+    typer.Option(
+        "--generator",
+        metavar="NAME|FILE",
+        help="Draw with this generator instead of the model's own.",
+        show_default=False,
+        rich_help_panel=_MODEL,
+    ),
+]
 Via = Annotated[
     str | None,
     typer.Option(

@@ -73,7 +73,7 @@ def read_module(path: Path, device: str | torch.device = "cpu", role: str | None
     hold several. RestyleError when there is none, or it does not fit.
     """
     if legacy.is_foreign(path):
-        return legacy.build(_the_one(path, legacy.open_parts(path, role), role), device, path)
+        return legacy.build(legacy.pick(legacy.open_parts(path, role), role, path), device, path)
     header = _network_header(path, role)
     tensors = _read_tensors(path, device)
     try:
@@ -127,21 +127,8 @@ def _network_header(path: Path, role: str | None) -> dict[str, Any]:
     if header["family"] == LATENT:
         raise RestyleError(f"'{path}' holds a latent code, not a network")
     if role is not None and role_of(header["family"]) not in (role, None):
-        raise RestyleError(f"'{path}' holds a network of family '{header['family']}', not {_a(role)}")
+        raise RestyleError(f"'{path}' holds a network of family '{header['family']}', not the {role} that is needed")
     return header
-
-
-def _the_one(path: Path, parts: list[Part], role: str | None) -> Part:
-    if len(parts) == 1:
-        return parts[0]
-    if not parts:
-        raise RestyleError(f"'{path}' does not hold {_a(role or 'network')}")
-    held = " and ".join(_a(part.role) for part in parts)
-    raise RestyleError(f"'{path}' holds {held}", "`restyle convert` writes each to a file of its own")
-
-
-def _a(role: str) -> str:
-    return f"an {role}" if role[0] in "aeiou" else f"a {role}"
 
 
 def _read_safetensors_header(path: Path) -> dict[str, Any]:

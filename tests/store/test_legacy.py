@@ -169,7 +169,7 @@ def test_encoders_with_their_decoder(
     for role, expected in (("encoder", finds), ("generator", draws)):
         alone = files.read_module(path, role=role).state_dict()
         assert all(torch.equal(alone[name], tensor) for name, tensor in expected.state_dict().items())
-    refused(path, "holds an encoder and a generator")
+    refused(path, "several networks: encoder, generator")
 
 
 def test_options_may_be_a_namespace_and_their_device_does_not_matter(draws: StyleGAN2, tmp_path: Path) -> None:

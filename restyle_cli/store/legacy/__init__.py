@@ -19,7 +19,7 @@ from restyle_cli.store.legacy.part import Part
 from restyle_cli.store.legacy.safe import is_foreign, read_checkpoint, refusal
 from restyle_cli.store.legacy.survey import Suspicious
 
-__all__ = ["Part", "build", "describe", "is_foreign", "open_parts"]
+__all__ = ["Part", "build", "describe", "is_foreign", "open_parts", "pick"]
 
 MEAN_SAMPLES = 10_000
 """Codes that the average is taken over where a file has none, as e4e does."""
@@ -42,6 +42,18 @@ def open_parts(path: Path, role: str | None = None) -> list[Part]:
 def describe(path: Path) -> list[Part]:
     """As `open_parts`, without the values of the tensors, which are left in the file where its form allows."""
     return _detected(path, read_checkpoint(path, mapped=True), shapes_only=True)
+
+
+def pick(parts: list[Part], role: str | None, path: Path) -> Part:
+    """The part of `role`, or the only one; RestyleError when there is none, or it is not said which."""
+    fitting = [part for part in parts if role in (None, part.role)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        held = ", ".join(part.role for part in parts) or "nothing of the kind"
+        raise RestyleError(f"'{path}' holds no {role}, but: {held}", "name another file")
+    held = ", ".join(part.role for part in fitting)
+    raise RestyleError(f"'{path}' holds several networks: {held}", "`restyle convert` writes each to a file of its own")
 
 
 def build(part: Part, device: str | torch.device = "cpu", path: Path | None = None) -> nn.Module:
