@@ -1,0 +1,165 @@
+"""What the commands have in common that put pictures through a chain of models."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from restyle_cli import __version__
+from restyle_cli.cli.output import Table, Terminal, human_seconds
+from restyle_cli.errors import Interrupted, RestyleError
+
+if TYPE_CHECKING:
+    import torch
+
+    from restyle_cli.folder import Outcome
+    from restyle_cli.images import Source
+    from restyle_cli.loading import Ensure
+
+CPU_BATCH, GPU_BATCH = 4, 8
+MOST_ROWS = 20
+Missing = list[tuple[Path, RestyleError]]
+"""Paths where no picture was, and why."""
+
+
+def find(paths: list[Path], output: Path, terminal: Terminal) -> tuple[list[Source], Missing]:
+    """The pictures, and the paths where none are, which are told at once; RestyleError where there is nothing."""
+    from restyle_cli.images import find_pictures
+
+    missing: Missing = []
+    sources = find_pictures(paths, output, lambda path, error: missing.append((path, error)))
+    if not sources:
+        for _, error in missing[:-1]:
+            terminal.error(error)
+        raise missing[-1][1]
+    for _, error in missing:
+        terminal.error(error)
+    return sources, missing
+
+
+def check_writable(folder: Path) -> None:
+    """RestyleError, once and before the work, when nothing can be written to `folder`; creates it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = "it is a file" if folder.is_file() else (error.strerror or str(error)).lower()
+        message = f"cannot write to the folder {str(folder)!r}: {reason}"
+        raise RestyleError(message, "choose another with --output") from error
+
+
+def fetching(offline: bool, terminal: Terminal) -> Ensure:
+    """`fetch.ensure` that tells the terminal what it does."""
+    from restyle_cli.store import fetch
+
+    return partial(fetch.ensure, offline=offline, note=terminal.note, progress=terminal.transfer)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how to compute, and how many pictures at once; `notes` tell it in results."""
+
+    device: torch.device
+    dtype: torch.dtype
+    batch_size: int
+    notes: dict[str, str]
+
+
+def choose_machine(device: str, precision: str, batch_size: int | None) -> Machine:
+    """What the options `--device`, `--precision` and `--batch-size` mean here; UsageError where they mean nothing."""
+    from restyle_cli.devices import PRECISIONS, choose_device, choose_dtype
+
+    where = choose_device(device)
+    dtype = choose_dtype(precision, where)
+    number_format = next(name for name, value in PRECISIONS.items() if value == dtype)
+    notes = {"version": __version__, "device": str(where), "precision": number_format}
+    return Machine(where, dtype, batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH), notes)
+
+
+def run(
+    sources: Sequence[Source], missing: Missing, done: Iterator[Outcome], what: str, terminal: Terminal
+) -> list[Outcome]:
+    """Exhaust `done`, showing progress of `what` and each failure; what is missing first, then all in order."""
+    from restyle_cli.folder import Outcome
+
+    outcomes: list[Outcome] = []
+    shown = terminal if len(sources) > 1 else Terminal(quiet=True)
+    try:
+        with closing(done), shown.progress(what, len(sources)) as progress:
+            for outcome in done:
+                outcomes.append(outcome)
+                if outcome.error:
+                    terminal.error(outcome.error)
+                progress.advance()
+    except KeyboardInterrupt:
+        message = f"interrupted after {len(outcomes)} of {len(sources)} pictures"
+        raise Interrupted(message, "the same command goes on from there") from None
+    order = {source.path: index for index, source in enumerate(sources)}  # what was skipped came in between
+    failed = [Outcome(path, "failed", error=error) for path, error in missing]
+    return failed + sorted(outcomes, key=lambda outcome: order[outcome.path])
+
+
+def summary(outcomes: Sequence[Outcome], began: float) -> dict[str, Any]:
+    """How many are done, skipped and failed, and the seconds since `began`."""
+    counts: dict[str, Any] = {
+        status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed")
+    }
+    return counts | {"seconds": round(time.perf_counter() - began, 3)}
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """A picture in the JSON of a command."""
+    values: dict[str, Any] = {
+        "input": str(outcome.path),
+        "status": outcome.status,
+        "outputs": {kind: str(file) for kind, file in outcome.files.items()},
+        "steps": outcome.made.get("steps", []),
+        "best_step": outcome.made.get("best_step"),
+    }
+    if outcome.error:
+        values["error"] = outcome.error.message
+    return values
+
+
+def views(outcomes: Sequence[Outcome], summary: dict[str, Any], output: Path) -> list[Table | str]:
+    """For people: what each step brought, on average over the pictures, and where the files are."""
+    made = [outcome.made for outcome in outcomes if outcome.made]
+    shown: list[Table | str] = []
+    if len(outcomes) > 1 and made:
+        shown.append(f"mean of {len(made)} pictures:")
+    if made:
+        shown.append(steps_table(made))
+    if len(outcomes) == 1 and made:
+        shown.extend(str(file) for file in outcomes[0].files.values())
+        if summary["skipped"]:
+            shown.append("done before; --overwrite does it again")
+    else:
+        counts = ", ".join(f"{summary[status]} {status}" for status in ("done", "skipped", "failed"))
+        shown.append(f"{counts} in {human_seconds(summary['seconds'])}: {output}")
+    return shown
+
+
+def steps_table(made: Sequence[dict[str, Any]]) -> Table:
+    """One row a step, not all of many. A picture that stopped early counts with its last L2 in the rows after."""
+    from restyle_cli.strip import shown_steps
+
+    longest = max((m["steps"] for m in made), key=len)
+    kept = Counter(m["kept_step"] for m in made)
+    rows = []
+    shown = {*shown_steps(len(longest) - 1, MOST_ROWS), *(kept if len(made) == 1 else ())}
+    for k in sorted(shown):
+        l2 = [m["steps"][min(k, len(m["steps"]) - 1)]["l2"] for m in made]
+        seconds = [m["steps"][k]["seconds"] for m in made if k < len(m["steps"])]
+        mark = (str(kept[k]) if len(made) > 1 else "kept") if kept[k] else ""
+        mean_l2, mean_seconds = sum(l2) / len(l2), sum(seconds) / len(seconds)
+        rows.append((str(k), longest[k]["method"], f"{mean_l2:.4f}", f"{mean_seconds:.3f}", mark))
+    titles = ["step", "method", "L2", "seconds", "kept" if len(made) > 1 else ""]
+    return Table(titles, rows, right=frozenset({"step", "L2", "seconds", "kept"}))
