@@ -159,16 +159,22 @@ def spoil(pictures: Tensor, share: float, rng: np.random.Generator) -> Tensor:
         return torch.from_numpy(rng.uniform(low, high, (n, *shape)).astype(np.float32))
 
     unit = pictures.add(1).div(2).clamp(0, 1)
-    toned = unit ** between(0.7, 1.5, 1, 1, 1) * between(0.8, 1.2, 1, 1, 1) * between(0.92, 1.08, 3, 1, 1)
+    toned = unit ** between(0.7, 1.5, 1, 1, 1) * between(0.8, 1.2, 1, 1, 1) * between(0.87, 1.13, 3, 1, 1)
     grey = toned.mean(dim=1, keepdim=True)
     toned = grey + between(0.5, 1.3, 1, 1, 1) * (toned - grey)
     blurred = F.interpolate(F.avg_pool2d(toned, 4), size=(height, width), mode="bilinear", align_corners=False)
     toned = torch.lerp(toned, blurred, between(0, 1, 1, 1, 1))
-    stained = toned
-    for cells in (3, 7, 15):  # lights, shadows and textures that no drawing has
-        stain = F.interpolate(between(-1, 1, 3, cells, cells), (height, width), mode="bicubic", align_corners=False)
+
+    def field(channels: int, *cells: int) -> Tensor:
+        coarse = between(-1, 1, channels, *cells)
+        return F.interpolate(coarse, (height, width), mode="bicubic", align_corners=False)
+
+    # A lamp: hair that is twice as light on top is still one colour of hair.
+    stained = toned * (between(0, 0.9, 1, 1, 1) * field(1, 3, 3)).exp()
+    for cells in ((3, 3), (7, 7), (15, 15), (10, 36), (36, 10)):  # stains and strands that no drawing has
+        stain = field(3, *cells)
         stain = torch.lerp(stain, stain.mean(dim=1, keepdim=True), 0.7)  # rather light than colour
-        stained = stained + 0.25 * between(0, 1, 1, 1, 1) * stain
+        stained = stained + 0.18 * between(0, 1, 1, 1, 1) * stain
     # What is around the head: scraps of another picture, upside down.
     scraps = stained.roll(1, dims=0).flip(2)
     stained = torch.lerp(stained, scraps, _around(height, width) * between(-1, 1, 1, 1, 1).clamp_min(0))
