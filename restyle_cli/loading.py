@@ -253,9 +253,9 @@ def _spaces(name: str, path: Path) -> frozenset[str]:
     held = next((part for part in describe(path) if part.role == "generator"), None)
     if held is None:
         raise RestyleError(f"{str(path)!r} holds no generator", "--generator takes a generator's file")
-    said = held.extra.get("latent_space")
+    said, published_space = held.extra.get("latent_space"), held.extra.get("published_space")
     published = {e.latent_space for e in catalog.entries() if e.kind == "generator" and name in (e.name, e.file)}
-    return frozenset(str(space) for space in {said or name, *published} if space)
+    return frozenset(str(space) for space in {said or name, published_space, *published} if space)
 
 
 def _start_of(model: Model) -> str | None:

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import restyle_cli
-from restyle_cli.cli import doctor, invert, methods, samples, train, weights
+from restyle_cli.cli import convert, doctor, eval, invert, methods, samples, train, weights
 from restyle_cli.cli.output import report
 from restyle_cli.errors import Interrupted, RestyleError, UsageError
 
@@ -88,9 +88,11 @@ def restyle(
 
 
 app.command("invert")(invert.invert)
+app.command("eval", epilog=eval.EPILOG)(eval.evaluate)
 app.command("samples", epilog=samples.EPILOG)(samples.samples)
 app.command("train", epilog=train.EPILOG)(train.train)
 app.add_typer(weights.app, name="weights")
+app.command("convert", epilog=convert.EPILOG)(convert.convert)
 app.command("methods")(methods.methods)
 app.command("doctor")(doctor.doctor)
 

@@ -246,6 +246,18 @@ def test_foreign_and_damaged_files_are_refused(tmp_path: Path, content: bytes) -
         assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize("start", [0x80, ord("P")])
+def test_a_header_as_long_as_another_form_begins(network: StyleGAN2, tmp_path: Path, start: int) -> None:
+    """The first byte of a file is the lowest of its header's length."""
+    path = tmp_path / "g.safetensors"
+    for more in range(256 // 8 + 1):
+        files.write_module(path, network, "stylegan2", {"name": "x" * 8 * more})
+        if path.read_bytes()[0] == start:
+            break
+    assert path.read_bytes()[0] == start
+    assert files.read_module(path).config == network.config
+
+
 def test_header_of_a_gigabyte_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     with path.open("wb") as file:

@@ -29,8 +29,13 @@ _OLD_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether the file is of a form that is not ours, by its first bytes. RestyleError when it cannot be read."""
+    """Whether the file is of a form that is not ours, by its first bytes. RestyleError when it cannot be read.
+
+    Ours begin with the length of their header, whose bytes can be those that another form begins with.
+    """
     start = _beginning(path)
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < MAX_PICKLE:
+        return False
     return start.startswith((b"PK", b"\x80", b"\x93NUMPY")) or start[257:262] == b"ustar"
 
 
