@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restyle_cli.images import fit
+from restyle_cli.metrics.metric import Column, Metric
 from restyle_cli.metrics.pixel import SIZE
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -58,3 +59,19 @@ def _smooth(x: Tensor) -> Tensor:
     channels = x.shape[1]
     x = F.conv2d(x, taps.expand(channels, 1, 1, -1), groups=channels)
     return F.conv2d(x, taps[:, None].expand(channels, 1, -1, -1), groups=channels)
+
+
+class MSSSIM(Metric):
+    """Likeness of structure at five scales."""
+
+    name = "ms_ssim"
+    columns = (Column("ms_ssim", "MS-SSIM", higher=True, equal=1.0),)
+    protocol = "on [-1, 1] (data range 2), five scales, each averaged over the colours, as the published script does"
+
+    def look(self, pictures: Tensor) -> Tensor:
+        """The pictures at 256x256."""
+        return fit(pictures.float(), SIZE)
+
+    def compare(self, targets: Tensor, results: Tensor) -> Tensor:
+        """`ms_ssim` of each pair, [N, 1]."""
+        return ms_ssim(targets, results)[:, None]

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from restyle_cli import inversion
 from restyle_cli.images import fit
+from restyle_cli.metrics.metric import Column, Metric
 
 SIZE = (256, 256)
 """Height and width at which pictures are compared, whatever their own shape."""
@@ -17,3 +18,19 @@ def l2(
 ) -> Tensor:
     """Mean square difference of each pair at 256x256, [N]; four times the value that the range [0, 1] gives."""
     return inversion.l2(fit(x, SIZE), y)
+
+
+class L2(Metric):
+    """Mean square difference of the pixels."""
+
+    name = "l2"
+    columns = (Column("l2", "L2"),)
+    protocol = "mean square difference on [-1, 1], four times that on [0, 1]"
+
+    def look(self, pictures: Tensor) -> Tensor:
+        """The pictures at 256x256."""
+        return fit(pictures.float(), SIZE)
+
+    def compare(self, targets: Tensor, results: Tensor) -> Tensor:
+        """`l2` of each pair, [N, 1]."""
+        return l2(targets, results)[:, None]

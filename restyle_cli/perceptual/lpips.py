@@ -49,8 +49,12 @@ class LPIPS(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """x, y [N, 3, H, W] in [-1, 1] -> distances [N]."""
-        total = x.new_zeros(len(x))
-        for a, b, weight in zip(self.features(x), self.features(y), self.weights, strict=True):
+        return self.distances(self.features(x), self.features(y))
+
+    def distances(self, x: list[Tensor], y: list[Tensor]) -> Tensor:
+        """The `features` of two pictures -> distances [N]."""
+        total = x[0].new_zeros(len(x[0]))
+        for a, b, weight in zip(x, y, self.weights, strict=True):
             distance = (a - b).square() * weight[:, None, None]
             total = total + distance.sum(dim=1).mean(dim=(1, 2))
         return total

@@ -1,0 +1,1 @@
+"""How well methods do on many pictures: inverted, measured at every step, kept line by line on disk."""

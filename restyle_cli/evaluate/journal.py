@@ -1,0 +1,113 @@
+"""What a long measurement has come to, line by line on disk: one that was killed goes on where it stopped.
+
+The first line says what is measured and how; a journal of other settings is another run's. Every line is JSON and is
+written at once, so that a killed process leaves at most one piece of a line, at the end, which is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from restyle_cli.errors import RestyleError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Journal:
+    """A file of lines, the first of which is `settings`; `open` begins or continues it."""
+
+    path: Path
+    settings: Mapping[str, Any]
+
+    def open(self, overwrite: bool = False) -> None:
+        """Make the file ready to be added to; `overwrite`: empty, whatever was there.
+
+        RestyleError when it holds a run of other settings, or cannot be written.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if overwrite or not self.path.exists():
+                self._begin()
+                return
+            with self.path.open("r+b") as file:
+                whole = _whole_lines(file)
+                file.truncate(whole)
+            if not whole:  # killed before it wrote a line
+                self._begin()
+                return
+        except OSError as error:
+            raise self._failed(error) from error
+        if (other := self.difference()) is not None:
+            raise RestyleError(
+                f"{str(self.path.parent)!r} holds the report of another run: {other}",
+                "choose another folder with --output, or replace the report with --overwrite",
+            )
+
+    def difference(self) -> str | None:
+        """Which setting the file has otherwise, in words; None when all are equal."""
+        first = next(iter(self._lines()), {})
+        theirs = first.get("settings") if first.get("format") == FORMAT else None
+        if not isinstance(theirs, dict):
+            return "one of another version"
+        ours = json.loads(json.dumps(self.settings))
+        for name in {**ours, **theirs}:
+            if ours.get(name) != theirs.get(name):
+                return f"it has other {name}" if name.endswith("s") else f"it has another {name}"
+        return None
+
+    def add(self, values: Mapping[str, Any]) -> None:
+        """Append a line. RestyleError when it cannot be written."""
+        try:
+            with self.path.open("ab") as file:
+                file.write(_line(values))
+        except OSError as error:
+            raise self._failed(error) from error
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        """All lines but the first, in the order in which they were added, read one at a time."""
+        lines = self._lines()
+        next(lines, None)
+        yield from lines
+
+    def _begin(self) -> None:
+        self.path.write_bytes(_line({"format": FORMAT, "settings": self.settings}))
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        try:
+            with self.path.open("rb") as file:
+                for line in file:
+                    values = json.loads(line)
+                    if not isinstance(values, dict):
+                        raise ValueError("no table")
+                    yield values
+        except OSError as error:
+            raise self._failed(error) from error
+        except ValueError as error:
+            raise RestyleError(f"{str(self.path)!r} is damaged", "begin again with --overwrite") from error
+
+    def _failed(self, error: OSError) -> RestyleError:
+        reason = (error.strerror or str(error)).lower()
+        return RestyleError(f"cannot write {str(self.path)!r}: {reason}", "choose another folder with --output")
+
+
+def _line(values: Mapping[str, Any]) -> bytes:
+    return json.dumps(values, allow_nan=False).encode("ascii") + b"\n"
+
+
+def _whole_lines(file: BinaryIO) -> int:
+    """Bytes up to the end of the last whole line."""
+    position = file.seek(0, os.SEEK_END)
+    while position > 0:
+        start = max(position - 65536, 0)
+        file.seek(start)
+        end = file.read(position - start).rfind(b"\n")
+        if end >= 0:
+            return start + end + 1
+        position = start
+    return 0

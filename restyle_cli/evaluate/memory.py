@@ -1,0 +1,46 @@
+"""How much memory a piece of work needed at most."""
+
+from __future__ import annotations
+
+import re
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def begin_peak(device: torch.device) -> None:
+    """From here on `peak_mb` counts. On a CPU of another system than Linux it counts from the process's beginning."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif device.type == "cpu":
+        with suppress(OSError):
+            _RESET.write_text("5", encoding="ascii")
+
+
+def peak_mb(device: torch.device) -> float | None:
+    """MB (10^6 bytes) in use at most: of a CUDA device PyTorch's tensors there, else of the whole process.
+
+    None where the system does not tell.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    with suppress(OSError):
+        if found := re.search(r"^VmHWM:\s*(\d+) kB", _STATUS.read_text(encoding="ascii"), re.MULTILINE):
+            return int(found[1]) * 1024 / 1e6
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def peak_protocol(device: torch.device) -> str:
+    """What `peak_mb` counts, in words."""
+    if device.type == "cuda":
+        return "tensors on the GPU at most, those of the metrics' networks included"
+    return "the whole process at most while the method ran, Python, PyTorch and the metrics' networks included"

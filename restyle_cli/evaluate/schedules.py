@@ -1,0 +1,81 @@
+"""From `--methods` as people write it to the chains that are compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from restyle_cli.align import Rule, rule_of
+from restyle_cli.errors import RestyleError, UsageError
+from restyle_cli.evaluate.rows import Course
+from restyle_cli.inversion import START
+from restyle_cli.loading import Ensure, Plan, parse_chain, plan
+from restyle_cli.methods import METHODS
+from restyle_cli.store import catalog, fetch
+from restyle_cli.strip import shown_steps
+
+MOST_STEPS = 21
+"""Of a longer chain, so many of its steps are measured: the first ones, ever fewer later, the last."""
+
+
+def plans(text: str | None, steps: int | None = None, ensure: Ensure = fetch.ensure) -> list[Plan]:
+    """The chains of "a,b:5,c", each a model, or of "a;b,c:5", each a chain; without a text, all that are installed.
+
+    `steps`: of each model that takes several and says nothing of its own. RestyleError as `loading.plan` has it.
+    """
+    found = {}
+    for chain in _installed() if text is None else _separated(text):
+        links = parse_chain(chain)
+        planned = plan(chain, via=chain, ensure=ensure)
+        counts = [
+            steps if steps and link.steps is None and METHODS.load(model.method).max_steps > 1 else count
+            for link, model, count in zip(links, planned.models, planned.steps, strict=True)
+        ]
+        planned = replace(planned, steps=tuple(counts))
+        found.setdefault(planned.chain, planned)
+    return list(found.values())
+
+
+def courses(plans: Sequence[Plan]) -> list[Course]:
+    """What is measured of each chain, and the name it has in tables: its model's, if it is the only one of it."""
+    names = [chain.models[0].name if len(chain.models) == 1 else chain.chain for chain in plans]
+    times = Counter(names)
+    made = []
+    for chain, name in zip(plans, names, strict=True):
+        steps = shown_steps(sum(chain.steps), MOST_STEPS)
+        methods = [START] + [m.name for m, n in zip(chain.models, chain.steps, strict=True) for _ in range(n)]
+        unique = name if times[name] == 1 else chain.chain
+        made.append(Course(unique, chain.chain, tuple(steps), tuple(methods[step] for step in steps)))
+    return made
+
+
+def rule(plans: Sequence[Plan]) -> Rule:
+    """How photos are framed for all of them; without any, as faces. UsageError when they take different kinds."""
+    rules = {plan.models[0].name: rule_of(plan.models[0].name, plan.models[0].generator_name) for plan in plans}
+    (first, one), *others = rules.items() or [("", "face")]
+    for name, other in others:
+        if other != one:
+            raise UsageError(f"{first} and {name} take photos of different kinds", "compare them in two runs")
+    return one
+
+
+def _separated(text: str) -> list[str]:
+    """The chains of a text; UsageError when one is empty."""
+    chains = [part.strip() for part in text.split(";" if ";" in text else ",")]
+    chains = chains[:-1] if len(chains) > 1 and not chains[-1] else chains  # "a,b:5;" is one chain
+    if not all(chains):
+        message = f"a name is missing in the methods '{text}'"
+        raise UsageError(message, "write a,b:5 for two models, 'a; b,c:5' for a model and a chain")
+    return chains
+
+
+def _installed() -> list[str]:
+    """Every installed model of the default domain, or of the one that stands in for it, each as a chain."""
+    for domain in catalog.stand_ins():
+        entries = [entry for entry in catalog.encoders(domain.name).values() if fetch.installed(entry)]
+        if entries:
+            order = METHODS.names()
+            entries.sort(key=lambda entry: order.index(str(entry.method)))
+            return [f"{entry.start},{entry.name}" if entry.start else entry.name for entry in entries]
+    raise RestyleError("no model that inverts is installed", "`restyle weights list` shows all")

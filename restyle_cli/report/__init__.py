@@ -1,0 +1,1 @@
+"""What was measured, for people and programs: report.json, images.csv and report.html."""

@@ -1,0 +1,55 @@
+"""Curves of quality over time and over steps, as SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import StringIO
+from typing import Any
+
+from restyle_cli.metrics.metric import Column
+
+COLOURS = ("#0b6e4f", "#c1440e", "#2d4f9e", "#8a3d8f", "#b58900", "#3aa0a0", "#7a4a2b", "#d1478c", "#5c7a1f", "#555555")
+MARKERS = "osD^vPX*<>"
+_STABLE = {"svg.hashsalt": "restyle", "svg.fonttype": "path", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3}
+_WIDE_RANGE = 20.0
+"""From this ratio of the slowest to the quickest on, time is drawn on a logarithmic axis."""
+
+
+def draw(methods: Sequence[dict[str, Any]], columns: Sequence[Column]) -> str | None:
+    """One panel for each column and for time and steps; None where no step took time. The first guess is left out."""
+    timed = [(m, [i for i, s in enumerate(m["steps"]) if s["step"] and s["seconds"]]) for m in methods]
+    timed = [(method, places) for method, places in timed if places]
+    if not timed:
+        return None
+    # Imported here: it takes a second, and only reports need it. No pyplot, which would look for a display.
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STABLE):
+        figure = Figure(figsize=(3.6 * len(columns), 6.2), layout="constrained")
+        axes = figure.subplots(2, len(columns), squeeze=False)
+        for index, column in enumerate(columns):
+            for number, (method, places) in enumerate(timed):
+                style = {"color": COLOURS[number % 10], "marker": MARKERS[number % 10], "label": method["name"]}
+                for axis, key in ((axes[0][index], "seconds"), (axes[1][index], "step")):
+                    _line(axis, method, places, key, column, style)
+            better = "higher is better" if column.higher else "lower is better"
+            axes[0][index].set_title(f"{column.title} ({better})")
+            axes[0][index].set_xlabel("seconds a picture")
+            axes[1][index].set_xlabel("step")
+            axes[1][index].xaxis.get_major_locator().set_params(integer=True)
+            seconds = [method["steps"][place]["seconds"] for method, places in timed for place in places]
+            if max(seconds) > _WIDE_RANGE * min(seconds):
+                axes[0][index].set_xscale("log")
+        handles, names = axes[0][0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 4), frameon=False)
+        text = StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    return text.getvalue()[text.getvalue().index("<svg") :]
+
+
+def _line(axis: Any, method: dict[str, Any], places: Sequence[int], key: str, column: Column, style: Any) -> None:
+    across = [method["steps"][place][key] for place in places]
+    up = [method["steps"][place][column.key] for place in places]
+    errors = [method["stderr"][column.key][place] or 0.0 for place in places]
+    axis.errorbar(across, up, yerr=errors, markersize=4, linewidth=1.4, capsize=2, **style)

@@ -1,0 +1,165 @@
+"""report.html: one file that needs nothing else, neither scripts nor the network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from restyle_cli.metrics.metric import Column
+from restyle_cli.report.curves import draw
+from restyle_cli.report.figures import NOTHING, shown, step_cells, titles
+
+MOST_SKIPPED = 100
+"""Pictures without numbers that are named; report.json names all."""
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;max-width:1180px;margin:2rem auto;padding:0 1rem}
+h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #ddd}
+h3{font-size:1rem;margin:1.2rem 0 .4rem}p{margin:.4rem 0}.note{color:#555}
+.wide{overflow-x:auto}table{border-collapse:collapse;font-size:14px}
+th,td{padding:.25rem .8rem .25rem 0;text-align:left;vertical-align:top}
+th{border-bottom:1px solid #999;white-space:nowrap}tr.first td{border-top:1px solid #ddd}
+td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+svg{max-width:100%;height:auto}code{background:#f3f3f3;padding:0 .25em;overflow-wrap:anywhere}
+.row{display:flex;flex-wrap:wrap;gap:12px}figure{margin:0;width:240px}figure img{width:240px;display:block}
+figcaption{font-size:12px;color:#555;overflow-wrap:anywhere}
+"""
+
+
+def page(report: Mapping[str, Any], columns: Sequence[Column], pictures: Mapping[str, Mapping[str, str]]) -> str:
+    """The page of a report.json; `pictures`: for each method's name, its examples as base64 of JPEGs by input."""
+    protocol, methods = report["protocol"], report["methods"]
+    missing = [one["name"] for one in protocol["missing"]]
+    names = titles(columns, missing)
+    curves = draw(methods, columns)
+    against = f", against {_code(protocol['against'])}" if protocol["against"] else ""
+    skipped = f"; {len(report['skipped'])} skipped" if report["skipped"] else ""
+    return "\n".join(
+        [
+            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>restyle eval</title>',
+            f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>',
+            f"<h1>restyle eval</h1><p>{report['images']} pictures of "
+            f"{', '.join(map(_code, protocol['inputs']))}{against}{skipped}. {escape(protocol['statistics'])}.</p>",
+            "<h2>Methods</h2>" if protocol["against"] is None else "<h2>Pairs</h2>",
+            _methods(methods, names, protocol),
+            f"<h2>Quality over time</h2>{curves}" if curves else "",
+            "<h2>Steps</h2>" + _steps(methods, names) if curves else "",
+            "<h2>Best and worst</h2>",
+            *(_examples(method, columns, pictures[method["name"]]) for method in methods),
+            _skipped(report["skipped"]),
+            "<h2>Protocol</h2>",
+            _protocol(report),
+            "<h2>Networks and licences</h2>",
+            _networks(protocol["networks"]),
+            "</body></html>\n",
+        ]
+    )
+
+
+def _methods(methods: Sequence[Mapping[str, Any]], names: Mapping[str, str], protocol: Mapping[str, Any]) -> str:
+    """One row a method: its last step."""
+    timed = protocol["against"] is None
+    keys = [*names, *(["seconds"] if timed else [])]
+    heads = ["method", "pictures", *(["steps"] if timed else []), *names.values(), *(["seconds"] if timed else [])]
+    rows = []
+    for method in methods:
+        steps = [str(method["steps"][-1]["step"])] if timed else []
+        cells = step_cells(method, -1, keys)
+        rows.append([method["name"], str(method["images"]), *steps, *cells, shown(method["peak_memory_mb"])])
+    told = "".join(
+        f"<p class='note'>{NOTHING} {escape(one['reason'])}{'; ' + _marked(one['hint']) if one['hint'] else ''}</p>"
+        for one in protocol["missing"]
+    )
+    return _table([*heads, "peak MB"], rows, texts=1) + told
+
+
+def _steps(methods: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> str:
+    """Every measured step of every method; the best on average is marked."""
+    rows, firsts = [], set()
+    for method in methods:
+        firsts.add(len(rows))
+        for place, step in enumerate(method["steps"]):
+            best = method["best"] is not None and method["best"]["step"] == step["step"]
+            mark = "best" if best and len(method["steps"]) > 1 else ""
+            name = method["name"] if not place else ""
+            cells = step_cells(method, place, [*names, "seconds"])
+            rows.append([name, step["method"], str(step["step"]), *cells, mark])
+    return _table(["method", "by", "step", *names.values(), "seconds", ""], rows, texts=2, firsts=firsts)
+
+
+def _examples(method: Mapping[str, Any], columns: Sequence[Column], pictures: Mapping[str, str]) -> str:
+    by = method["examples"]["by"]
+    title = next(column.title for column in columns if column.key == by)
+    parts = [f"<h3>{escape(method['name'])}</h3>"]
+    for kind in ("best", "worst"):
+        if not method["examples"][kind]:
+            continue
+        parts.append(f"<p class='note'>{kind} by {escape(title)}: target and result</p><div class='row'>")
+        for example in method["examples"][kind]:
+            data = pictures.get(example["input"])
+            image = f'<img alt="target and result" src="data:image/jpeg;base64,{data}">' if data else ""
+            caption = f"{escape(_clean(example['input']))}: {shown(example[by])}"
+            parts.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
+        parts.append("</div>")
+    return "".join(parts)
+
+
+def _skipped(skipped: Sequence[Mapping[str, str]]) -> str:
+    if not skipped:
+        return ""
+    named = [[one["input"], one.get("method", "all"), one["reason"]] for one in skipped[:MOST_SKIPPED]]
+    counts = Counter(one.get("method", "all methods") for one in skipped)
+    told = ", ".join(f"{count} for {method}" for method, count in counts.items())
+    more = f"; the first {MOST_SKIPPED}, report.json has all" if len(skipped) > MOST_SKIPPED else ""
+    return f"<h2>Skipped</h2><p>{escape(told)}{more}</p>" + _table(["picture", "methods", "reason"], named, texts=3)
+
+
+def _protocol(report: Mapping[str, Any]) -> str:
+    protocol = report["protocol"]
+    keys = ("framing", "resize", "range", "statistics", "seconds", "peak_memory", "batch_size", "machine")
+    rows = [[key.replace("_", " "), str(protocol[key])] for key in keys if key in protocol]
+    rows += [["metric " + metric["name"], metric["how"]] for metric in protocol["metrics"]]
+    rows += [["chain of " + m["name"], m["chain"]] for m in report["methods"] if m["chain"]]
+    rows.append(["device", f"{report['device']}, {report['precision']}"])
+    rows.append(["versions", ", ".join(f"{name} {number}" for name, number in protocol["versions"].items())])
+    return _table(["", ""], rows, texts=2)
+
+
+def _networks(networks: Sequence[Mapping[str, str]]) -> str:
+    heads = ["network", "for", "file", "from", "code", "weights", "data", "commercial use", "SHA-256"]
+    keys = ["name", "for", "file", "source", "licence_code", "licence_weights", "licence_data", "commercial", "sha256"]
+    rows = [[network[key] if key != "sha256" else network[key][:16] + "…" for key in keys] for network in networks]
+    return _table(heads, rows, texts=len(heads)) if rows else "<p>none</p>"
+
+
+def _table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int, firsts: frozenset[int] | set[int] = frozenset()
+) -> str:
+    """Cells after the first `texts` are numbers; before the rows `firsts` there is a line."""
+    parts = ["<div class='wide'><table>"]
+    if any(heads):
+        parts.append("<tr>" + "".join(_cell("th", text, i >= texts) for i, text in enumerate(heads)) + "</tr>")
+    for number, row in enumerate(rows):
+        parts.append("<tr class='first'>" if number in firsts else "<tr>")
+        parts.extend(_cell("td", text, i >= texts) for i, text in enumerate(row))
+        parts.append("</tr>")
+    return "".join([*parts, "</table></div>"])
+
+
+def _cell(kind: str, text: str, number: bool) -> str:
+    return f"<{kind}{' class=n' if number else ''}>{escape(_clean(text))}</{kind}>"
+
+
+def _code(text: str) -> str:
+    return f"<code>{escape(_clean(text))}</code>"
+
+
+def _marked(text: str) -> str:
+    """Text with what stands between backquotes as code."""
+    return "".join(_code(part) if i % 2 else escape(part) for i, part in enumerate(text.split("`")))
+
+
+def _clean(text: str) -> str:
+    """File names may hold bytes that are no text."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,133 @@
+"""How the numbers came about: without it a figure says nothing."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import restyle_cli
+from restyle_cli.devices import describe
+from restyle_cli.evaluate.memory import peak_protocol
+from restyle_cli.evaluate.run import Task
+from restyle_cli.loading import Plan
+from restyle_cli.metrics.missing import Missing
+from restyle_cli.store import catalog
+from restyle_cli.store.catalog import Entry
+from restyle_cli.store.places import sha256
+
+PACKAGES = ("torch", "numpy", "pillow", "dlib-bin", "lpips")
+ALIGNED = {
+    "auto": "faces cut out as FFHQ's, unless the photo fits already",
+    "always": "faces cut out as FFHQ's",
+    "never": "taken whole",
+}
+
+
+def protocol(
+    inputs: Sequence[Path], task: Task, plans: Sequence[Plan], missing: Mapping[str, Missing]
+) -> dict[str, Any]:
+    """All that a reader must know of an evaluation by methods."""
+    return {
+        "inputs": [str(path) for path in inputs],
+        "against": None,
+        "framing": ALIGNED[task.framing.mode] if task.framing.rule == "face" else f"as the domain: {task.framing.rule}",
+        "resize": "photos to the encoders' 256 px by Pillow's bilinear filter; results averaged over areas down to "
+        "256x256, or bilinear up to it; both compared there",
+        "range": "[-1, 1], results cut to it",
+        **_measuring(task, missing),
+        "seconds": "for one picture of its batch, from the beginning to the end of the step; without reading, framing "
+        "and measuring, after one run that is not counted, while the next pictures are read",
+        "peak_memory": peak_protocol(task.device),
+        "batch_size": task.batch_size,
+        "networks": [*_inverting(plans), *_judging(task)],
+        **_machine(),
+    }
+
+
+def pairs_protocol(inputs: Sequence[Path], against: Path, task: Task, missing: Mapping[str, Missing]) -> dict[str, Any]:
+    """All that a reader must know of an evaluation of pairs."""
+    return {
+        "inputs": [str(path) for path in inputs],
+        "against": str(against),
+        "framing": "both pictures taken whole, as they are",
+        "resize": "both to 256x256 by Pillow's bilinear filter",
+        "range": "[-1, 1]",
+        **_measuring(task, missing),
+        "peak_memory": peak_protocol(task.device),
+        "batch_size": task.batch_size,
+        "networks": _judging(task),
+        **_machine(),
+    }
+
+
+def network_files(plans: Iterable[Plan], task_networks: Iterable[tuple[Entry, Path]]) -> dict[str, str]:
+    """The SHA-256 of every network of the run by its name: with another one it is another run."""
+    digests: dict[str, str] = {}
+    for plan in plans:
+        digests |= plan.networks()
+    return digests | {entry.name: sha256(path) for entry, path in task_networks}
+
+
+def _measuring(task: Task, missing: Mapping[str, Missing]) -> dict[str, Any]:
+    return {
+        "statistics": "mean ± standard error over the pictures",
+        "metrics": [
+            {
+                "name": metric.name,
+                "columns": [column.key for column in metric.columns],
+                "how": metric.protocol,
+                "networks": [entry.name for entry, _ in metric.networks],
+            }
+            for metric in task.metrics
+        ],
+        "missing": [{"name": name, "reason": e.message, "hint": e.hint} for name, e in missing.items()],
+    }
+
+
+def _inverting(plans: Iterable[Plan]) -> list[dict[str, Any]]:
+    """Each network that inverts, once; one that is a file of the person's own is known by its path alone."""
+    entries = {entry.name: entry for entry in catalog.entries()}
+    found: dict[str, dict[str, Any]] = {}
+    for plan in plans:
+        digests = plan.networks()
+        for model in plan.models:
+            for name, path in ((model.name, model.encoder), (model.generator_name, model.generator)):
+                found[name] = _network(name, "inverts", path, digests[name], entries.get(name))
+    return list(found.values())
+
+
+def _judging(task: Task) -> list[dict[str, Any]]:
+    return [
+        _network(entry.name, metric.name, path, sha256(path), entry)
+        for metric in task.metrics
+        for entry, path in metric.networks
+    ]
+
+
+def _network(name: str, use: str, path: Path, digest: str, entry: Entry | None) -> dict[str, Any]:
+    """`source`: where the file came from, as far as that is known."""
+    licences = ("licence_code", "licence_weights", "licence_data", "commercial")
+    known = {key: getattr(entry, key) if entry else "unknown" for key in licences}
+    source = "a file given"
+    if entry is not None:
+        source = "part of restyle" if entry.embedded else entry.page or "a file given"
+    return {"name": name, "for": use, "file": path.name, "sha256": digest, "source": source, **known}
+
+
+def _machine() -> dict[str, Any]:
+    versions = {"restyle": restyle_cli.__version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    devices = ", ".join(f"{device.name}: {device.title}" for device in describe())
+    return {
+        "versions": versions,
+        "machine": f"{platform.system()} {platform.machine()}; {devices}; {torch.get_num_threads()} threads",
+    }

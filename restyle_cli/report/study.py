@@ -1,0 +1,114 @@
+"""An evaluation from beginning to end: every picture through every method, then the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import restyle_cli
+from restyle_cli.devices import PRECISIONS
+from restyle_cli.errors import RestyleError
+from restyle_cli.evaluate.journal import Journal
+from restyle_cli.evaluate.rows import Course, Skip
+from restyle_cli.evaluate.run import Outcome, Pair, Photo, Task, compare, evaluate
+from restyle_cli.evaluate.schedules import courses
+from restyle_cli.loading import Plan
+from restyle_cli.metrics.missing import Missing
+from restyle_cli.report import files
+from restyle_cli.report.protocol import network_files, pairs_protocol, protocol
+from restyle_cli.report.summary import Measured, summary
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What is evaluated: the methods of `plans` on photos, or, where there is `against`, pairs as they are."""
+
+    inputs: Sequence[Path]
+    folder: Path
+    plans: Sequence[Plan] = ()
+    against: Path | None = None
+    missing: Mapping[str, Missing] = field(default_factory=dict)  # metrics that cannot be measured
+
+
+class Study:
+    """One evaluation: exhaust `run`, then `finish`. Another of the same wish goes on from where this one got to."""
+
+    def __init__(self, wish: Wish, task: Task, overwrite: bool = False) -> None:
+        """RestyleError when the folder has another run's report, unless that may be overwritten."""
+        files.check_free(wish.folder, overwrite)
+        self.wish, self.task = wish, task
+        self.machine = {
+            "version": restyle_cli.__version__,
+            "device": str(task.device),
+            "precision": next(name for name, dtype in PRECISIONS.items() if dtype == task.dtype),
+        }
+        self.journal = Journal(wish.folder / files.JOURNAL, self._settings())
+        self.journal.open(overwrite)
+        given = Course(str(wish.against), str(wish.against), (0,), ("given",))
+        self.courses = courses(wish.plans) if wish.against is None else [given]
+        self._used: dict[str, str] = {}
+        self._skips: dict[tuple[str, str | None], Skip] = {}
+
+    def run(self, items: Sequence[Photo] | Sequence[Pair]) -> Iterator[Outcome]:
+        """Measure every picture by every method, or every pair, and yield how it went with each.
+
+        Close the iterator, or exhaust it. A picture skipped for all methods comes with its skip once.
+        """
+        for index, course in enumerate(self.courses):
+            with closing(self._pass(items, course, index)) as outcomes:
+                for outcome in outcomes:
+                    yield self._noted(outcome)
+
+    def finish(self) -> tuple[dict[str, Any], dict[str, Path]]:
+        """Write the report; what report.json has, and the files by kind. RestyleError when nothing was measured."""
+        if not self._used:
+            raise RestyleError("no picture could be measured", "the reasons are above")
+        wish, task = self.wish, self.task
+        measured = Measured(
+            self.journal,
+            self.courses,
+            task.columns,
+            list(wish.missing),
+            task.ranking,
+            self._used,
+            list(self._skips.values()),
+        )
+        if wish.against is None:
+            told = protocol(wish.inputs, task, wish.plans, wish.missing)
+        else:
+            told = pairs_protocol(wish.inputs, wish.against, task, wish.missing)
+        report = {"command": "eval", **self.machine, "protocol": told, **summary(measured)}
+        return report, files.write(wish.folder, report, measured)
+
+    def _pass(self, items: Any, course: Course, index: int) -> Iterator[Outcome]:
+        if self.wish.against is not None:
+            return compare(items, course, self.task, self.journal)
+        methods = self.wish.plans[index].load(self.task.device)
+        return evaluate(items, course, methods, self.task, self.journal)
+
+    def _noted(self, outcome: Outcome) -> Outcome:
+        if outcome.skip is None:
+            self._used[outcome.input] = str(outcome.sha256)
+            return outcome
+        key = (outcome.input, outcome.skip.course)
+        first = key not in self._skips
+        self._skips[key] = outcome.skip
+        return outcome if first else Outcome(outcome.input, outcome.sha256)
+
+    def _settings(self) -> dict[str, Any]:
+        """What the numbers depend on; names as people are told that one is another."""
+        wish, task = self.wish, self.task
+        networks = [network for metric in task.metrics for network in metric.networks]
+        return {
+            "inputs": [str(path.resolve()) for path in wish.inputs],
+            "pictures to compare with": str(wish.against.resolve()) if wish.against else None,
+            "methods": [plan.chain for plan in wish.plans],
+            "metrics": [metric.name for metric in task.metrics],
+            "networks": network_files(wish.plans, networks),
+            "alignment": task.framing.mode,
+            "batch size": task.batch_size,
+            **self.machine,
+        }
