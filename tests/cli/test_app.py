@@ -95,7 +95,7 @@ def test_version(restyle: Callable[..., Result]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["invrt"], "did you mean 'invert'?"),
+        (["invrt"], "did you mean 'invert'"),
         (["--loud"], "no such option: --loud"),
         (["invert"], "missing argument"),
         (["invert", "x.png", "-n", "0"], "0 is not between 1 and 100"),
