@@ -7,16 +7,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
 
-from restyle_cli.align import align
+from restyle_cli.align import Framing, OwnPoints, Rule, Which, frame
 from restyle_cli.devices import compute
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import Source, open_picture, to_tensor
+from restyle_cli.images import TURNED, Source, open_picture, to_tensor
 from restyle_cli.inversion import Inversion, Method, invert
 from restyle_cli.results import Inverted, Photo, Results
 from restyle_cli.store.files import sha256
@@ -29,7 +30,8 @@ Result = TypeVar("Result")
 class Task:
     """What is done to every picture; `overwrite`: also to those that are done.
 
-    `against`: another schedule that every picture goes through too, for `Results` to compare.
+    `against`: another schedule that every picture goes through too, for `Results` to compare. `align`, `face`, `rule`
+    and `points` are those of a `Framing`.
     """
 
     methods: Sequence[Method]
@@ -42,11 +44,14 @@ class Task:
     overwrite: bool = False
     batch_size: int = 1
     against: Sequence[Method] = ()
+    face: Which = 1
+    rule: Rule = "face"
+    points: OwnPoints | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it went with one picture. `made` is the description that its files carry; see `Results`."""
+    """How it went with a picture, or one face of it. `made` is the description that its files carry; see `Results`."""
 
     path: Path
     status: Literal["done", "skipped", "failed"]
@@ -58,25 +63,32 @@ class Outcome:
 def invert_all(sources: Iterable[Source], task: Task) -> Iterator[Outcome]:
     """Invert every picture, and yield how it went with each; one that fails does not stop the others.
 
+    Of several faces that are wished, each has an outcome of its own.
+
     Close the iterator, or exhaust it: then no thread runs on, and no file is half-written.
     """
     ahead = 2 * task.batch_size
     named = task.results.names(sources)
-    with closing(in_background(lambda item: _read(*item, task), named, ahead)) as photos:
-        inverted = _invert(photos, task)
+    with closing(in_background(lambda item: _read(*item, task), named, ahead, fill=True)) as photos:
+        inverted = _invert(chain.from_iterable(photos), task)
         with closing(in_background(lambda item: _write(item, task), inverted, ahead)) as outcomes:
             yield from outcomes
 
 
-def in_background(work: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
-    """`work(item)` of each item in order, done by one thread beside the caller's; `ahead` results may wait."""
+def in_background(
+    work: Callable[[Item], Result], items: Iterable[Item], ahead: int, fill: bool = False
+) -> Iterator[Result]:
+    """`work(item)` of each item in order, done by one thread beside the caller's; `ahead` results may wait.
+
+    With `fill`, so many are begun before the first is given, which makes sense for items that cost nothing.
+    """
     pending: deque[Future[Result]] = deque()
     # One thread: face detectors do not bear two, and it keeps up with the networks.
     executor = ThreadPoolExecutor(max_workers=1)
     try:
         for item in items:
             pending.append(executor.submit(work, item))
-            while pending and (len(pending) > ahead or pending[0].done()):
+            while len(pending) > ahead or (pending and not fill and pending[0].done()):
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
@@ -84,22 +96,33 @@ def in_background(work: Callable[[Item], Result], items: Iterable[Item], ahead: 
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(source: Source, files: dict[str, Path] | RestyleError, task: Task) -> Photo | Outcome:
+def _read(source: Source, files: dict[str, Path] | RestyleError, task: Task) -> list[Photo | Outcome]:
+    """What is to be done for one picture: a photo for each face, or how it went already."""
     if isinstance(files, RestyleError):
-        return Outcome(source.path, "failed", error=files)
+        return [Outcome(source.path, "failed", error=files)]
     try:
         picture = open_picture(source.path)
         digest = sha256(source.path)
-        if not task.overwrite and (made := task.results.earlier(files, digest)):
-            return Outcome(source.path, "skipped", files, made)
-        aligned = align(picture, task.align, name=str(source.path))
-        x = to_tensor(aligned.picture, task.methods[0].size)
-        return Photo(source.path, files, digest, picture.size, aligned, x)
+        if not task.overwrite and (earlier := task.results.earlier(files, digest)):
+            return [Outcome(source.path, "skipped", here, made) for here, made in earlier]
+        framing = Framing(task.align, task.face, task.rule, task.points)
+        return [
+            Photo(
+                source.path,
+                task.results.of_face(files, aligned.face),
+                digest,
+                picture.size,
+                aligned,
+                to_tensor(aligned.picture, task.methods[0].size),
+                TURNED in picture.info,
+            )
+            for aligned in frame(picture, framing, task.methods[0].size, source.path)
+        ]
     except OSError as error:  # it could be opened a moment ago
         changed = RestyleError(f"{str(source.path)!r} cannot be read any more: {error.strerror or error}")
-        return Outcome(source.path, "failed", error=changed)
+        return [Outcome(source.path, "failed", error=changed)]
     except RestyleError as error:
-        return Outcome(source.path, "failed", error=error)
+        return [Outcome(source.path, "failed", error=error)]
 
 
 def _invert(items: Iterable[Photo | Outcome], task: Task) -> Iterator[Inverted | Outcome]:

@@ -5,6 +5,7 @@ The latent file comes last and says how it was made: it is the mark that the pic
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +16,19 @@ from torch import Tensor
 
 from restyle_cli.align import Aligned
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import Source, save_picture, to_picture, write_atomic
+from restyle_cli.images import Source, open_original, save_picture, to_picture, write_atomic
 from restyle_cli.inversion import Inversion
+from restyle_cli.paste import paste
 from restyle_cli.store.files import read_header, write_latent
 from restyle_cli.strip import Cell, draw_strip, shown_steps
 
-SUFFIXES = {"image": ".png", "strip": ".strip.png", "npy": ".npy", "latent": ".safetensors"}
+SUFFIXES = {
+    "image": ".png",
+    "strip": ".strip.png",
+    "pasted": ".pasted.png",
+    "npy": ".npy",
+    "latent": ".safetensors",
+}
 """What can be written for a picture, in this order."""
 Writer = Callable[[Path, "Inverted", dict[str, Any]], None]
 """Writes one file of a picture, of which the description is given."""
@@ -28,7 +36,7 @@ Writer = Callable[[Path, "Inverted", dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture that is ready for the loop: `size` is the file's (width, height), `x` [3, H, W] in [-1, 1]."""
+    """A picture that is ready for the loop: `size` is the upright photo's (width, height), `x` [3, H, W] in [-1, 1]."""
 
     path: Path
     files: Mapping[str, Path]  # to write, by kind
@@ -36,6 +44,7 @@ class Photo:
     size: tuple[int, int]
     aligned: Aligned
     x: Tensor
+    turned: bool = False  # the photo lies on its side in its file
 
 
 @dataclass(frozen=True)
@@ -53,12 +62,14 @@ class Results:
 
     `kinds` are of SUFFIXES, always with "latent", and "steps" for the code of every step in the latent file.
     `settings` are what a result depends on beside the picture, as JSON has it; `notes` are kept with them.
+    With `numbered` each face of a photo has results of its own: photo.1, photo.2, …
     """
 
     folder: Path
     kinds: frozenset[str]
     settings: Mapping[str, Any]
     notes: Mapping[str, Any] = field(default_factory=dict)
+    numbered: bool = False
 
     suffixes: ClassVar[Mapping[str, str]] = SUFFIXES
     mark: ClassVar[str] = "latent"  # the kind that is written last and says how it was made
@@ -75,7 +86,9 @@ class Results:
         outputs: dict[Path, Path] = {}
         for source in sources:
             files = self._files(source)
-            clashes = (f for f in files.values() if f in outputs or real / f.relative_to(here) in inputs)
+            faces = [files] if not self.numbered else self._numbered_over(files, inputs)
+            every = (file for of_face in faces for file in of_face.values())
+            clashes = (f for f in every if f in outputs or real / f.relative_to(here) in inputs)
             taken = next(clashes, None)
             if taken is None:
                 outputs |= dict.fromkeys(files.values(), source.path)
@@ -85,21 +98,44 @@ class Results:
             message = f"{str(source.path)!r} would be written to {str(taken)!r}, which is {of}"
             yield source, RestyleError(message, "choose another folder with --output, or rename it")
 
-    def earlier(self, files: Mapping[str, Path], sha256: str) -> dict[str, Any] | None:
-        """The description of an earlier result that is equal and whole; None when there is none."""
-        if not all(file.is_file() for file in files.values()):
-            return None
+    def of_face(self, files: Mapping[str, Path], number: int) -> dict[str, Path]:
+        """The files of one face; they are the photo's own, unless faces are `numbered`."""
+        if not self.numbered:
+            return dict(files)
+        return {kind: _with_number(file, self.suffixes[kind], number) for kind, file in files.items()}
+
+    def earlier(self, files: Mapping[str, Path], sha256: str) -> list[tuple[dict[str, Path], dict[str, Any]]]:
+        """The files and descriptions of earlier results, one or each face's, if all are equal and whole; else []."""
+        first = self.of_face(files, 1)
+        made = self._earlier(first, sha256)
+        if not made:
+            return []
+        found = [(first, made)]
+        for number in range(2, made["alignment"]["faces"] + 1 if self.numbered else 2):
+            here = self.of_face(files, number)
+            if not (made := self._earlier(here, sha256)):
+                return []
+            found.append((here, made))
+        return found
+
+    def _earlier(self, files: Mapping[str, Path], sha256: str) -> dict[str, Any]:
+        made = self._same(files, sha256)
+        whole = set(files) <= set(made.get("files", ())) and all(file.is_file() for file in files.values())
+        enough = "steps" not in self.kinds or made.get("has_steps")
+        return made if whole and enough else {}
+
+    def _same(self, files: Mapping[str, Path], sha256: str) -> dict[str, Any]:
+        """What an earlier result says, if it is of the same picture and settings; else nothing."""
         made = self._description(files[self.mark])
         same = {key: made.get(key) for key in self.settings} == self.settings
-        enough = "steps" not in self.kinds or made.get("has_steps")
-        return made if same and enough and made["source"]["sha256"] == sha256 else None
+        return made if made and same and made["source"]["sha256"] == sha256 else {}
 
     def write(self, inverted: Inverted) -> dict[str, Any]:
         """Write the files of a picture; returns the description that they carry.
 
         On a RestyleError nothing of them is left.
         """
-        made = self._describe(inverted)
+        made = self._describe(inverted) | {"files": self._valid(inverted.photo)}
         steps = made["steps"] + (steps_of(inverted.against) if inverted.against else [])
         if not all(np.isfinite(step["l2"]) for step in steps):
             raise RestyleError("the networks came to no numbers", "use --precision fp32")
@@ -116,10 +152,18 @@ class Results:
 
     def _files(self, source: Source) -> dict[str, Path]:
         base = self.folder / source.relative
-        before = self._description(base.with_name(base.name + self.suffixes[self.mark]))
+        number = ".1" if self.numbered else ""
+        before = self._description(base.with_name(base.name + number + self.suffixes[self.mark]))
         if before and before["source"]["name"] != source.path.name:  # that was a.jpg, this is a.png
             base = base.with_name(source.path.name)
         return {kind: base.with_name(base.name + end) for kind, end in self.suffixes.items() if kind in self.kinds}
+
+    def _numbered_over(self, files: Mapping[str, Path], inputs: set[Path]) -> Iterator[dict[str, Path]]:
+        """The files of those faces that would be written over inputs: how many faces there are is not known yet."""
+        base = files[self.mark].name.removesuffix(self.suffixes[self.mark])
+        number = re.compile(re.escape(base) + r"\.([1-9]\d*)\.")
+        found = (number.match(path.name) for path in inputs)
+        return (self.of_face(files, int(match[1])) for match in found if match)
 
     def _writers(self) -> Mapping[str, Writer]:
         return _WRITERS
@@ -141,14 +185,39 @@ class Results:
             "best_step": int(inversion.best_step),
             "kept_step": int(inversion.kept_step),
             "has_steps": "steps" in self.kinds,
-            "source": {"name": photo.path.name, "size": photo.size, "sha256": photo.sha256},
-            "alignment": {
-                "how": aligned.how,
-                "faces": aligned.faces,
-                "quad": aligned.quad,
-                "matrix": aligned.matrix,
+            "source": {
+                "name": photo.path.name,
+                "size": photo.size,
+                "sha256": photo.sha256,
+                "turned": photo.turned,
             },
+            "alignment": described(aligned),
         }
+
+    def _valid(self, photo: Photo) -> list[str]:
+        """The kinds of files that hold this result once it is written: also those that an equal one left."""
+        mark = photo.files[self.mark]
+        base = mark.name.removesuffix(self.suffixes[self.mark])
+        left = [kind for kind in self._same(photo.files, photo.sha256).get("files", ()) if kind in self.suffixes]
+        still = [kind for kind in left if mark.with_name(base + self.suffixes[kind]).is_file()]
+        return sorted({*photo.files, *still})
+
+
+def described(aligned: Aligned) -> dict[str, Any]:
+    """Where a crop was in its photo, as files and JSON have it; `size` is (height, width) of what `matrix` leads to."""
+    return {
+        "how": aligned.how,
+        "faces": aligned.faces,
+        "face": aligned.face,
+        "quad": aligned.quad,
+        "matrix": aligned.matrix,
+        "size": [aligned.picture.height, aligned.picture.width],
+        "doubts": list(aligned.doubts),
+    }
+
+
+def _with_number(file: Path, suffix: str, number: int) -> Path:
+    return file.with_name(f"{file.name.removesuffix(suffix)}.{number}{suffix}")
 
 
 def steps_of(inversion: Inversion) -> list[dict[str, Any]]:
@@ -175,6 +244,16 @@ def _write_strip(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
     save_picture(draw_strip(cells), file)
 
 
+def _write_pasted(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
+    photo = inverted.photo
+    original = open_original(photo.path)  # again: kept until now, large photos would fill the memory
+    if original.size != photo.size:
+        raise RestyleError("the photo has changed meanwhile", "run the command again")
+    pasted = paste(original, to_picture(inverted.inversion.images[0]), photo.aligned.quad)
+    pasted.info = {key: value for key, value in original.info.items() if key == "icc_profile"}
+    save_picture(pasted, file)
+
+
 def _write_npy(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
     def write(aside: Path) -> None:
         with aside.open("wb") as stream:  # to a name without .npy, np.save would add it
@@ -195,6 +274,7 @@ def _write_latent(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
 _WRITERS: Mapping[str, Writer] = {
     "image": _write_image,
     "strip": _write_strip,
+    "pasted": _write_pasted,
     "npy": _write_npy,
     "latent": _write_latent,
 }

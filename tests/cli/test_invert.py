@@ -115,7 +115,8 @@ def test_the_latent_file_holds_the_code_and_how_it_was_made(restyle: Run, faces:
     assert made["version"] == __version__
     assert (made["model"], made["chain"], made["generator"]) == (RESTYLE, f"{RESTYLE}:3", "portrait")
     assert set(made["networks"]) == {RESTYLE, "portrait"}
-    assert made["source"] == {"name": "a.png", "size": [64, 64], "sha256": sha256(faces / "a.png")}
+    source = {"name": "a.png", "size": [64, 64], "sha256": sha256(faces / "a.png"), "turned": False}
+    assert made["source"] == source
     assert made["alignment"]["how"] == "fits"
     corners = [[-0.5, -0.5], [-0.5, 63.5], [63.5, 63.5], [63.5, -0.5]]
     assert made["alignment"]["quad"] == corners
