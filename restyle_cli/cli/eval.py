@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ import typer
 
 from restyle_cli.cli import options
 from restyle_cli.cli.output import Table, Terminal, human_seconds
+from restyle_cli.cli.running import check_writable, choose_machine, fetching, find
 from restyle_cli.errors import Interrupted, RestyleError, UsageError
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from restyle_cli.loading import Plan
     from restyle_cli.report.study import Study
 
-CPU_BATCH, GPU_BATCH = 4, 8
-
 EPILOG = """Examples:
 
     [bold]restyle eval faces -n 5[/]
+
+    [bold]restyle eval faces --methods psp-portrait,restyle-psp-portrait:5[/]
 
     [bold]restyle eval faces --methods "psp-portrait; psp-portrait,restyle-psp-portrait:3"[/]
 
@@ -62,6 +62,7 @@ Metrics = Annotated[
 def evaluate(
     paths: options.Pictures,
     methods: Methods = None,
+    via: options.Via = None,
     against: Against = None,
     steps: options.Steps = None,
     metrics: Metrics = None,
@@ -86,23 +87,20 @@ def evaluate(
     began = time.perf_counter()
     terminal = Terminal(json=json, quiet=quiet)
     names = None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
-    if against is not None and (methods is not None or steps is not None or align == "always"):
-        raise UsageError("--against measures pictures as they are", "leave out --methods, --steps and --align")
-    sources, missing = _find(paths, output, terminal)
+    if against is not None and (methods or via or steps or align == "always"):
+        raise UsageError("--against measures pictures as they are", "leave out --methods, --via, --steps and --align")
+    sources, missing = find(paths, output, terminal)
     others = _others(paths, against, output)
 
     # From here on torch is needed, which takes seconds to import.
     from restyle_cli.align import Framing
-    from restyle_cli.devices import choose_device, choose_dtype
     from restyle_cli.evaluate import schedules
     from restyle_cli.evaluate.pairs import pair_up
     from restyle_cli.evaluate.run import Photo, Task
     from restyle_cli.metrics import choose
     from restyle_cli.report.study import Study, Wish
-    from restyle_cli.store import fetch
 
-    where = choose_device(device)
-    dtype = choose_dtype(precision, where)
+    machine = choose_machine(device, precision, batch_size)
     items: Sequence[Photo] | Sequence[Pair] = [Photo(source.path) for source in sources]
     plans: list[Plan] = []
     if against is not None:
@@ -110,14 +108,13 @@ def evaluate(
         if left:
             terminal.note(f"{left} of the pictures in {str(against)!r} have no partner, and are left out")
     else:
-        ensure = partial(fetch.ensure, offline=offline, note=terminal.note, progress=terminal.transfer)
-        plans = schedules.plans(methods, steps, ensure)
+        plans = schedules.plans(methods, via, steps, fetching(offline, terminal))
         for notice in dict.fromkeys(notice for plan in plans for notice in plan.notices):
             terminal.note(notice)
     rule = schedules.rule(plans)
-    chosen = choose(names, where, faces=rule == "face")
-    batch = batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH)
-    task = Task(chosen.metrics, where, dtype, Framing(align, rule=rule), batch)
+    chosen = choose(names, machine.device, faces=rule == "face")
+    check_writable(output)
+    task = Task(chosen.metrics, machine.device, machine.dtype, Framing(align, rule=rule), machine.batch_size)
     study = Study(Wish(paths, output, plans, against, chosen.missing), task, overwrite)
 
     failed = _run(study, items, terminal) + len(missing)
@@ -125,19 +122,6 @@ def evaluate(
     terminal.result(report, *_views(report, task, files, time.perf_counter() - began))
     if failed:
         raise typer.Exit(1)
-
-
-def _find(paths: list[Path], output: Path, terminal: Terminal) -> tuple[list[Source], list[Path]]:
-    """The pictures, and the paths where none are, which are told at once; RestyleError where there is nothing."""
-    from restyle_cli.images import find_pictures
-
-    missing: list[tuple[Path, RestyleError]] = []
-    sources = find_pictures(paths, output, lambda path, error: missing.append((path, error)))
-    for _, error in missing[: None if sources else -1]:
-        terminal.error(error)
-    if not sources:
-        raise missing[-1][1]
-    return sources, [path for path, _ in missing]
 
 
 def _others(paths: list[Path], against: Path | None, output: Path) -> list[Source]:

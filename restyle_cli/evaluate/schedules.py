@@ -19,13 +19,17 @@ MOST_STEPS = 21
 """Of a longer chain, so many of its steps are measured: the first ones, ever fewer later, the last."""
 
 
-def plans(text: str | None, steps: int | None = None, ensure: Ensure = fetch.ensure) -> list[Plan]:
-    """The chains of "a,b:5,c", each a model, or of "a;b,c:5", each a chain; without a text, all that are installed.
+def plans(
+    text: str | None = None, via: str | None = None, steps: int | None = None, ensure: Ensure = fetch.ensure
+) -> list[Plan]:
+    """The chains of "a,b:5,c", each a model, or of "a;b,c:5", each a chain, then the chain `via`.
 
-    `steps`: of each model that takes several and says nothing of its own. RestyleError as `loading.plan` has it.
+    Without either, all that are installed. `steps`: of each model that takes several and says nothing of its own.
+    RestyleError as `loading.plan` has it.
     """
+    chains = [*(_separated(text) if text is not None else ()), *((via,) if via is not None else ())]
     found = {}
-    for chain in _installed() if text is None else _separated(text):
+    for chain in chains or _installed():
         links = parse_chain(chain)
         planned = plan(chain, via=chain, ensure=ensure)
         counts = [
@@ -63,7 +67,6 @@ def rule(plans: Sequence[Plan]) -> Rule:
 def _separated(text: str) -> list[str]:
     """The chains of a text; UsageError when one is empty."""
     chains = [part.strip() for part in text.split(";" if ";" in text else ",")]
-    chains = chains[:-1] if len(chains) > 1 and not chains[-1] else chains  # "a,b:5;" is one chain
     if not all(chains):
         message = f"a name is missing in the methods '{text}'"
         raise UsageError(message, "write a,b:5 for two models, 'a; b,c:5' for a model and a chain")

@@ -40,7 +40,8 @@ def page(report: Mapping[str, Any], columns: Sequence[Column], pictures: Mapping
             '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>restyle eval</title>',
             f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>',
             f"<h1>restyle eval</h1><p>{report['images']} pictures of "
-            f"{', '.join(map(_code, protocol['inputs']))}{against}{skipped}. {escape(protocol['statistics'])}.</p>",
+            f"{', '.join(map(_code, protocol['inputs']))}{against}{skipped}. "
+            f"Figures are {escape(protocol['statistics'])}.</p>",
             "<h2>Methods</h2>" if protocol["against"] is None else "<h2>Pairs</h2>",
             _methods(methods, names, protocol),
             f"<h2>Quality over time</h2>{curves}" if curves else "",

@@ -8,8 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import restyle_cli
 from restyle_cli.devices import describe
 from restyle_cli.evaluate.memory import peak_protocol
@@ -129,5 +127,5 @@ def _machine() -> dict[str, Any]:
     devices = ", ".join(f"{device.name}: {device.title}" for device in describe())
     return {
         "versions": versions,
-        "machine": f"{platform.system()} {platform.machine()}; {devices}; {torch.get_num_threads()} threads",
+        "machine": f"{platform.system()} {platform.machine()}; {devices}",
     }

@@ -1,0 +1,83 @@
+"""Which metrics are measured, and what is said of those that cannot be."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+import pytest
+import torch
+
+from restyle_cli import metrics
+from restyle_cli.errors import UsageError
+from restyle_cli.metrics import METRICS, choose
+from restyle_cli.metrics.missing import Missing
+
+
+def test_by_default_all_that_are_installed() -> None:
+    chosen = choose()
+    assert [metric.name for metric in chosen.metrics] == ["l2", "ms_ssim", "id/dlib"]
+    assert list(chosen.missing) == ["lpips", "fid"]
+    assert "`restyle weights get lpips-alex`" in str(chosen.missing["lpips"].hint)
+    assert "Inception" in chosen.missing["fid"].message
+
+
+def test_pictures_that_are_no_faces_have_no_identity() -> None:
+    chosen = choose(faces=False)
+    assert [metric.name for metric in chosen.metrics] == ["l2", "ms_ssim"]
+    assert "no faces" in chosen.missing["id"].message
+    assert [metric.name for metric in choose(["id"], faces=False).metrics] == ["id/dlib"]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("lpips", "weights get lpips-alex"), ("id/curricularface", "weights get curricularface"), ("fid", "choose from")],
+)
+def test_a_missing_metric_asked_for_by_name_is_an_error(name: str, hint: str) -> None:
+    with pytest.raises(Missing, match=name) as caught:
+        choose(["l2", name])
+    assert hint in str(caught.value.hint)
+
+
+def test_an_unknown_metric() -> None:
+    with pytest.raises(UsageError, match="'lpps'") as caught:
+        choose(["lpps"])
+    assert caught.value.hint == "did you mean 'lpips'?"
+    with pytest.raises(UsageError, match="no metric"):
+        choose([])
+
+
+def test_one_metric_under_two_names_is_measured_once() -> None:
+    assert [metric.name for metric in choose(["id", "id/dlib", "l2"]).metrics] == ["id/dlib", "l2"]
+
+
+def test_without_dlib_there_is_no_identity(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def refuse(name: str, *rest: Any, **options: Any) -> Any:
+        if name == "dlib":
+            raise ImportError(name)
+        return real(name, *rest, **options)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+    missing = choose().missing["id"]
+    assert "pip install dlib-bin" in str(missing.hint)
+    with pytest.raises(Missing):
+        choose(["id"])
+
+
+def test_every_metric_says_what_equal_pictures_have() -> None:
+    x = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    seen = []
+    for name in METRICS.names():
+        try:
+            metric = METRICS.load(name)()
+        except Missing:
+            continue
+        assert metric(x, x.clone()).tolist() == [[column.equal for column in metric.columns]] * 2, name
+        apart = metric(x, x.flip(0))
+        for column, value in zip(metric.columns, apart[0].tolist(), strict=True):
+            assert value < column.equal if column.higher else value > column.equal
+        seen.append(name)
+    assert seen == ["l2", "ms_ssim", "id/dlib"]
+    assert set(metrics.IDENTITIES) < set(METRICS.names())
