@@ -169,8 +169,10 @@ def spoil(pictures: Tensor, share: float, rng: np.random.Generator) -> Tensor:
         coarse = between(-1, 1, channels, *cells)
         return F.interpolate(coarse, (height, width), mode="bicubic", align_corners=False)
 
-    # A lamp: hair that is twice as light on top is still one colour of hair.
+    # A lamp; and hair that is twice as light on top, or of another tone, is still hair and no hat.
     stained = toned * (between(0, 0.9, 1, 1, 1) * field(1, 3, 3)).exp()
+    crown = torch.sigmoid(6 * (_crown(height, width) + 0.5 * field(1, 6, 6)))
+    stained = stained * (crown * (between(-0.8, 0.8, 1, 1, 1) + between(-0.2, 0.2, 3, 1, 1))).exp()
     for cells in ((3, 3), (7, 7), (15, 15), (10, 36), (36, 10)):  # stains and strands that no drawing has
         stain = field(3, *cells)
         stain = torch.lerp(stain, stain.mean(dim=1, keepdim=True), 0.7)  # rather light than colour
@@ -181,6 +183,12 @@ def spoil(pictures: Tensor, share: float, rng: np.random.Generator) -> Tensor:
     grain = torch.from_numpy(rng.standard_normal(pictures.shape, dtype=np.float32))
     spoiled = stained + 0.06 * between(0, 1, 1, 1, 1) * grain
     return torch.where(chosen, spoiled.clamp(0, 1) * 2 - 1, pictures)
+
+
+def _crown(height: int, width: int) -> Tensor:
+    """[H, W]: above zero where the hair on top of an aligned head is, below elsewhere."""
+    x, y = (torch.linspace(-1, 1, side) for side in (width, height))
+    return 1 - torch.sqrt((x / 0.75) ** 2 + ((y[:, None] + 0.75) / 0.6) ** 2)
 
 
 def _around(height: int, width: int) -> Tensor:
