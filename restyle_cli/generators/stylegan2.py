@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.ops import fir
-from restyle_cli.ops.layers import EqualLinear, leaky_relu, pixel_norm
+from restyle_cli.ops.layers import GAIN, SLOPE, EqualLinear, pixel_norm
 from restyle_cli.ops.modconv import modulated_conv
 
 NOISE_MODES = ("fixed", "random", "none")
@@ -80,7 +81,10 @@ class StyleGAN2Config:
 
 
 class StyledConv(nn.Module):
-    """Modulated 3×3 convolution, noise, bias, leaky rectifier; `up` doubles the resolution."""
+    """Modulated 3×3 convolution, noise, bias, leaky rectifier times sqrt(2); `up` doubles the resolution.
+
+    The rectifier keeps positive factors, so the sqrt(2) stands before it, where it costs nothing.
+    """
 
     def __init__(self, inputs: int, outputs: int, w_dim: int, up: bool, noise: bool) -> None:
         super().__init__()
@@ -92,10 +96,11 @@ class StyledConv(nn.Module):
         self.up = up
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, delta: Tensor | None = None) -> Tensor:
-        x = modulated_conv(x, self.weight * self.scale, self.affine(w), up=self.up, delta=delta)
+        styles = self.scale * self.affine(w)
+        x = modulated_conv(x, self.weight, styles, up=self.up, delta=delta, bias=self.bias, gain=GAIN)
         if noise is not None and self.noise_strength is not None:
-            x = x + (self.noise_strength * noise).to(x.dtype)
-        return leaky_relu(x + self.bias[:, None, None].to(x.dtype))
+            x.add_((GAIN * self.noise_strength * noise).to(x.dtype))
+        return F.leaky_relu_(x, SLOPE)
 
 
 class ToRGB(nn.Module):
@@ -109,8 +114,8 @@ class ToRGB(nn.Module):
         self.scale = 1.0 / math.sqrt(inputs)
 
     def forward(self, x: Tensor, w: Tensor, delta: Tensor | None = None) -> Tensor:
-        x = modulated_conv(x, self.weight * self.scale, self.affine(w), demodulate=False, delta=delta)
-        return x + self.bias[:, None, None]
+        styles = self.scale * self.affine(w)
+        return modulated_conv(x, self.weight, styles, demodulate=False, delta=delta, bias=self.bias)
 
 
 class MappingNetwork(nn.Module):

@@ -25,9 +25,12 @@ def _depthwise(like: Tensor, gain: float) -> Tensor:
     return kernel(like, gain).expand(like.shape[1], 1, len(TAPS), len(TAPS))
 
 
-def blur(x: Tensor, pad: int, gain: float = 1.0) -> Tensor:
-    """Filter `x` [N, C, H, W] after padding `pad` zeros on each side: [N, C, H + 2 pad - 3, W + 2 pad - 3]."""
-    return F.conv2d(x, _depthwise(x, gain), padding=pad, groups=x.shape[1])
+def blur(x: Tensor, pad: int, gain: float = 1.0, bias: Tensor | None = None) -> Tensor:
+    """Filter `x` [N, C, H, W] after padding `pad` zeros on each side: [N, C, H + 2 pad - 3, W + 2 pad - 3].
+
+    `bias` [C] is added.
+    """
+    return F.conv2d(x, _depthwise(x, gain), bias, padding=pad, groups=x.shape[1])
 
 
 def upsample2(x: Tensor) -> Tensor:

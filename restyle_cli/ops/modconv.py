@@ -2,11 +2,12 @@
 
 The paper scales the weights for every sample: w'_oi = s_i w_oi, then divides by their norm over (i, k, k). Written so,
 each sample has weights of its own and the convolution must run in groups (`modulated_conv_plain`). A convolution is
-linear, so scaling the *input* channels by s and the *output* channels by 1 / norm is the same function with one shared
-weight (`modulated_conv`): one large convolution instead of N small ones, and nothing of size N·O·I·k·k in memory.
+linear, so the same factors can stand at its input channels (s) and its output channels (1 / norm) instead, and one
+shared weight serves all samples. Which is cheaper is a matter of size: where maps are small and weights large, the
+maps are scaled; where maps are large, each sample's weights are, and bias and gain go into the convolution too.
 
 HyperStyle (Alaluf et al. 2022, section 3.2) changes the weights themselves, by a factor for each sample:
-w_n = w (1 + delta_n), before the styles. Only then has each sample weights of its own.
+w_n = w (1 + delta_n), before the styles. Then each sample has weights of its own in any case.
 """
 
 from __future__ import annotations
@@ -22,30 +23,67 @@ EPSILON = 1e-8
 
 def modulated_conv(
     x: Tensor,  # [N, I, H, W]
-    weight: Tensor,  # [O, I, k, k], already scaled by its equalised learning rate
-    styles: Tensor,  # [N, I]
+    weight: Tensor,  # [O, I, k, k]
+    styles: Tensor,  # [N, I], times the equalised learning rate's scale of the weight
     demodulate: bool = True,
     up: bool = False,
     delta: Tensor | None = None,  # [N, O, I, k, k], or [N, O, I, 1, 1] for all of a kernel
+    bias: Tensor | None = None,  # [O]
+    gain: float = 1.0,
 ) -> Tensor:  # [N, O, H, W], or twice the size with `up`
-    """The fast form. `up` doubles the resolution: transposed convolution of stride 2, then the low-pass filter.
+    """gain * (convolution + bias). `up` doubles the resolution: transposed convolution of stride 2, then the filter."""
+    bias = None if bias is None else gain * bias
+    if delta is None and not _maps_outweigh(weight, x, up):
+        return _scaled_maps(x, weight, styles, demodulate, up, bias, gain)
+    changes = [None] * len(x) if delta is None else delta.unbind()
+    samples = zip(x.split(1), styles, changes, strict=True)
+    drawn = [_scaled_weights(y, weight, style, demodulate, up, change, bias, gain) for y, style, change in samples]
+    return drawn[0] if len(drawn) == 1 else torch.cat(drawn)
 
-    With `delta` the samples are computed one by one, each with its weight * (1 + delta): of the changed weights
-    those of one sample are in memory, and a grouped convolution is no faster.
-    """
-    if delta is not None:
-        samples = zip(x.split(1), styles.split(1), delta.unbind(), strict=True)
-        return torch.cat([modulated_conv(y, weight * (1 + d), s, demodulate, up) for y, s, d in samples])
-    x = x * styles[:, :, None, None].to(x.dtype)
-    if up:
-        x = F.conv_transpose2d(x, weight.transpose(0, 1).to(x.dtype), stride=2)
-        x = fir.blur(x, pad=1, gain=4.0)
-    else:
-        x = F.conv2d(x, weight.to(x.dtype), padding=weight.shape[2] // 2)
+
+def _maps_outweigh(weight: Tensor, x: Tensor, up: bool) -> bool:
+    """Whether a sample has more numbers in its maps, before and after, than there are weights."""
+    pixels = x.shape[2] * x.shape[3]
+    return pixels * (x.shape[1] + weight.shape[0] * (4 if up else 1)) > weight.numel()
+
+
+def _scaled_maps(
+    x: Tensor, weight: Tensor, styles: Tensor, demodulate: bool, up: bool, bias: Tensor | None, gain: float
+) -> Tensor:
+    x = _convolve(x * styles[:, :, None, None].to(x.dtype), weight, up)
     if demodulate:
         norm = styles.square() @ weight.square().sum(dim=(2, 3)).t()
-        x = x * torch.rsqrt(norm + EPSILON)[:, :, None, None].to(x.dtype)
-    return x
+        x = x * (gain * torch.rsqrt(norm + EPSILON))[:, :, None, None].to(x.dtype)
+    elif gain != 1.0:
+        x = x * gain
+    return x if bias is None else x + bias[:, None, None].to(x.dtype)
+
+
+def _scaled_weights(
+    x: Tensor,  # [1, I, H, W]
+    weight: Tensor,
+    style: Tensor,  # [I]
+    demodulate: bool,
+    up: bool,
+    delta: Tensor | None,  # [O, I, k, k] or [O, I, 1, 1]
+    bias: Tensor | None,
+    gain: float,
+) -> Tensor:
+    weight = weight * (style[:, None, None] if delta is None else style[:, None, None] * (1 + delta))
+    if demodulate:
+        norm = weight.square().sum(dim=(1, 2, 3), keepdim=True)
+        weight = weight * (gain * torch.rsqrt(norm + EPSILON))
+    elif gain != 1.0:
+        weight = weight * gain
+    return _convolve(x, weight, up, bias)
+
+
+def _convolve(x: Tensor, weight: Tensor, up: bool, bias: Tensor | None = None) -> Tensor:
+    weight, bias = weight.to(x.dtype), None if bias is None else bias.to(x.dtype)
+    if up:
+        x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+        return fir.blur(x, pad=1, gain=4.0, bias=bias)
+    return F.conv2d(x, weight, bias, padding=weight.shape[2] // 2)
 
 
 def modulated_conv_plain(
@@ -55,6 +93,8 @@ def modulated_conv_plain(
     demodulate: bool = True,
     up: bool = False,
     delta: Tensor | None = None,
+    bias: Tensor | None = None,
+    gain: float = 1.0,
 ) -> Tensor:
     """The papers' form, sample by sample through grouped convolutions; same arguments, same result."""
     n, _, h, w = x.shape
@@ -71,4 +111,5 @@ def modulated_conv_plain(
     else:
         grouped = per_sample.reshape(n * outputs, inputs, size, size)
         x = F.conv2d(x, grouped, padding=size // 2, groups=n)
-    return x.reshape(n, outputs, x.shape[2], x.shape[3])
+    x = x.reshape(n, outputs, x.shape[2], x.shape[3])
+    return gain * (x if bias is None else x + bias[:, None, None])

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config, paper_channels
+from restyle_cli.generators.stylegan2 import StyledConv, StyleGAN2, StyleGAN2Config, paper_channels
 from restyle_cli.ops import modconv
+from restyle_cli.ops.layers import leaky_relu
 
 
 def tiny(**settings) -> StyleGAN2:
@@ -64,6 +65,25 @@ def test_the_fast_and_the_plain_form_draw_the_same(monkeypatch):
     fast = network(codes)
     monkeypatch.setattr("restyle_cli.generators.stylegan2.modulated_conv", modconv.modulated_conv_plain)
     assert torch.allclose(network(codes), fast, atol=2e-5)
+
+
+@pytest.mark.parametrize("up", [True, False])
+def test_a_layer_is_convolution_noise_bias_and_rectifier(up):
+    torch.manual_seed(2)
+    layer = StyledConv(5, 7, 24, up=up, noise=True).double()
+    with torch.no_grad():
+        layer.noise_strength.fill_(0.3)
+        layer.bias.normal_()
+    side = 12 if up else 6
+    x, w, noise = (torch.randn(s, dtype=torch.float64) for s in ((2, 5, 6, 6), (2, 24), (1, 1, side, side)))
+    weights = list(layer.parameters())
+    fast = layer(x, w, noise)
+    first = torch.autograd.grad(fast.square().sum(), weights)
+    plain = modconv.modulated_conv_plain(x, layer.weight * layer.scale, layer.affine(w), up=up)
+    plain = leaky_relu(plain + layer.noise_strength * noise + layer.bias[:, None, None])
+    assert torch.allclose(fast, plain, atol=1e-10)
+    for a, b in zip(first, torch.autograd.grad(plain.square().sum(), weights), strict=True):
+        assert torch.allclose(a, b, atol=1e-9)
 
 
 def test_noise_modes():
