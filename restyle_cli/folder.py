@@ -14,10 +14,10 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from restyle_cli.align import Framing, OwnPoints, Rule, Which, frame
+from restyle_cli.align import Framing, Size, frame
 from restyle_cli.devices import compute
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import TURNED, Source, open_picture, to_tensor
+from restyle_cli.images import TURNED, Source, open_picture
 from restyle_cli.inversion import Inversion, Method, invert
 from restyle_cli.results import Inverted, Photo, Results
 from restyle_cli.store.files import sha256
@@ -30,8 +30,7 @@ Result = TypeVar("Result")
 class Task:
     """What is done to every picture; `overwrite`: also to those that are done.
 
-    `against`: another schedule that every picture goes through too, for `Results` to compare. `align`, `face`, `rule`
-    and `points` are those of a `Framing`.
+    `against`: another schedule that every picture goes through too, for `Results` to compare.
     """
 
     methods: Sequence[Method]
@@ -40,13 +39,10 @@ class Task:
     dtype: torch.dtype
     keep: str = "best"
     tolerance: float | None = None
-    align: str = "auto"
+    framing: Framing = field(default_factory=Framing)
     overwrite: bool = False
     batch_size: int = 1
     against: Sequence[Method] = ()
-    face: Which = 1
-    rule: Rule = "face"
-    points: OwnPoints | None = None
 
 
 @dataclass(frozen=True)
@@ -96,33 +92,39 @@ def in_background(
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(source: Source, files: dict[str, Path] | RestyleError, task: Task) -> list[Photo | Outcome]:
-    """What is to be done for one picture: a photo for each face, or how it went already."""
+def read_photos(
+    source: Source,
+    files: dict[str, Path] | RestyleError,
+    results: Results,
+    framing: Framing,
+    size: Size,
+    overwrite: bool = False,
+) -> list[Photo | Outcome]:
+    """What is to be done for one picture: a photo for each face wished, or how it went already.
+
+    `files` are as `Results.names` gives them; `size` (height, width) is what photos are framed to.
+    """
     if isinstance(files, RestyleError):
         return [Outcome(source.path, "failed", error=files)]
     try:
         picture = open_picture(source.path)
         digest = sha256(source.path)
-        if not task.overwrite and (earlier := task.results.earlier(files, digest)):
+        if not overwrite and (earlier := results.earlier(files, digest)):
             return [Outcome(source.path, "skipped", here, made) for here, made in earlier]
-        framing = Framing(task.align, task.face, task.rule, task.points)
+        turned = TURNED in picture.info
         return [
-            Photo(
-                source.path,
-                task.results.of_face(files, aligned.face),
-                digest,
-                picture.size,
-                aligned,
-                to_tensor(aligned.picture, task.methods[0].size),
-                TURNED in picture.info,
-            )
-            for aligned in frame(picture, framing, task.methods[0].size, source.path)
+            Photo(source.path, results.of_face(files, aligned.face), digest, picture.size, aligned, turned)
+            for aligned in frame(picture, framing, size, source.path)
         ]
     except OSError as error:  # it could be opened a moment ago
         changed = RestyleError(f"{str(source.path)!r} cannot be read any more: {error.strerror or error}")
         return [Outcome(source.path, "failed", error=changed)]
     except RestyleError as error:
         return [Outcome(source.path, "failed", error=error)]
+
+
+def _read(source: Source, files: dict[str, Path] | RestyleError, task: Task) -> list[Photo | Outcome]:
+    return read_photos(source, files, task.results, task.framing, task.methods[0].size, task.overwrite)
 
 
 def _invert(items: Iterable[Photo | Outcome], task: Task) -> Iterator[Inverted | Outcome]:

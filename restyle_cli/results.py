@@ -16,7 +16,7 @@ from torch import Tensor
 
 from restyle_cli.align import Aligned
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import Source, open_original, save_picture, to_picture, write_atomic
+from restyle_cli.images import Source, open_original, save_picture, to_picture, to_tensor, write_atomic
 from restyle_cli.inversion import Inversion
 from restyle_cli.paste import paste
 from restyle_cli.store.files import read_header, write_latent
@@ -36,15 +36,19 @@ Writer = Callable[[Path, "Inverted", dict[str, Any]], None]
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture that is ready for the loop: `size` is the upright photo's (width, height), `x` [3, H, W] in [-1, 1]."""
+    """A picture that is framed for the networks; `size` is the upright photo's (width, height)."""
 
     path: Path
     files: Mapping[str, Path]  # to write, by kind
     sha256: str
     size: tuple[int, int]
     aligned: Aligned
-    x: Tensor
     turned: bool = False  # the photo lies on its side in its file
+
+    @property
+    def x(self) -> Tensor:
+        """[3, H, W] in [-1, 1], as the networks see it."""
+        return to_tensor(self.aligned.picture)
 
 
 @dataclass(frozen=True)
@@ -130,12 +134,27 @@ class Results:
         same = {key: made.get(key) for key in self.settings} == self.settings
         return made if made and same and made["source"]["sha256"] == sha256 else {}
 
+    def tell(self, photo: Photo) -> dict[str, Any]:
+        """What the files of `photo` say of it, whatever is made of it: settings, source, where the crop was."""
+        return {
+            **self.settings,
+            **self.notes,
+            "files": self._valid(photo),
+            "source": {
+                "name": photo.path.name,
+                "size": photo.size,
+                "sha256": photo.sha256,
+                "turned": photo.turned,
+            },
+            "alignment": described(photo.aligned),
+        }
+
     def write(self, inverted: Inverted) -> dict[str, Any]:
         """Write the files of a picture; returns the description that they carry.
 
         On a RestyleError nothing of them is left.
         """
-        made = self._describe(inverted) | {"files": self._valid(inverted.photo)}
+        made = self._describe(inverted)
         steps = made["steps"] + (steps_of(inverted.against) if inverted.against else [])
         if not all(np.isfinite(step["l2"]) for step in steps):
             raise RestyleError("the networks came to no numbers", "use --precision fp32")
@@ -177,21 +196,13 @@ class Results:
         return made if isinstance(made.get("source"), dict) else {}
 
     def _describe(self, inverted: Inverted) -> dict[str, Any]:
-        photo, inversion, aligned = inverted.photo, inverted.inversion, inverted.photo.aligned
+        inversion = inverted.inversion
         return {
-            **self.settings,
-            **self.notes,
+            **self.tell(inverted.photo),
             "steps": steps_of(inversion),
             "best_step": int(inversion.best_step),
             "kept_step": int(inversion.kept_step),
             "has_steps": "steps" in self.kinds,
-            "source": {
-                "name": photo.path.name,
-                "size": photo.size,
-                "sha256": photo.sha256,
-                "turned": photo.turned,
-            },
-            "alignment": described(aligned),
         }
 
     def _valid(self, photo: Photo) -> list[str]:

@@ -6,7 +6,7 @@ import time
 
 import typer
 
-from restyle_cli.cli import options, running
+from restyle_cli.cli import framing, options, running
 from restyle_cli.cli.output import Terminal
 
 
@@ -18,8 +18,11 @@ def invert(
     generator: options.Generator = None,
     tolerance: options.Tolerance = None,
     align: options.Align = "auto",
+    face: options.Face = "1",
+    landmarks: options.Landmarks = None,
     output: options.Output = options.DEFAULT_OUTPUT,
     save: options.Save = options.DEFAULT_SAVE,
+    paste_back: options.PasteBack = False,
     keep: options.Keep = "best",
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -40,30 +43,39 @@ def invert(
 
         [bold]restyle invert photo.jpg -n 5[/]
 
+        [bold]restyle invert family.jpg --face all --paste-back[/]
+
         [bold]restyle invert photos/ --via psp-portrait,restyle-psp-portrait:3 --save image,latent,npy[/]
     """
     began = time.perf_counter()
     terminal = Terminal(json=json, quiet=quiet)
-    kinds = options.parse_save(save)
+    kinds = options.parse_save(save) | ({"pasted"} if paste_back else set())
     sources, missing = running.find(paths, output, terminal)
 
     # From here on torch is needed, which takes seconds to import.
     from restyle_cli import loading
+    from restyle_cli.align import rule_of
     from restyle_cli.folder import Task, invert_all
     from restyle_cli.results import Results
 
     plan = loading.plan(model, steps, via, running.fetching(offline, terminal), generator)
+    rule = rule_of(plan.models[0].name, plan.models[0].generator_name)
+    framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
     machine = running.choose_machine(device, precision, batch_size)
     running.check_writable(output)
     for notice in plan.notices:
         terminal.note(notice)
     result = {"model": plan.models[-1].name, "chain": plan.chain}
-    settings = {**result, "networks": plan.networks(), "keep": keep, "tolerance": tolerance, "align": align}
+    settings = {**result, "networks": plan.networks(), "keep": keep, "tolerance": tolerance, **framing_settings}
     notes = {**machine.notes, "generator": plan.models[-1].generator_name}
-    results = Results(output, kinds, settings, notes)
+    results = Results(output, kinds, settings, notes, numbered=framed.face == "all")
     methods = plan.load(machine.device)
-    task = Task(methods, results, machine.device, machine.dtype, keep, tolerance, align, overwrite, machine.batch_size)
+    task = Task(methods, results, machine.device, machine.dtype, keep, tolerance, framed, overwrite, machine.batch_size)
     outcomes = running.run(sources, missing, invert_all(sources, task), "inverting", terminal)
+    for outcome in outcomes:
+        if outcome.status == "done" and "pasted" in outcome.files and outcome.made["source"]["turned"]:
+            path, pasted = str(outcome.path), str(outcome.files["pasted"])
+            terminal.note(f"{path!r} lies on its side in its file; {pasted!r} is upright")
     summary = running.summary(outcomes, began)
     images = [running.as_json(outcome) for outcome in outcomes]
     values = {"command": "invert", **machine.notes, **result, "images": images, "summary": summary}

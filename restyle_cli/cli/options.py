@@ -108,6 +108,34 @@ Align = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Face = Annotated[
+    str,
+    typer.Option(
+        "--face",
+        metavar="N|all",
+        help="Which of several faces, 1 being the largest; all: each, as photo.1, photo.2, …",
+        rich_help_panel=_MODEL,
+    ),
+]
+Landmarks = Annotated[
+    Path | None,
+    typer.Option(
+        "--landmarks",
+        metavar="FILE",
+        help="Your own points of the faces, 68 or 5 (eyes, nose, corners of the mouth): JSON, text or npy for one "
+        "picture, or a table by file name.",
+        show_default=False,
+        rich_help_panel=_MODEL,
+    ),
+]
+PasteBack = Annotated[
+    bool,
+    typer.Option(
+        "--paste-back",
+        help="Also put the reconstruction back into the whole photo: photo.pasted.png.",
+        rich_help_panel=_RESULTS,
+    ),
+]
 Seed = Annotated[
     int,
     typer.Option(
@@ -190,3 +218,12 @@ def parse_save(kinds: str) -> frozenset[str]:
             near = did_you_mean(name, SAVE_KINDS)
             raise UsageError(f"--save knows no '{name}'", near or f"choose from {', '.join(SAVE_KINDS)}")
     return frozenset(names) | {"latent"}
+
+
+def parse_face(text: str) -> int | Literal["all"]:
+    """What `--face` names; UsageError when it is neither a number from 1 on nor "all"."""
+    if text == "all":
+        return "all"
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise UsageError(f"--face takes a number from 1 on, or all, not '{text}'", "1 is the largest face")

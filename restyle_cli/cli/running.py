@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restyle_cli import __version__
+from restyle_cli.cli import framing
 from restyle_cli.cli.output import Table, Terminal, human_seconds
 from restyle_cli.errors import Interrupted, RestyleError
 
@@ -95,10 +96,12 @@ def run(
     try:
         with closing(done), shown.progress(what, len(sources)) as progress:
             for outcome in done:
+                if not any(outcome.path == before.path for before in outcomes[-1:]):  # else another face of it
+                    progress.advance()
                 outcomes.append(outcome)
                 if outcome.error:
                     terminal.error(outcome.error)
-                progress.advance()
+                framing.warn(outcome, terminal)
     except KeyboardInterrupt:
         message = f"interrupted after {len(outcomes)} of {len(sources)} pictures"
         raise Interrupted(message, "the same command goes on from there") from None
@@ -123,6 +126,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "outputs": {kind: str(file) for kind, file in outcome.files.items()},
         "steps": outcome.made.get("steps", []),
         "best_step": outcome.made.get("best_step"),
+        "alignment": outcome.made.get("alignment"),
     }
     if outcome.error:
         values["error"] = outcome.error.message

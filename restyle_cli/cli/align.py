@@ -1,0 +1,106 @@
+"""`restyle align`: photos to crops, framed as the networks expect."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from restyle_cli import __version__
+from restyle_cli.cli import framing, options, running
+from restyle_cli.cli.output import Table, Terminal, human_seconds
+
+if TYPE_CHECKING:
+    from restyle_cli.folder import Outcome
+
+DEFAULT_OUTPUT = Path("aligned")
+
+EPILOG = """Examples:
+
+    [bold]restyle align photo.jpg[/]
+
+    [bold]restyle align photos --face all --size 1024 -o faces[/]
+
+    [bold]restyle align photo.jpg --landmarks points.json[/]
+"""
+
+
+def align(
+    paths: options.Pictures,
+    size: Annotated[
+        int,
+        typer.Option("--size", callback=options.between(16, 4096), help="Longer side of the crops, in pixels."),
+    ] = 256,
+    domain: Annotated[
+        str,
+        typer.Option("--domain", metavar="NAME", help="What the pictures show; others than faces are only resized."),
+    ] = "ffhq",
+    align: options.Align = "auto",
+    face: options.Face = "1",
+    landmarks: options.Landmarks = None,
+    output: options.Output = DEFAULT_OUTPUT,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Cut faces out of photos: upright, eyes and mouth where the networks expect them.
+
+    Writes for each photo.png, which other commands take as it is, and photo.json with the
+    corners of the crop in the photo, the map there and back, and the points of the face.
+    """
+    began = time.perf_counter()
+    terminal = Terminal(json=json, quiet=quiet)
+    sources, missing = running.find(paths, output, terminal)
+
+    from restyle_cli.crops import SUFFIXES, Crops, cut_all
+    from restyle_cli.store import catalog
+
+    known = catalog.domain(domain)
+    framed, settings = framing.choose(align, face, landmarks, sources, terminal, known.align)
+    running.check_writable(output)
+    height, width = (max(round(size * side / max(known.input)), 1) for side in known.input)
+    settings = {"domain": domain, "pixels": [height, width], **settings}
+    crops = Crops(output, frozenset(SUFFIXES), settings, {"version": __version__}, numbered=framed.face == "all")
+    done = cut_all(sources, crops, framed, (height, width), overwrite)
+    outcomes = running.run(sources, missing, done, "aligning", terminal)
+    summary = running.summary(outcomes, began)
+    images = [_as_json(outcome) for outcome in outcomes]
+    values = {"command": "align", "version": __version__, **settings, "images": images, "summary": summary}
+    terminal.result(values, *_views(outcomes, summary, output))
+    if summary["failed"]:
+        raise typer.Exit(1)
+
+
+def _as_json(outcome: Outcome) -> dict[str, Any]:
+    values: dict[str, Any] = {
+        "input": str(outcome.path),
+        "status": outcome.status,
+        "outputs": {kind: str(file) for kind, file in outcome.files.items()},
+        "alignment": outcome.made.get("alignment"),
+    }
+    if outcome.error:
+        values["error"] = outcome.error.message
+    return values
+
+
+def _views(outcomes: Sequence[Outcome], summary: dict[str, Any], output: Path) -> list[Table | str]:
+    made = [outcome for outcome in outcomes if outcome.made]
+    counts = ", ".join(f"{summary[status]} {status}" for status in ("done", "skipped", "failed"))
+    last = f"{counts} in {human_seconds(summary['seconds'])}: {output}"
+    if not made:
+        return [last]
+    titles = ["crop", "how", "face", "pixels", "turned"]
+    return [Table(titles, [_row(outcome) for outcome in made], right=frozenset(titles[2:])), last]
+
+
+def _row(outcome: Outcome) -> list[str]:
+    """A crop: its file, what was done, which face of how many, how wide and by how much it was turned in the photo."""
+    from restyle_cli.align import side_of, tilt_of
+
+    alignment = outcome.made["alignment"]
+    of = f"{alignment['face']} of {alignment['faces']}" if alignment["faces"] else ""
+    width, tilt = side_of(alignment["quad"]), tilt_of(alignment["quad"])
+    return [str(outcome.files["image"]), alignment["how"], of, f"{width:.0f}", f"{tilt:.0f}°"]

@@ -1,0 +1,75 @@
+"""Photos cut to the frame that the networks know, kept as files: a picture, and where it was in its photo."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, ClassVar
+
+from restyle_cli.align import Framing, Size, back_of, frame_mark
+from restyle_cli.errors import RestyleError
+from restyle_cli.folder import Outcome, in_background, read_photos
+from restyle_cli.images import Source, save_picture, write_atomic
+from restyle_cli.results import Photo, Results, described
+
+SUFFIXES = {"image": ".png", "transform": ".json"}
+"""What is written for a crop, in this order."""
+_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class Crops(Results):
+    """Where crops go; the file with the transform is written last and says how the crop was made."""
+
+    suffixes: ClassVar[Mapping[str, str]] = SUFFIXES
+    mark: ClassVar[str] = "transform"
+
+    def write_crop(self, photo: Photo) -> dict[str, Any]:
+        """Write the files of one crop; returns what the one with the transform says. On a RestyleError none is left."""
+        aligned = photo.aligned
+        made = self.tell(photo) | {"alignment": described(aligned) | {"back": back_of(aligned.matrix)}}
+        if aligned.landmarks:
+            made["landmarks"] = aligned.landmarks
+        mark = frame_mark() if aligned.how in ("aligned", "fits") else None
+        text = json.dumps(made, indent=1, ensure_ascii=False)
+        try:
+            save_picture(aligned.picture, photo.files["image"], mark)
+            write_atomic(photo.files[self.mark], lambda aside: aside.write_text(text, encoding="utf-8"))
+        except RestyleError:
+            photo.files["image"].unlink(missing_ok=True)
+            raise
+        return made
+
+    def _description(self, mark: Path) -> dict[str, Any]:
+        try:
+            made = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else {}
+        except (OSError, ValueError):
+            return {}
+        return made if isinstance(made, dict) and isinstance(made.get("source"), dict) else {}
+
+
+def cut_all(
+    sources: Iterable[Source], crops: Crops, framing: Framing, size: Size, overwrite: bool = False
+) -> Iterator[Outcome]:
+    """Frame every picture as `size` (height, width); one that fails does not stop the others.
+
+    Photos are read and searched in a thread beside the caller's. Close the iterator, or exhaust it.
+    """
+    named = crops.names(sources)
+    reading = in_background(lambda item: read_photos(*item, crops, framing, size, overwrite), named, _AHEAD, fill=True)
+    with closing(reading) as photos:
+        for item in chain.from_iterable(photos):
+            yield item if isinstance(item, Outcome) else _write(item, crops)
+
+
+def _write(photo: Photo, crops: Crops) -> Outcome:
+    try:
+        made = crops.write_crop(photo)
+    except RestyleError as error:
+        named = RestyleError(f"{str(photo.path)!r}: {error.message}", error.hint)
+        return Outcome(photo.path, "failed", error=named)
+    return Outcome(photo.path, "done", dict(photo.files), made)
