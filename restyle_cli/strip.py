@@ -23,18 +23,18 @@ class Cell:
     marked: bool = False
 
 
-def draw_strip(cells: Sequence[Cell]) -> Image.Image:
-    """The cells in a row, `HEIGHT` pixels high each, captions below."""
-    pictures = [_scaled(cell.picture) for cell in cells]
+def draw_strip(cells: Sequence[Cell], height: int = HEIGHT) -> Image.Image:
+    """The cells in a row, each picture `height` pixels high, captions below."""
+    pictures = [_scaled(cell.picture, height) for cell in cells]
     depth = _GAP + _LINE * max(1 + len(cell.lines) for cell in cells)
     width = 2 * _MARGIN + sum(p.width for p in pictures) + _GAP * (len(cells) - 1)
-    sheet = Image.new("RGB", (width, 2 * _MARGIN + HEIGHT + depth), _PAPER)
+    sheet = Image.new("RGB", (width, 2 * _MARGIN + height + depth), _PAPER)
     pen = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(_TEXT)
     left = _MARGIN
     for cell, picture in zip(cells, pictures, strict=True):
         sheet.paste(picture, (left, _MARGIN))
-        top = _MARGIN + HEIGHT
+        top = _MARGIN + height
         if cell.marked:
             pen.rectangle((left, top, left + picture.width - 1, top + _GAP // 2 - 1), _MARK)
         for row, text in enumerate((cell.title, *cell.lines)):
@@ -42,6 +42,29 @@ def draw_strip(cells: Sequence[Cell]) -> Image.Image:
             place = (left, top + _GAP + row * _LINE)
             pen.text(place, _shortened(text, picture.width, font), colour, font)
         left += picture.width + _GAP
+    return sheet
+
+
+def stack(sheets: Sequence[Image.Image]) -> Image.Image:
+    """The sheets one below the other, on the left edge; the margins between them are shared."""
+    width = max(sheet.width for sheet in sheets)
+    height = sum(sheet.height for sheet in sheets) - _MARGIN * (len(sheets) - 1)
+    stacked = Image.new("RGB", (width, height), _PAPER)
+    top = 0
+    for sheet in sheets:
+        stacked.paste(sheet, (0, top))
+        top += sheet.height - _MARGIN
+    return stacked
+
+
+def note(lines: Sequence[str], width: int) -> Image.Image:
+    """A sheet of text, `width` pixels wide, to stand below others; lines that are too long are broken."""
+    font = ImageFont.load_default(_TEXT)
+    broken = [part for line in lines for part in _broken(line, width - 2 * _MARGIN, font)]
+    sheet = Image.new("RGB", (width, 2 * _MARGIN + _LINE * len(broken)), _PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for row, text in enumerate(broken):
+        pen.text((_MARGIN, _MARGIN + row * _LINE), text, _GREY, font)
     return sheet
 
 
@@ -54,11 +77,11 @@ def shown_steps(last: int, most: int = 10) -> list[int]:
     return sorted({0, last, *(min(max(step, i + 1), last) for i, step in enumerate(spread))})
 
 
-def _scaled(picture: Image.Image) -> Image.Image:
-    if picture.height == HEIGHT:
+def _scaled(picture: Image.Image, height: int) -> Image.Image:
+    if picture.height == height:
         return picture
-    filter = Image.Resampling.BICUBIC if picture.height < HEIGHT else Image.Resampling.LANCZOS
-    return picture.resize((max(round(picture.width * HEIGHT / picture.height), 1), HEIGHT), filter)
+    filter = Image.Resampling.BICUBIC if picture.height < height else Image.Resampling.LANCZOS
+    return picture.resize((max(round(picture.width * height / picture.height), 1), height), filter)
 
 
 def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
@@ -68,3 +91,15 @@ def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.I
     while text and font.getlength(text + "...") > width:
         text = text[:-1]
     return text + "..."
+
+
+def _broken(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    """`text` in lines of at most `width` pixels, broken between words."""
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines

@@ -146,9 +146,14 @@ def views(outcomes: Sequence[Outcome], summary: dict[str, Any], output: Path) ->
         if summary["skipped"]:
             shown.append("done before; --overwrite does it again")
     else:
-        counts = ", ".join(f"{summary[status]} {status}" for status in ("done", "skipped", "failed"))
-        shown.append(f"{counts} in {human_seconds(summary['seconds'])}: {output}")
+        shown.append(counts(summary, output))
     return shown
+
+
+def counts(summary: dict[str, Any], output: Path) -> str:
+    """What became of the pictures, in one line."""
+    counted = ", ".join(f"{summary[status]} {status}" for status in ("done", "skipped", "failed"))
+    return f"{counted} in {human_seconds(summary['seconds'])}: {output}"
 
 
 def steps_table(made: Sequence[dict[str, Any]]) -> Table:

@@ -1,0 +1,143 @@
+"""`restyle heatmap`: where each step changed the picture, and which layers of the code it moved."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from restyle_cli.cli import framing, options, running
+from restyle_cli.cli.output import Table, Terminal
+
+if TYPE_CHECKING:
+    from restyle_cli.folder import Outcome
+    from restyle_cli.heatmap.results import Average
+
+Normalise = Annotated[
+    Literal["photo", "folder", "none"],
+    typer.Option(
+        "--normalise",
+        help="Where the scale over the pictures ends: at the photo's own largest changes, the folder's, or at a fixed "
+        "value, the same in every run.",
+        rich_help_panel="Results",
+    ),
+]
+
+
+def heatmap(
+    paths: options.Pictures,
+    steps: options.Steps = None,
+    model: options.Model = options.DEFAULT_MODEL,
+    via: options.Via = None,
+    generator: options.Generator = None,
+    align: options.Align = "auto",
+    face: options.Face = "1",
+    landmarks: options.Landmarks = None,
+    output: options.Output = options.DEFAULT_OUTPUT,
+    normalise: Normalise = "photo",
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    batch_size: options.BatchSize = None,
+    offline: options.Offline = False,
+) -> None:
+    """Show where each step of an inversion changed the picture, and which layers of the code it moved.
+
+    Writes for each PHOTO.heatmap.png and the numbers, PHOTO.heatmap.npz; of several,
+    also their average. The change is measured by LPIPS where its network is installed
+    (restyle weights get lpips-alex), else by the distance of colours; the sheet says which.
+
+    Examples:
+
+        [bold]restyle heatmap photo.jpg -n 5[/]
+
+        [bold]restyle heatmap faces --normalise folder -o maps[/]
+    """
+    began = time.perf_counter()
+    terminal = Terminal(json=json, quiet=quiet)
+    sources, missing = running.find(paths, output, terminal)
+
+    # From here on torch is needed, which takes seconds to import.
+    from restyle_cli import loading
+    from restyle_cli.align import rule_of
+    from restyle_cli.folder import Task
+    from restyle_cli.heatmap.changes import Mean
+    from restyle_cli.heatmap.measures import choose_measure
+    from restyle_cli.heatmap.results import SUFFIXES, HeatmapResults, map_all, write_average
+
+    plan = loading.plan(model, steps, via, running.fetching(offline, terminal), generator)
+    rule = rule_of(plan.models[0].name, plan.models[0].generator_name)
+    framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
+    machine = running.choose_machine(device, precision, batch_size)
+    measure = choose_measure(machine.device)
+    running.check_writable(output)
+    for notice in plan.notices:
+        terminal.note(notice)
+    result = {"model": plan.models[-1].name, "chain": plan.chain, "measure": measure.name}
+    settings = {**result, "networks": plan.networks(), **framing_settings}
+    notes = {**machine.notes, "generator": plan.models[-1].generator_name}
+    results = HeatmapResults(
+        output,
+        frozenset(SUFFIXES),
+        settings,
+        notes,
+        numbered=framed.face == "all",
+        measure=measure,
+        normalise=normalise,
+    )
+    methods = plan.load(machine.device)
+    batch = machine.batch_size
+    task = Task(methods, results, machine.device, machine.dtype, "last", None, framed, overwrite, batch)
+
+    mean = Mean()
+    outcomes = running.run(sources, missing, map_all(sources, task, mean), "measuring", terminal)
+    average = write_average(mean, outcomes, results) if mean.count > 1 else None
+    summary = running.summary(outcomes, began)
+    values = {
+        "command": "heatmap",
+        **machine.notes,
+        **result,
+        "normalise": normalise,
+        "images": [running.as_json(outcome) for outcome in outcomes],
+        "average": _as_json(average) if average else None,
+        "summary": summary,
+    }
+    views = _views(outcomes, average)
+    if len(outcomes) > 1:
+        views.append(running.counts(summary, output))
+    terminal.result(values, f"change: {measure.title}", *views)
+    if summary["failed"]:
+        raise typer.Exit(1)
+
+
+def _as_json(average: Average) -> dict[str, Any]:
+    outputs = {kind: str(file) for kind, file in average.files.items()}
+    return {"count": average.count, "outputs": outputs, "steps": average.steps}
+
+
+def _views(outcomes: Sequence[Outcome], average: Average | None) -> list[Table | str]:
+    """For people: what each step changed, on average over the pictures, and where the files are."""
+    if average:
+        return [f"mean of {average.count} pictures:", _table(average.steps), *map(str, average.files.values())]
+    made = next((outcome for outcome in outcomes if outcome.made), None)
+    return [_table(made.made["steps"]), *map(str, made.files.values())] if made else []
+
+
+def _table(steps: Sequence[dict[str, Any]]) -> Table:
+    """A row for each step that is shown."""
+    from restyle_cli.heatmap.drawing import number
+
+    rows = []
+    for step in steps:
+        if "distance" in step:
+            layers = [f"{share:.0%}" for share in step["layers"].values()]
+            parts = [f"{step[name]:.0%}" for name in ("area", "broad", "way")]
+            rows.append(
+                (str(step["step"]), step["method"], f"{step['l2']:.4f}", number(step["distance"]), *parts, *layers)
+            )
+    titles = ["step", "method", "L2", "change", "half in", "broad", "code", "coarse", "middle", "fine"]
+    return Table(titles, rows, right=frozenset(titles) - {"method"})

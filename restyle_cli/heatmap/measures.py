@@ -1,0 +1,112 @@
+"""How much a picture changed at each place: seen by a network where that is installed, else by its colours.
+
+Pictures come as [N, 3, H, W] in [-1, 1], one after each step; a map is [H, W], from 0 (as before) on.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from restyle_cli.store import catalog, fetch
+from restyle_cli.store.files import read_module
+
+Floats = NDArray[np.float32]
+_BLUR = 1 / 64  # of the height: what the eye takes in at once, and what hides edges that only moved by a pixel
+_BROAD = 1 / 32
+
+
+class Measure(Protocol):
+    """One way to say how much a place changed. `name` is for files, `title` for people, `unit` for captions.
+
+    `top` is a large change: where the colours of a map end when they are to be the same for all pictures.
+    """
+
+    name: str
+    title: str
+    unit: str
+    top: float
+
+    def maps(self, pictures: Tensor) -> Floats:
+        """The change from each picture to the next, [N - 1, H, W]."""
+
+
+class Colours:
+    """Distance of the colours in CIELAB (1976), blurred: 2 can just be seen, black and white are 100 apart."""
+
+    name = "lab"
+    title = f"distance of colours in CIELAB, blurred by 1/{round(1 / _BLUR)} of the height"
+    unit = "Lab"
+    top = 50.0
+
+    def maps(self, pictures: Tensor) -> Floats:
+        """The change from each picture to the next, [N - 1, H, W]."""
+        distances = np.linalg.norm(np.diff(lab(pictures), axis=0), axis=3)
+        return np.stack([_blurred(distance, _BLUR) for distance in distances])
+
+
+class Perceptual:
+    """LPIPS before it is averaged over the picture: AlexNet's five maps of distances, each brought to full size."""
+
+    name = "lpips"
+    title = "LPIPS (AlexNet, version 0.1), at each place"
+    unit = "LPIPS"
+    top = 1.0
+
+    def __init__(self, network: Any, device: torch.device) -> None:
+        """`network` is a `perceptual.lpips.LPIPS` on `device`."""
+        self.network, self.device = network, device
+
+    @torch.no_grad()
+    def maps(self, pictures: Tensor) -> Floats:
+        """The change from each picture to the next, [N - 1, H, W]."""
+        size = (pictures.shape[2], pictures.shape[3])
+        total = torch.zeros(len(pictures) - 1, *size, device=self.device)
+        for features, weight in zip(
+            self.network.features(pictures.clamp(-1, 1).to(self.device)), self.network.weights, strict=True
+        ):
+            distance = ((features[1:] - features[:-1]).square() * weight[:, None, None]).sum(dim=1, keepdim=True)
+            total += F.interpolate(distance, size, mode="bilinear", align_corners=False)[:, 0]
+        return total.cpu().numpy()
+
+
+def choose_measure(device: torch.device) -> Measure:
+    """LPIPS where its network is installed, else the colours."""
+    entry = catalog.find("lpips-alex")
+    if not fetch.installed(entry):
+        return Colours()
+    return Perceptual(read_module(fetch.installed_path(entry), device, role="perceptual"), device)
+
+
+def half_area(maps: Floats) -> Floats:
+    """For each map [N, H, W], the least part of the picture that holds half of the change: 0 to 0.5."""
+    flat = -np.sort(-maps.reshape(len(maps), -1).astype(np.float64), axis=1)
+    held = np.cumsum(flat, axis=1)
+    return (held < held[:, -1:] / 2).mean(axis=1).astype(np.float32)
+
+
+def broad_share(pictures: Tensor) -> Floats:
+    """For each of the N - 1 changes, the part of its energy that a blur by 1/32 of the height leaves: 0 to 1.
+
+    Shapes that move and areas that change their colour are broad; strands and edges are not.
+    """
+    changes = np.diff(lab(pictures), axis=0)
+    left = np.stack([_blurred(change, _BROAD) for change in changes])
+    energy = np.square(changes).sum(axis=(1, 2, 3))
+    return np.square(left).sum(axis=(1, 2, 3)) / np.maximum(energy, np.finfo(np.float32).tiny)
+
+
+def lab(pictures: Tensor) -> Floats:
+    """The pictures in CIELAB, [N, H, W, 3]: lightness from 0 to 100, and two colours."""
+    rgb = ((pictures.float().clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    return np.stack([cv2.cvtColor(picture, cv2.COLOR_RGB2LAB) for picture in rgb])
+
+
+def _blurred(values: Floats, part: float) -> Floats:
+    return cv2.GaussianBlur(values, (0, 0), part * values.shape[0], borderType=cv2.BORDER_REFLECT)
