@@ -169,10 +169,13 @@ def spoil(pictures: Tensor, share: float, rng: np.random.Generator) -> Tensor:
         coarse = between(-1, 1, channels, *cells)
         return F.interpolate(coarse, (height, width), mode="bicubic", align_corners=False)
 
-    # A lamp; and hair that is twice as light on top, or of another tone, is still hair and no hat.
+    # A lamp; and hair that is twice as light on top, or of another tone, or has locks, is still hair and no hat.
     stained = toned * (between(0, 0.9, 1, 1, 1) * field(1, 3, 3)).exp()
     crown = torch.sigmoid(6 * (_crown(height, width) + 0.5 * field(1, 6, 6)))
     stained = stained * (crown * (between(-0.8, 0.8, 1, 1, 1) + between(-0.2, 0.2, 3, 1, 1))).exp()
+    for cells in ((16, 48), (48, 16), (24, 24), (56, 56)):
+        locks = between(0, 0.5, 1, 1, 1) * field(1, *cells) * between(0, 1, 1, 1, 1).round()
+        stained = stained * (_beside_the_face(height, width) * locks).exp()
     for cells in ((3, 3), (7, 7), (15, 15), (10, 36), (36, 10)):  # stains and strands that no drawing has
         stain = field(3, *cells)
         stain = torch.lerp(stain, stain.mean(dim=1, keepdim=True), 0.7)  # rather light than colour
@@ -189,6 +192,12 @@ def _crown(height: int, width: int) -> Tensor:
     """[H, W]: above zero where the hair on top of an aligned head is, below elsewhere."""
     x, y = (torch.linspace(-1, 1, side) for side in (width, height))
     return 1 - torch.sqrt((x / 0.75) ** 2 + ((y[:, None] + 0.75) / 0.6) ** 2)
+
+
+def _beside_the_face(height: int, width: int) -> Tensor:
+    """[H, W]: 0 where an aligned face is, 1 where its hair and the background are."""
+    x, y = (torch.linspace(-1, 1, side) for side in (width, height))
+    return (5 * (torch.sqrt((x / 0.5) ** 2 + ((y[:, None] - 0.2) / 0.62) ** 2) - 0.9)).clamp(0, 1)
 
 
 def _around(height: int, width: int) -> Tensor:
