@@ -75,15 +75,22 @@ def write_checkpoint(
     salt: str = "",
     tensors: dict[str, Tensor] | None = None,
     opts: dict[str, Any] | None = None,
-    namespace: bool = True,
     zipped: bool = True,
 ) -> Path:
     """A file of the published form: its tensors (made up, or `tensors`) in the container that the manifest tells.
 
-    `opts` are added to the manifest's; a Namespace as in the originals, or a dict. `zipped`: PyTorch's newer form.
+    `opts` are added to the manifest's. `zipped`: PyTorch's newer form.
     """
-    about = describe(manifest)
     state = weights(manifest, salt=salt) if tensors is None else tensors
+    torch.save(contents(manifest, state, salt, opts), path, _use_new_zipfile_serialization=zipped)
+    return path
+
+
+def contents(
+    manifest: str, state: dict[str, Tensor], salt: str = "", opts: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What a published file holds: the tensors, wrapped, and what lies beside them; options are a Namespace."""
+    about = describe(manifest)
     wrapped: dict[str, Any] = {}
     for name, what in ({} if about["container"] == "bare" else about["container"]).items():
         if what == "keys":
@@ -91,10 +98,8 @@ def write_checkpoint(
         elif name == "latent_avg":
             wrapped[name] = torch.from_numpy(fill.tensor("latent_avg", tuple(what), "plain", salt))
         elif name == "opts":
-            values = {**about["opts"], "device": "cuda:0", **(opts or {})}
-            wrapped[name] = argparse.Namespace(**values) if namespace else values
-    torch.save(wrapped or OrderedDict(state), path, _use_new_zipfile_serialization=zipped)
-    return path
+            wrapped[name] = argparse.Namespace(**about["opts"], **{"device": "cuda:0", **(opts or {})})
+    return wrapped or OrderedDict(state)
 
 
 def error(name: str, output: str, value: Tensor) -> float:

@@ -49,15 +49,16 @@ def build_module(
     `names` are the file's own names of tensors. Unfit when the description cannot be built, or when a tensor is
     missing, left over or of another shape.
     """
-    module = _build_empty(family, config)
-    _check_fit(module, tensors, names or {})
+    module = build_empty(family, config)
+    check_fit(module, tensors, names or {})
     module.load_state_dict({name: _widened(tensor) for name, tensor in tensors.items()}, assign=True)
     left = [name for name, buffer in module.named_buffers() if buffer.is_meta]
     assert not left, f"constants left on the meta device: {left}"
     return module.to(device).eval().requires_grad_(False)
 
 
-def _build_empty(family: str, config: dict[str, Any]) -> nn.Module:
+def build_empty(family: str, config: dict[str, Any]) -> nn.Module:
+    """The network of `family` with tensors of the meta device. Unfit when the description cannot be built."""
     table = next((table for table in TABLES.values() if family in table), None)
     if table is None:
         raise Unfit(f"it holds a '{family}', which this version does not know", "update restyle")
@@ -83,7 +84,7 @@ def _whole_numbers(config: dict[str, Any]) -> Iterator[int]:
             waiting.extend(value.values() if isinstance(value, dict) else value)
 
 
-def _check_fit(module: nn.Module, tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
+def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
     """Unfit naming the first tensor that is missing, left over or of another shape."""
     expected = module.state_dict()
     for name, tensor in expected.items():

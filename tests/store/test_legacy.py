@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.stylegan2 import StyleGAN2
 from restyle_cli.store import files, legacy
+from restyle_cli.store.build import build_empty, check_fit
+from restyle_cli.store.empty import empty
+from restyle_cli.store.legacy.detect import detect
 from restyle_cli.store.legacy.rosinality import departures, to_rosinality
 
 
@@ -85,7 +88,7 @@ def test_a_generator_without_an_average_gets_the_mean_of_its_mapping(draws: Styl
 
 
 def test_the_rosinality_layout_has_the_published_names_and_shapes() -> None:
-    with torch.device("meta"):
+    with empty():
         network = StyleGAN2(StyleGAN2.Config(256))
     network.to_empty(device="cpu")
     content = to_rosinality(network)
@@ -286,3 +289,46 @@ def test_an_encoder_that_does_not_say_its_type_is_refused(draws: StyleGAN2, tmp_
 )
 def test_content_that_is_no_network(tmp_path: Path, content: Any, said: str) -> None:
     refused(write(tmp_path / "x.pt", content), said)
+
+
+# --- the published files
+
+PUBLISHED = {
+    "curricularface_ir101": ["perceptual curricularface"],
+    "e4e_cars_512": ["encoder psp e4e", "generator stylegan2"],
+    "e4e_ffhq_1024": ["encoder psp e4e", "generator stylegan2"],
+    "hyperstyle_cars_512": ["encoder hyper hyperstyle", "generator stylegan2"],
+    "hyperstyle_ffhq_1024": ["encoder hyper hyperstyle", "generator stylegan2"],
+    "hyperstyle_separable_256": ["encoder hyper hyperstyle", "generator stylegan2"],
+    "hyperstyle_w_encoder_256": ["encoder w e4e-w"],
+    "ir_se50": ["perceptual arcface"],
+    "latent_discriminator": ["discriminator latent-discriminator"],
+    "moco_v2_resnet50": ["perceptual moco"],
+    "psp_ffhq_1024": ["encoder psp psp", "generator stylegan2"],
+    "psp_w_256": ["encoder w psp", "generator stylegan2"],
+    "psp_wplus_256": ["encoder w psp", "generator stylegan2"],
+    "resnet34_imagenet": ["perceptual resnet34"],
+    "restyle_e4e_cars_512": ["encoder restyle restyle-e4e", "generator stylegan2"],
+    "restyle_e4e_ffhq_1024": ["encoder restyle restyle-e4e", "generator stylegan2"],
+    "restyle_psp_afhq_wild_512": ["encoder restyle restyle-psp", "generator stylegan2"],
+    "restyle_psp_church_256": ["encoder restyle restyle-psp", "generator stylegan2"],
+    "restyle_psp_ffhq_1024": ["encoder restyle restyle-psp", "generator stylegan2"],
+    "stylegan2_d_256": ["discriminator stylegan2-discriminator"],
+    "stylegan2_g_1024": ["generator stylegan2"],
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_every_published_file_is_recognised_and_fits(name: str) -> None:
+    """By names and shapes; memory that nobody touches stands for the numbers."""
+    keys = {
+        key: torch.empty(shape, dtype=getattr(torch, dtype))
+        for key, (shape, dtype) in parity.describe(name)["keys"].items()
+    }
+    parts = detect(parity.contents(name, keys), shapes_only=True)
+    assert [" ".join((p.role, p.family, *filter(None, [p.extra.get("method")]))) for p in parts] == PUBLISHED[name]
+    for part in parts:
+        check_fit(build_empty(part.family, part.config), part.tensors, part.names)
+    if "cars" in name:
+        assert parts[0].config["input_size"] == [192, 256]
+        assert parts[1].config["crop"] == [384, 512]
