@@ -4,7 +4,9 @@ The paper scales the weights for every sample: w'_oi = s_i w_oi, then divides by
 each sample has weights of its own and the convolution must run in groups (`modulated_conv_plain`). A convolution is
 linear, so the same factors can stand at its input channels (s) and its output channels (1 / norm) instead, and one
 shared weight serves all samples. Which is cheaper is a matter of size: where maps are small and weights large, the
-maps are scaled; where maps are large, each sample's weights are, and bias and gain go into the convolution too.
+maps are scaled; where maps are large, each sample's weights are, and bias and gain go into the convolution too. With
+gradients it is always the maps: otherwise each sample's weights would need gradients, even those of a frozen
+generator.
 
 HyperStyle (Alaluf et al. 2022, section 3.2) changes the weights themselves, by a factor for each sample:
 w_n = w (1 + delta_n), before the styles. Then each sample has weights of its own in any case.
@@ -33,12 +35,16 @@ def modulated_conv(
 ) -> Tensor:  # [N, O, H, W], or twice the size with `up`
     """gain * (convolution + bias). `up` doubles the resolution: transposed convolution of stride 2, then the filter."""
     bias = None if bias is None else gain * bias
-    if delta is None and not _maps_outweigh(weight, x, up):
+    if delta is None and (_needs_gradients(x, weight, styles) or not _maps_outweigh(weight, x, up)):
         return _scaled_maps(x, weight, styles, demodulate, up, bias, gain)
     changes = [None] * len(x) if delta is None else delta.unbind()
     samples = zip(x.split(1), styles, changes, strict=True)
     drawn = [_scaled_weights(y, weight, style, demodulate, up, change, bias, gain) for y, style, change in samples]
     return drawn[0] if len(drawn) == 1 else torch.cat(drawn)
+
+
+def _needs_gradients(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def _maps_outweigh(weight: Tensor, x: Tensor, up: bool) -> bool:

@@ -13,6 +13,7 @@ DELTAS = [None, "kernel", "whole"]
 @pytest.fixture(params=["scaled maps", "scaled weights"], autouse=True)
 def form(request, monkeypatch):
     """Each test runs in both forms, whatever the sizes would choose."""
+    monkeypatch.setattr(modconv, "_needs_gradients", lambda *_: False)
     monkeypatch.setattr(modconv, "_maps_outweigh", lambda *_: request.param == "scaled weights")
     return request.param
 
@@ -71,3 +72,18 @@ def test_a_delta_of_zero_changes_nothing():
     x, weight, styles, *_ = draw(CASES[1])
     changed = modulated_conv(x, weight, styles, delta=torch.zeros(3, 7, 5, 1, 1))
     assert torch.allclose(changed, modulated_conv(x, weight, styles), atol=1e-6)
+
+
+def test_which_form_is_taken(monkeypatch):
+    monkeypatch.undo()  # of the fixture
+    taken = []
+    for name in ("_scaled_maps", "_scaled_weights"):
+        form = getattr(modconv, name)
+        monkeypatch.setattr(modconv, name, lambda *a, form=form, name=name: taken.append(name) or form(*a))
+    x, weight, styles, *_ = draw((1, 4, 4, 16, 3))
+    modulated_conv(x[:, :, :2, :2], weight, styles)
+    modulated_conv(x, weight, styles)
+    modulated_conv(x, weight, styles.requires_grad_())
+    with torch.no_grad():
+        modulated_conv(x, weight, styles)
+    assert taken == ["_scaled_maps", "_scaled_weights", "_scaled_maps", "_scaled_weights"]
