@@ -1,14 +1,37 @@
 import functools
+import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from restyle_cli.align import Quad, align, cut, faces, find_faces, frame_mark, framing, matrix_of, quad_of
+from restyle_cli.align import (
+    Aligned,
+    Framing,
+    Quad,
+    align,
+    back_of,
+    cut,
+    faces,
+    find_faces,
+    frame,
+    frame_mark,
+    framing,
+    mapped,
+    matrix_of,
+    quad_of,
+    read_points,
+    rule_of,
+    side_of,
+    tilt_of,
+)
+from restyle_cli.align.doubts import doubts_about
 from restyle_cli.errors import RestyleError, UsageError
 from restyle_cli.images import open_picture, save_picture
+from restyle_cli.store import catalog
 
 EYES = np.array([(96, 122), (160, 122)])  # where FFHQ's frame has them at 256 px
 WITHIN = 3  # px of 256: landmarks are whole pixels, and differ by 1 % between a photo and its crop
@@ -61,6 +84,50 @@ def test_the_quad_of_a_face_seen_from_the_side_by_hand():
     y, centre = np.array([-x[1], x[0]]), np.array([123, 106])
     expected = [centre - x - y, centre - x + y, centre + x + y, centre + x - y]
     assert np.allclose(quad_of(landmarks), expected)
+
+
+def quad_of_the_script(landmarks: np.ndarray) -> np.ndarray:
+    """As the script of the FFHQ dataset writes it (`recreate_aligned_images`)."""
+    eye_left = np.mean(landmarks[36:42], axis=0)
+    eye_right = np.mean(landmarks[42:48], axis=0)
+    eye_avg = (eye_left + eye_right) * 0.5
+    eye_to_eye = eye_right - eye_left
+    mouth_avg = (landmarks[48] + landmarks[54]) * 0.5
+    eye_to_mouth = mouth_avg - eye_avg
+    x = eye_to_eye - np.flipud(eye_to_mouth) * [-1, 1]
+    x /= np.hypot(*x)
+    x *= max(np.hypot(*eye_to_eye) * 2.0, np.hypot(*eye_to_mouth) * 1.8)
+    y = np.flipud(x) * [-1, 1]
+    c = eye_avg + eye_to_mouth * 0.1
+    return np.stack([c - x - y, c - x + y, c + x + y, c + x - y])
+
+
+def test_the_quad_is_that_of_ffhqs_script():
+    generator = np.random.default_rng(3)
+    for _ in range(50):
+        landmarks = face((100, 100), (160, 100), (115, 160), (145, 160)) + generator.normal(0, 8, (68, 2))
+        turn, scale = generator.uniform(0, 2 * np.pi), generator.uniform(0.3, 20)
+        landmarks = scale * landmarks @ np.array([(np.cos(turn), -np.sin(turn)), (np.sin(turn), np.cos(turn))])
+        assert np.abs(np.array(quad_of(landmarks)) - quad_of_the_script(landmarks)).max() < 0.5
+
+
+def test_five_points_give_the_quad_of_the_same_eyes_and_mouth():
+    five = np.array([(100, 100), (160, 100), (130, 130), (115, 160), (145, 160)], float)
+    assert quad_of(five) == quad_of(face((100, 100), (160, 100), (115, 160), (145, 160)))
+
+
+def test_the_way_back_undoes_the_matrix():
+    quad = quad_of(face((100, 100), (150, 90), (120, 160), (150, 150)))
+    matrix = matrix_of(quad, (192, 256))
+    points = np.array([(3.0, 7.0), (200.0, 50.0)])
+    assert np.allclose(mapped(mapped(points, matrix), back_of(matrix)), points)
+    assert np.allclose(mapped(np.array(quad), matrix)[2], (255.5, 191.5))
+
+
+def test_side_and_tilt_of_a_quad():
+    quad = quad_of(face((100, 100), (100, 160), (40, 115), (40, 145)))  # lying on its right ear
+    assert side_of(quad) == pytest.approx(240)
+    assert tilt_of(quad) == pytest.approx(90)
 
 
 def test_the_quad_moves_turns_and_grows_with_the_face():
@@ -141,6 +208,62 @@ def test_a_turned_photo_comes_out_upright(degrees):
     assert np.abs(np.asarray(aligned.picture) - upright)[64:192, 64:192].mean() < 12  # the face, resampled once more
 
 
+def framed(picture: Image.Image, **wish) -> Aligned:
+    return frame(picture, Framing(**wish), (256, 256), Path("photo.jpg"))[0]
+
+
+@functools.cache
+def upright() -> Aligned:
+    return framed(astronaut())
+
+
+def moved_by(degrees: float) -> tuple[Image.Image, np.ndarray]:
+    """The photo turned, and where the points of its face are then."""
+    photo = turned(degrees)
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    points = (np.array(upright().landmarks) - 255.5) @ np.array([(cos, -sin), (sin, cos)])
+    return photo, points + np.array([photo.width / 2 - 0.5, photo.height / 2 - 0.5])
+
+
+def shrunk_to(side: int) -> tuple[Image.Image, np.ndarray]:
+    points = (np.array(upright().landmarks) + 0.5) * side / 512 - 0.5
+    return astronaut().resize((side, side), Image.Resampling.LANCZOS), points
+
+
+def among_others() -> tuple[Image.Image, np.ndarray]:
+    both = Image.new("RGB", (1024, 512), "grey")
+    both.paste(astronaut().resize((320, 320)), (40, 150))
+    both.paste(astronaut(), (512, 0))
+    return both, np.array(upright().landmarks) + np.array((512, 0))
+
+
+def small_in_a_large_photo() -> tuple[Image.Image, np.ndarray]:
+    wide = Image.new("RGB", (3600, 2400), "grey")
+    photo, points = shrunk_to(360)
+    wide.paste(photo, (3000, 1500))
+    return wide, points + np.array((3000, 1500))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: moved_by(20),
+        lambda: moved_by(90),
+        lambda: moved_by(200),
+        lambda: shrunk_to(256),
+        lambda: shrunk_to(190),  # the face is 39 px wide
+        lambda: (astronaut().convert("L").convert("RGB"), np.array(upright().landmarks)),
+        among_others,
+        small_in_a_large_photo,
+    ],
+    ids=["20", "90", "200", "half", "40px", "grey", "two", "large"],
+)
+def test_each_point_of_the_face_comes_where_it_comes_from_the_plain_photo(make):
+    photo, points = make()
+    here, there = mapped(points, framed(photo).matrix), mapped(np.array(upright().landmarks), upright().matrix)
+    assert np.linalg.norm(here - there, axis=1).max() < 2  # px of 256; measured: 1.1
+
+
 def test_a_photo_turned_by_exif_comes_out_as_the_upright_one(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -174,6 +297,184 @@ def test_photos_can_be_aligned_in_several_threads():
     with ThreadPoolExecutor(3) as pool:
         together = [aligned.quad for aligned in pool.map(align, photos)]
     assert together == [align(photo).quad for photo in photos]
+
+
+# --- several faces
+
+
+def test_faces_are_numbered_by_size():
+    both, _ = among_others()
+    faces = frame(both, Framing(face="all"), (256, 256), Path("x"))
+    assert [aligned.face for aligned in faces] == [1, 2]
+    assert side_of(faces[0].quad) > 1.4 * side_of(faces[1].quad)
+    second = framed(both, face=2)
+    assert (second.quad, second.faces, second.face) == (faces[1].quad, 2, 2)
+    assert np.abs(eyes_in(second.picture) - EYES).max() < WITHIN
+
+
+def test_several_faces_are_told_where_one_is_taken():
+    both, _ = among_others()
+    assert any("2 faces" in doubt for doubt in framed(both).doubts)
+    assert not any("faces" in doubt for doubt in framed(both, face=2).doubts)
+    assert upright().doubts == ()
+
+
+def test_a_face_that_is_not_there():
+    with pytest.raises(RestyleError, match=r"no face 3 in 'photo\.jpg': 1 face was found") as caught:
+        framed(astronaut(), face=3)
+    assert "--face all" in caught.value.hint
+
+
+# --- what looks off
+
+
+def test_a_face_cut_by_the_border_is_told():
+    photo = astronaut().crop((150, 60, 300, 165))  # through the mouth
+    mouth = np.array(upright().landmarks) - np.array((150, 60))
+    assert (mouth[:, 1] > 105).sum() > 3
+    points = read_table({"photo.jpg": mouth.tolist()})
+    assert any("cut by the border" in doubt for doubt in framed(photo, points=points).doubts)
+
+
+def test_a_very_small_face_is_told():
+    small, _ = shrunk_to(160)
+    (doubt,) = framed(small).doubts
+    assert "very small: the crop is 5" in doubt
+
+
+def test_points_that_are_not_where_the_face_is_are_told():
+    away = np.array(upright().landmarks) + np.array((25, 10))
+    doubts = framed(astronaut(), points=read_table({"photo.jpg": away.tolist()})).doubts
+    assert any("not where they belong" in doubt for doubt in doubts)
+    nowhere = np.array(upright().landmarks) + np.array((0, 250))
+    doubts = framed(astronaut(), points=read_table({"photo.jpg": nowhere.tolist()})).doubts
+    assert any("no face is recognised" in doubt for doubt in doubts)
+
+
+@pytest.mark.parametrize(("degrees", "told"), [(0, False), (20, False), (-60, True), (60, True)])
+def test_a_head_turned_to_the_side_is_told(degrees, told):
+    """Eyes, nose and mouth of a head as a solid, seen turned; the photo does not matter."""
+    solid = np.array([(-32, -34, 0), (32, -34, 0), (0, 0, 27), (-30, 32, 2), (30, 32, 2)], float)
+    turn = np.radians(degrees)
+    seen = np.stack([solid[:, 0] * np.cos(turn) + solid[:, 2] * np.sin(turn), solid[:, 1]], axis=1) * 2 + 300
+    doubts = doubts_about(Image.new("RGB", (600, 600)), quad_of(seen), seen, None)
+    assert any("from the side" in doubt for doubt in doubts) is told
+
+
+# --- own points
+
+
+def read_table(table: object, name: str = "points.json", folder: Path | None = None):
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as own:
+        file = Path(folder or own, name)
+        file.write_text(table if isinstance(table, str) else json.dumps(table))
+        return read_points(file)
+
+
+FIVE = [(96.0, 122.0), (160.0, 122.0), (128.0, 150.0), (104.0, 190.0), (152.0, 190.0)]
+
+
+def test_own_points_are_believed():
+    points = read_table([[x + 3, y - 5] for x, y in FIVE])
+    aligned = framed(Image.new("RGB", (300, 300), "grey"), points=points)
+    assert aligned.how == "aligned"
+    assert np.allclose(aligned.quad, quad_of(np.array(FIVE) + np.array((3, -5))))
+
+
+def test_own_points_of_another_picture_leave_this_one_to_the_detector():
+    assert framed(astronaut(), points=read_table({"other.jpg": FIVE})).quad == upright().quad
+
+
+def test_a_crop_that_fits_own_points_is_left_alone():
+    aligned = framed(upright().picture, points=read_table([list(p) for p in FIVE]))
+    assert aligned.how == "fits"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("p.txt", "\n".join(f"{x} {y}" for x, y in FIVE)),
+        ("p.txt", "# x, y\n" + "\n".join(f"{x}, {y}" for x, y in FIVE)),
+        ("p.json", json.dumps({"landmarks": FIVE})),
+        ("p.json", json.dumps([c for point in FIVE for c in point])),
+        ("p.txt", "2\nlefteye_x lefteye_y …\nphoto.jpg " + " ".join(str(c) for point in FIVE for c in point)),
+        ("p.csv", "photo," + ",".join(str(c) for point in FIVE for c in point)),
+        ("p.json", json.dumps({"photo.jpg": FIVE, "b.jpg": FIVE})),
+        ("p.json", json.dumps({"sub/photo.jpg": {"landmarks": FIVE}})),
+    ],
+)
+def test_ways_to_write_points(name, text):
+    assert np.array_equal(read_table(text, name).of(Path("sub/photo.jpg")), FIVE)
+
+
+def test_points_in_numpy_files(tmp_path):
+    np.save(tmp_path / "one.npy", np.array(FIVE))
+    np.savez(tmp_path / "table.npz", **{"photo.jpg": np.array(FIVE)})
+    for name in ("one.npy", "table.npz"):
+        assert np.array_equal(read_points(tmp_path / name).of(Path("photo.jpg")), FIVE)
+    np.save(tmp_path / "objects.npy", np.array({"photo.jpg": FIVE}, dtype=object))
+    with pytest.raises(RestyleError, match="cannot be read as landmarks"):
+        read_points(tmp_path / "objects.npy")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "cannot be read as landmarks"),
+        ("{}", "has no landmarks"),
+        (json.dumps(FIVE[:4]), "not 68 or 5 points but 4x2 numbers"),
+        (json.dumps([[x, None] for x, _ in FIVE]), "not all numbers"),
+        (json.dumps({"a.jpg": "here"}), "of 'a.jpg', are not 68 or 5"),
+        (json.dumps([[x / 256, y / 256] for x, y in FIVE]), "in one place"),
+        (json.dumps([FIVE[1], FIVE[0], FIVE[2], FIVE[4], FIVE[3]]), "left and right exchanged"),
+    ],
+)
+def test_points_that_are_none(text, told):
+    with pytest.raises(RestyleError, match=told) as caught:
+        read_table(text)
+    assert caught.value.hint
+
+
+def test_points_outside_the_picture():
+    with pytest.raises(RestyleError, match="lie outside") as caught:
+        framed(Image.new("RGB", (64, 64)), points=read_table([[x + 600, y] for x, y in FIVE]))
+    assert "64x64" in caught.value.hint
+
+
+def test_points_of_one_picture_are_not_for_several():
+    assert read_table(json.dumps(FIVE)).check([Path("a.jpg")]) == []
+    with pytest.raises(UsageError, match="points of one picture, and there are 2"):
+        read_table(json.dumps(FIVE)).check([Path("a.jpg"), Path("b.jpg")])
+    assert read_table({"a.jpg": FIVE, "c.jpg": FIVE}).check([Path("x/a.jpg"), Path("b.jpg")]) == ["c.jpg"]
+
+
+# --- other domains
+
+
+def test_which_rule_a_network_has():
+    assert rule_of("restyle-psp-ffhq") == rule_of("portrait") == rule_of("/somewhere/mine.pt") == "face"
+    assert rule_of("restyle-psp-cars") == rule_of("stylegan2-church") == "none"
+    assert rule_of("restyle-psp-afhq-wild") == "centre"
+    file = next(entry.file for entry in catalog.entries() if entry.name == "restyle-psp-cars")
+    assert rule_of(f"/somewhere/{file}") == rule_of("unknown", f"{file}:decoder") == "none"
+
+
+def test_cars_are_resized_whole():
+    photo = Image.effect_noise((500, 300), 60).convert("RGB")
+    (aligned,) = frame(photo, Framing(rule="none"), (192, 256), Path("car.jpg"))
+    assert np.array_equal(aligned.picture, photo.resize((256, 192), Image.Resampling.BILINEAR))
+    assert np.allclose(mapped(np.array((499.5, 299.5)), aligned.matrix), (255.5, 191.5))
+
+
+def test_animals_are_cut_from_the_middle():
+    photo = Image.effect_noise((500, 300), 60).convert("RGB")
+    (aligned,) = frame(photo, Framing(rule="centre"), (256, 256), Path("cat.jpg"))
+    expected = photo.crop((100, 0, 400, 300)).resize((256, 256), Image.Resampling.BILINEAR)
+    assert np.array_equal(aligned.picture, expected)
+    assert aligned.how == "centred"
+    assert np.allclose(mapped(np.array([(99.5, -0.5), (399.5, 299.5)]), aligned.matrix), [(-0.5, -0.5), (255.5, 255.5)])
 
 
 # --- what is left alone

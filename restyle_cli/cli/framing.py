@@ -41,7 +41,7 @@ def choose(
     points = read_points(landmarks) if landmarks else None
     for name in points.check(source.path for source in sources) if points else ():
         terminal.warn(f"{str(landmarks)!r} has landmarks of {name!r}, which is none of the pictures")
-    settings = {"align": align, "face": which, "landmarks": sha256(landmarks) if landmarks else None}
+    settings = {"align": align, "face": which, "points": sha256(landmarks) if landmarks else None}
     return Framing(align, which, rule, points), settings
 
 

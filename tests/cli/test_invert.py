@@ -28,6 +28,7 @@ from restyle_cli.cli import output
 from restyle_cli.images import fit, open_picture, save_picture, to_picture, to_tensor
 from restyle_cli.loading import load_method
 from restyle_cli.methods.restyle import ReStyle
+from restyle_cli.paste import paste
 from restyle_cli.store.files import read_latent, sha256, write_module
 
 Run = Callable[..., Result]
@@ -155,7 +156,7 @@ def test_json(restyle: Run, faces: Path) -> None:
     assert [values[key] for key in keys[:6]] == ["invert", __version__, "cpu", "fp32", RESTYLE, f"{RESTYLE}:2"]
     assert [image["input"] for image in values["images"]] == ["faces/a.png", "faces/b.png", "faces/sub/c.png"]
     for image in values["images"]:
-        assert set(image) == {"input", "status", "outputs", "steps", "best_step"}
+        assert set(image) == {"input", "status", "outputs", "steps", "best_step", "alignment"}
         assert [(step["step"], step["method"]) for step in image["steps"]] == [(0, "start"), (1, RESTYLE), (2, RESTYLE)]
         assert all(set(step) == {"step", "method", "l2", "seconds"} for step in image["steps"])
         assert all(Path(file).is_file() for file in image["outputs"].values())
@@ -529,6 +530,127 @@ def test_a_photograph_is_aligned(restyle: Run, here: Path) -> None:
     assert np.mean(made["alignment"]["quad"], axis=0) == pytest.approx((224, 110), abs=10)  # between her eyes
 
 
+# --- faces
+
+
+def astronaut() -> Image.Image:
+    return Image.fromarray(pytest.importorskip("skimage.data").astronaut())
+
+
+def two_faces(path: str) -> None:
+    both = Image.new("RGB", (620, 320), "grey")
+    both.paste(astronaut().resize((256, 256)), (10, 30))
+    both.paste(astronaut().resize((320, 320)), (300, 0))
+    both.save(path)
+
+
+def test_each_face_of_a_photo(restyle: Run, here: Path) -> None:
+    two_faces("us.png")
+    run = ("invert", "us.png", "-n", 1, "--face", "all", "-m", RESTYLE, "--json")
+    values = as_json(restyle(*run))
+    assert [image["alignment"]["face"] for image in values["images"]] == [1, 2]
+    assert values["summary"]["done"] == 2
+    assert files() == outputs("us.1", "us.2")
+    left = [np.mean(read_latent(Path(f"restyle-out/us.{n}.safetensors"))[1]["alignment"]["quad"], 0)[0] for n in (1, 2)]
+    assert left[0] > 300 > left[1]
+    assert statuses(restyle(*run)) == {"us.png": "skipped"}
+    assert as_json(restyle(*run))["summary"]["skipped"] == 2
+    Path("restyle-out/us.2.png").unlink()
+    assert as_json(restyle(*run))["summary"]["done"] == 2
+
+
+def test_one_of_two_faces(restyle: Run, here: Path) -> None:
+    two_faces("us.png")
+    result = restyle("invert", "us.png", "-n", 1, "-m", RESTYLE, "--json")
+    assert "warning: 'us.png': there are 2 faces" in result.stderr
+    first = as_json(result)["images"][0]["alignment"]
+    second = as_json(restyle("invert", "us.png", "-n", 1, "--face", 2, "-m", RESTYLE, "--json"))["images"][0]
+    assert second["status"] == "done"  # another face is another result
+    assert (first["face"], second["alignment"]["face"]) == (1, 2)
+    assert second["alignment"]["quad"] != first["quad"]
+    result = restyle("invert", "us.png", "--face", 3, "-m", RESTYLE)
+    assert result.exit_code == 1
+    assert "error: no face 3 in 'us.png': 2 faces were found" in result.stderr
+
+
+def test_faces_are_not_written_over_pictures(restyle: Run, faces: Path) -> None:
+    (faces / "b.png").rename(faces / "a.1.png")
+    before = (faces / "a.1.png").read_bytes()
+    result = restyle("invert", faces / "a.png", faces / "a.1.png", "-o", faces, "--face", "all", "--json")
+    assert statuses(result) == {"faces/a.png": "failed", "faces/a.1.png": "done"}
+    assert "'faces/a.1.png', which is a picture to be read" in result.stderr
+    assert (faces / "a.1.png").read_bytes() == before
+
+
+def test_own_landmarks(restyle: Run, here: Path) -> None:
+    picture(0, 200).save("a.png")
+    picture(1, 200).save("b.png")
+    points = [[80, 90], [130, 90], [105, 120], [85, 150], [125, 150]]
+    Path("table.json").write_text(json.dumps({"a.png": points, "c.png": points}))
+    result = restyle("invert", "a.png", "--landmarks", "table.json", "-m", RESTYLE, "-n", 1, "--json")
+    (image,) = as_json(result)["images"]
+    assert image["alignment"]["how"] == "aligned"
+    assert np.allclose(image["alignment"]["quad"], [(-3, -12), (-3, 204), (213, 204), (213, -12)])
+    assert "'table.json' has landmarks of 'c.png', which is none of the pictures" in result.stderr
+    Path("table.json").write_text(json.dumps({"a.png": np.add(points, 5).tolist()}))
+    run = ("invert", "a.png", "--landmarks", "table.json", "-m", RESTYLE, "-n", 1, "--json")
+    assert statuses(restyle(*run)) == {"a.png": "done"}  # other points, another result
+    assert statuses(restyle(*run)) == {"a.png": "skipped"}
+
+    Path("one.json").write_text(json.dumps(points))
+    result = restyle("invert", "a.png", "b.png", "--landmarks", "one.json", "-m", RESTYLE)
+    assert result.exit_code == 2
+    assert "there are 2" in result.stderr
+    result = restyle("invert", "a.png", "--landmarks", "missing.json", "-m", RESTYLE)
+    assert result.exit_code == 1
+    assert "cannot read 'missing.json'" in result.stderr
+
+
+def test_paste_back(restyle: Run, here: Path) -> None:
+    points = [[80, 90], [130, 90], [105, 120], [85, 150], [125, 150]]
+    Path("points.json").write_text(json.dumps(points))
+    photo = picture(0, 400)
+    photo.save("photo.png")
+    run = ("invert", "photo.png", "--landmarks", "points.json", "--paste-back", "-m", RESTYLE, "--json")
+    outcome = as_json(restyle(*run))["images"][0]
+    assert outcome["outputs"]["pasted"] == "restyle-out/photo.pasted.png"
+    pasted, before = np.asarray(Image.open("restyle-out/photo.pasted.png")), np.asarray(photo)
+    assert np.array_equal(pasted[215:], before[215:])
+    assert np.array_equal(pasted[:, 215:], before[:, 215:])
+    assert (pasted[60:150, 60:150] != before[60:150, 60:150]).mean() > 0.5
+    assert np.array_equal(
+        pasted, np.asarray(paste(photo, Image.open("restyle-out/photo.png"), outcome["alignment"]["quad"]))
+    )
+    assert statuses(restyle(*run)) == {"photo.png": "skipped"}
+
+
+def test_paste_back_of_a_crop_is_the_reconstruction_at_its_size(restyle: Run, faces: Path) -> None:
+    restyle("invert", faces / "a.png", "--paste-back", "-m", RESTYLE)
+    pasted, image = Image.open("restyle-out/a.pasted.png"), Image.open("restyle-out/a.png")
+    assert pasted.size == (64, 64)
+    assert np.array_equal(pasted, image.resize((64, 64), Image.Resampling.BICUBIC))
+
+
+def test_paste_back_of_a_photo_on_its_side_is_upright(restyle: Run, here: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("L", (90, 60), 99).save("side.png", exif=exif)
+    result = restyle("invert", "side.png", "--align", "never", "--paste-back", "-m", RESTYLE)
+    assert "'side.png' lies on its side in its file; 'restyle-out/side.pasted.png' is upright" in result.stderr
+    pasted = Image.open("restyle-out/side.pasted.png")
+    assert (pasted.size, pasted.mode) == ((60, 90), "L")
+    assert "is upright" not in restyle("invert", "side.png", "--align", "never", "--paste-back", "-m", RESTYLE).stderr
+
+
+def test_a_pasted_picture_of_other_settings_is_not_taken_for_done(restyle: Run, faces: Path) -> None:
+    run = ("invert", faces / "a.png", "-m", RESTYLE, "--json")
+    restyle(*run, "-n", 1, "--paste-back")
+    restyle(*run, "-n", 3)  # leaves the pasted picture of one step behind
+    assert statuses(restyle(*run, "-n", 3, "--paste-back")) == {"faces/a.png": "done"}
+    assert statuses(restyle(*run, "-n", 3)) == {"faces/a.png": "skipped"}
+    assert statuses(restyle(*run, "-n", 3, "--paste-back")) == {"faces/a.png": "skipped"}
+
+
 def test_an_output_folder_that_is_a_file(restyle: Run, faces: Path) -> None:
     Path("taken").write_text("mine")
     for name in ("taken", "taken/below"):
@@ -603,6 +725,9 @@ def test_too_little_memory(restyle: Run, faces: Path, monkeypatch: pytest.Monkey
         (("--via", "psp-portrait:x"), "'x'"),
         (("--via", "psp-portrait", "-n", 5), "--steps"),
         (("--align", "sometimes"), "sometimes"),
+        (("--face", "0"), "'0'"),
+        (("--face", "both"), "'both'"),
+        (("--face", "2", "--align", "never"), "--face 2 has no meaning with --align never"),
         (("--keep", "first"), "first"),
         (("--device", "tpu"), "tpu"),
         (("--precision", "fp8"), "fp8"),

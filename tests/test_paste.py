@@ -1,0 +1,137 @@
+"""A crop's picture put back into its photo."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from restyle_cli import paste as pasting
+from restyle_cli.align import Quad, cut, mapped, matrix_of
+from restyle_cli.images import TURNED, open_original
+from restyle_cli.paste import paste
+
+QUAD: Quad = ((60.3, 50.2), (70.1, 150.4), (170.3, 140.6), (160.5, 40.4))  # about 101 px wide, turned by 6 degrees
+LEAVING: Quad = ((-30.5, -20.5), (-30.5, 99.5), (89.5, 99.5), (89.5, -20.5))
+
+
+def photo(width: int = 240, height: int = 200, seed: int = 0) -> Image.Image:
+    """Soft colours."""
+    small = np.random.default_rng(seed).integers(60, 200, (6, 8, 3), np.uint8)
+    return Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def depth_in(quad: Quad, picture: Image.Image) -> np.ndarray:
+    """How far each pixel [H, W] is inside the quad, in parts of its side; below 0 outside."""
+    x, y = np.meshgrid(np.arange(picture.width), np.arange(picture.height))
+    places = mapped(np.stack([x, y], axis=-1), matrix_of(quad, 1)) + 0.5
+    return np.minimum(places, 1 - places).min(axis=-1)
+
+
+def values(picture: Image.Image) -> np.ndarray:
+    return np.asarray(picture, float)
+
+
+@pytest.mark.parametrize("quad", [QUAD, LEAVING])
+def test_outside_nothing_changes_and_inside_the_picture_is(quad: Quad) -> None:
+    old, new = photo(), Image.new("RGB", (64, 64), (250, 10, 10))
+    pasted = paste(old, new, quad)
+    depth = depth_in(quad, old)
+    assert np.array_equal(values(pasted)[depth < 0], values(old)[depth < 0])
+    assert np.abs(values(pasted)[depth > 0.32] - (250, 10, 10)).max() <= 1  # no colour is matched there
+    assert (depth > 0.32).sum() > 500
+
+
+def test_at_the_edge_the_photo_is_hardly_changed_by_any_picture() -> None:
+    old, new = photo(), Image.effect_noise((128, 128), 100).convert("RGB")
+    depth = depth_in(QUAD, old)
+    change = np.abs(values(paste(old, new, QUAD)) - values(old)).max(axis=-1)
+    assert change[(depth > 0) & (depth < 0.004)].max() <= 3  # of 255; 0.5 % of the picture shows there
+    assert change[depth > 0.2].mean() > 30
+
+
+def test_the_colours_at_the_edge_are_those_of_the_photo_around() -> None:
+    """A picture darker than its photo: along the edge the difference is gone, in the middle it is there."""
+    old = Image.new("RGB", (240, 200), (180, 140, 120))
+    pasted, depth = values(paste(old, Image.new("RGB", (128, 128), (140, 120, 110)), QUAD)), depth_in(QUAD, old)
+    assert np.abs(pasted[(depth > 0.02) & (depth < 0.06)] - (180, 140, 120)).max() <= 5
+    assert np.abs(pasted[depth > 0.35] - (140, 120, 110)).max() <= 1
+    steps = np.abs(np.diff(pasted, axis=1)).max()
+    assert steps <= 4  # 40 levels over 24 pixels, nowhere a line
+
+
+def test_a_crop_put_back_leaves_its_photo_as_it_was() -> None:
+    old = photo()
+    for size in (128, 512):
+        difference = values(paste(old, cut(old, QUAD, size), QUAD)) - values(old)
+        assert np.sqrt((difference**2).mean()) < 1
+        assert np.abs(difference).max() <= 3
+
+
+def test_a_finer_picture_is_sampled_without_gaps() -> None:
+    fine = Image.effect_noise((1024, 1024), 60).convert("RGB")  # ten of its pixels are one of the photo's
+    middle = values(paste(photo(), fine, QUAD))[depth_in(QUAD, photo()) > 0.35]
+    assert middle.std() < 60 / 4  # averages of 5x5 pixels; single ones would have 60
+
+
+def test_a_quad_that_is_the_whole_photo_gives_the_picture() -> None:
+    old, new = photo(100, 100), photo(64, 64, seed=1)
+    whole: Quad = ((-0.5, -0.5), (-0.5, 99.5), (99.5, 99.5), (99.5, -0.5))
+    assert np.array_equal(values(paste(old, new, whole)), values(new.resize((100, 100), Image.Resampling.BICUBIC)))
+
+
+def test_at_the_border_of_the_photo_nothing_fades() -> None:
+    old, new = Image.new("RGB", (300, 100), "white"), Image.new("RGB", (64, 64), "black")
+    middle: Quad = ((99.5, -0.5), (99.5, 99.5), (199.5, 99.5), (199.5, -0.5))  # from the upper to the lower border
+    column = values(paste(old, new, middle))[:, 150, 0]
+    assert column[50] == 0
+    row = values(paste(old, new, middle))[50, :, 0]
+    assert row[100] > 250
+    assert row[150] == 0
+
+
+def test_grey_stays_grey_and_transparency_stays() -> None:
+    new = photo(64, 64, seed=1)
+    grey = paste(photo().convert("L"), new, QUAD)
+    assert grey.mode == "L"
+    colour = values(paste(photo().convert("L").convert("RGB"), new.convert("L").convert("RGB"), QUAD))
+    assert np.abs(values(grey) - colour[..., 0]).max() <= 1
+    clear = photo().convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
+    pasted = paste(clear, new, QUAD)
+    assert pasted.mode == "RGBA"
+    assert np.array_equal(pasted.getchannel("A"), clear.getchannel("A"))
+    assert np.array_equal(values(pasted)[..., :3], values(paste(photo(), new, QUAD)))
+
+
+def test_bands_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = photo(), photo(64, 64, seed=1)
+    whole = values(paste(old, new, QUAD))
+    monkeypatch.setattr(pasting, "_ROWS", 7)
+    assert np.abs(values(paste(old, new, QUAD)) - whole).max() <= 1  # sampling places are rounded to 1/32 px
+
+
+def test_other_modes_are_refused() -> None:
+    with pytest.raises(ValueError, match="CMYK"):
+        paste(photo().convert("CMYK"), photo(), QUAD)
+
+
+# --- originals
+
+
+def test_originals_keep_their_mode_and_profile(tmp_path) -> None:
+    for mode, kept in (("L", "L"), ("RGB", "RGB"), ("RGBA", "RGBA"), ("LA", "LA"), ("P", "RGB"), ("1", "L")):
+        photo().convert(mode).save(tmp_path / "x.png", icc_profile=b"profile")
+        original = open_original(tmp_path / "x.png")
+        assert original.mode == kept
+        assert original.info == ({"icc_profile": b"profile"} if mode == kept else {})
+    assert np.array_equal(original, np.asarray(photo().convert("1").convert("L")))
+
+
+def test_originals_are_upright(tmp_path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photo().save(tmp_path / "x.png", exif=exif)
+    original = open_original(tmp_path / "x.png")
+    assert original.size == (200, 240)
+    assert original.info[TURNED]
