@@ -158,17 +158,20 @@ def spoil(pictures: Tensor, share: float, rng: np.random.Generator) -> Tensor:
     def between(low: float, high: float, *shape: int) -> Tensor:
         return torch.from_numpy(rng.uniform(low, high, (n, *shape)).astype(np.float32))
 
-    unit = pictures.add(1).div(2).clamp(0, 1)
+    def field(channels: int, *cells: int) -> Tensor:
+        coarse = between(-1, 1, channels, *cells)
+        return F.interpolate(coarse, (height, width), mode="bicubic", align_corners=False)
+
+    # Outlines that no drawing has: hair to one side, a crooked smile.
+    still = F.affine_grid(torch.eye(2, 3).expand(n, -1, -1), [n, 3, height, width], align_corners=False)
+    moved = (between(0, 0.06, 1, 1, 1) * field(2, 5, 5)).permute(0, 2, 3, 1)
+    warped = F.grid_sample(pictures, still + moved, padding_mode="reflection", align_corners=False)
+    unit = warped.add(1).div(2).clamp(0, 1)
     toned = unit ** between(0.7, 1.5, 1, 1, 1) * between(0.8, 1.2, 1, 1, 1) * between(0.87, 1.13, 3, 1, 1)
     grey = toned.mean(dim=1, keepdim=True)
     toned = grey + between(0.5, 1.3, 1, 1, 1) * (toned - grey)
     blurred = F.interpolate(F.avg_pool2d(toned, 4), size=(height, width), mode="bilinear", align_corners=False)
     toned = torch.lerp(toned, blurred, between(0, 1, 1, 1, 1))
-
-    def field(channels: int, *cells: int) -> Tensor:
-        coarse = between(-1, 1, channels, *cells)
-        return F.interpolate(coarse, (height, width), mode="bicubic", align_corners=False)
-
     # A lamp; and hair that is twice as light on top, or of another tone, or has locks, is still hair and no hat.
     stained = toned * (between(0, 0.9, 1, 1, 1) * field(1, 3, 3)).exp()
     crown = torch.sigmoid(6 * (_crown(height, width) + 0.5 * field(1, 6, 6)))
