@@ -215,13 +215,20 @@ def _model(name: str, path: Path, wish: _Wish, entry: catalog.Entry | None = Non
     if not isinstance(method, str) or method not in METHODS:
         raise RestyleError(f"{str(path)!r} does not say which method it is for", "-m needs an encoder's file")
     if wish.generator is None and "generator" in held:
-        generator_name, generator = f"{path.name}:decoder", path
+        generator_name, generator, draws = f"{path.name}:decoder", path, held["generator"]
     else:
         known = wish.generator or told.get("generator") or (entry.generator if entry else None)
         generator_name, generator = _generator_file(known, path, wish)
-    spaces = _spaces(generator_name, generator)
-    if entry and entry.latent_space and wish.generator is None:
-        spaces |= {entry.latent_space}
+        draws = next((part for part in describe(generator) if part.role == "generator"), None)
+        if draws is None:
+            raise RestyleError(f"{str(generator)!r} holds no generator", "--generator takes a generator's file")
+    spaces = _spaces(generator_name, draws.extra)
+    own = _spaces(f"{path.name}:decoder", held["generator"].extra) if "generator" in held else frozenset()
+    own |= {entry.latent_space} if entry and entry.latent_space else set()
+    if wish.generator is None:
+        spaces |= own
+    elif own and not own & spaces:
+        notice = f"{name} was trained for another generator than {generator_name}: its codes may mean nothing there"
     return Model(name, method, path, generator_name, generator, spaces, told.get("absolute") is True, notice)
 
 
@@ -243,19 +250,11 @@ def _generator_file(name: Any, encoder: Path, wish: _Wish) -> tuple[str, Path]:
     return name, path
 
 
-def _spaces(name: str, path: Path) -> frozenset[str]:
-    """Names of the latent space of a generator: what its file says, or its name, and what the catalog says.
-
-    RestyleError when the file holds none.
-    """
-    from restyle_cli.store.files import describe
-
-    held = next((part for part in describe(path) if part.role == "generator"), None)
-    if held is None:
-        raise RestyleError(f"{str(path)!r} holds no generator", "--generator takes a generator's file")
-    said, published_space = held.extra.get("latent_space"), held.extra.get("published_space")
-    published = {e.latent_space for e in catalog.entries() if e.kind == "generator" and name in (e.name, e.file)}
-    return frozenset(str(space) for space in {said or name, published_space, *published} if space)
+def _spaces(name: str, told: Mapping[str, Any]) -> frozenset[str]:
+    """Names of the latent space of a generator: what its file tells, or its name, and what the catalog says."""
+    known = {e.latent_space for e in catalog.entries() if e.kind == "generator" and name in (e.name, e.file)}
+    spaces = {told.get("latent_space") or name, told.get("published_space"), *known}
+    return frozenset(str(space) for space in spaces if space)
 
 
 def _start_of(model: Model) -> str | None:

@@ -38,7 +38,13 @@ def encoder(seed: int = 1, pyramid: bool = False, **changes: Any) -> nn.Module:
     """An encoder for `generator` in the published form, with narrow layers and an input of 64 px."""
     torch.manual_seed(seed)
     kind, config = (PSPEncoder, PSPEncoderConfig) if pyramid else (ReStyleEncoder, ReStyleEncoderConfig)
-    options = {"styles": STYLES, "w_dim": W_DIM, "widths": (4, 6, 8, 12), "input_size": (64, 64)}
+    options = {
+        "styles": STYLES,
+        "w_dim": W_DIM,
+        "widths": (4, 6, 8, 12),
+        "blocks": (1, 2, 1, 1),
+        "input_size": (64, 64),
+    }
     return kind(config(**options | changes)).eval().requires_grad_(False)
 
 

@@ -275,6 +275,9 @@ def test_another_generator_takes_the_place_of_the_decoder(theirs: Path, tiny_sto
     for name in ("alone.pt", "mine.pt"):
         method = load_method(theirs / name, generator=theirs / "mine.pkl")
         assert torch.equal(method.generator.w_avg, foreign.generator().w_avg)
+    assert plan(str(theirs / "mine.pt"), generator=str(theirs / "tuned.pt")).notices == []
+    (notice,) = plan(str(theirs / "mine.pt"), generator=str(theirs / "other.pt")).notices
+    assert "trained for another generator" in notice
     with pytest.raises(RestyleError, match="gives codes of 10x16, portrait takes 8x16"):
         load_method(theirs / "mine.pt", generator="portrait")
 
