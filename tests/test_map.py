@@ -28,7 +28,7 @@ FLOORS = [
     ["paste"],
     ["metrics", "results"],
     ["folder"],
-    ["evaluate", "heatmap", "edit", "crops"],
+    ["bootstrap", "evaluate", "heatmap", "edit", "crops"],
     ["report"],
     ["train"],
     ["cli"],

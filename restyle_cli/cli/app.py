@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 import restyle_cli
-from restyle_cli.cli import align, convert, doctor, eval, heatmap, invert, methods, samples, train, weights
+from restyle_cli.cli import align, bootstrap, convert, doctor, eval, heatmap, invert, methods, samples, train, weights
 from restyle_cli.cli.output import report
 from restyle_cli.errors import Interrupted, RestyleError, UsageError
 
@@ -88,6 +88,7 @@ def restyle(
 
 
 app.command("invert")(invert.invert)
+app.command("bootstrap")(bootstrap.bootstrap)
 app.command("heatmap")(heatmap.heatmap)
 app.command("eval", epilog=eval.EPILOG)(eval.evaluate)
 app.command("align", epilog=align.EPILOG)(align.align)

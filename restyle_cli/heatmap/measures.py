@@ -20,6 +20,12 @@ from restyle_cli.store.files import read_module
 Floats = NDArray[np.float32]
 _BLUR = 1 / 64  # of the height: what the eye takes in at once, and what hides edges that only moved by a pixel
 _BROAD = 1 / 32
+_XYZ = (
+    (0.412453 / 0.95047, 0.357580 / 0.95047, 0.180423 / 0.95047),
+    (0.212671, 0.715160, 0.072169),
+    (0.019334 / 1.08883, 0.119193 / 1.08883, 0.950227 / 1.08883),
+)
+"""From linear sRGB to X, Y and Z, each as a part of daylight's (D65)."""
 
 
 class Measure(Protocol):
@@ -103,9 +109,16 @@ def broad_share(pictures: Tensor) -> Floats:
 
 
 def lab(pictures: Tensor) -> Floats:
-    """The pictures in CIELAB, [N, H, W, 3]: lightness from 0 to 100, and two colours."""
-    rgb = ((pictures.float().clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    return np.stack([cv2.cvtColor(picture, cv2.COLOR_RGB2LAB) for picture in rgb])
+    """The pictures in CIELAB, [N, H, W, 3]: lightness from 0 to 100, and two colours.
+
+    OpenCV's own conversion is off by up to 0.5, which is as much as a late step changes.
+    """
+    rgb = ((pictures.float().cpu().clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1)
+    linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
+    xyz = linear @ torch.tensor(_XYZ).T
+    f = torch.where(xyz > (6 / 29) ** 3, xyz.clamp(min=0) ** (1 / 3), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
+    x, y, z = f.unbind(dim=3)
+    return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=3).numpy()
 
 
 def _blurred(values: Floats, part: float) -> Floats:

@@ -21,6 +21,7 @@ from restyle_cli.errors import RestyleError, UsageError
 HEAVY = {"torch", "torchvision", "matplotlib", "cv2", "dlib", "numpy", "PIL", "lpips", "scipy"}
 COMMANDS = ["invert", "samples", "train", "methods", "doctor", "weights list", "weights info", "weights path"]
 COMMANDS += ["weights get", "weights add", "weights verify", "weights remove"]
+COMMANDS += ["bootstrap", "heatmap"]
 
 
 def run_python(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:

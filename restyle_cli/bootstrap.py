@@ -1,0 +1,163 @@
+"""Bootstrapping (Alaluf et al. 2021, section 5): one domain's encoder finds a first code, another's goes on from it.
+
+The generators' latent spaces must be one: the target's was fine-tuned from the first one's. As in the original code
+the second encoder begins with the first one's code and picture; its own average code is never used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from restyle_cli.errors import RestyleError, UsageError, did_you_mean
+from restyle_cli.images import save_picture, to_picture
+from restyle_cli.inversion import Inversion
+from restyle_cli.results import Inverted, Results, Writer, steps_of
+from restyle_cli.store import catalog, fetch
+from restyle_cli.store.catalog import Entry
+from restyle_cli.strip import Cell, draw_strip, stack
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The encoders of two domains that go together; `notice`: for people, what they stand in for."""
+
+    first: Entry
+    target: Entry
+    notice: str | None = None
+
+    def chain(self, steps: int) -> str:
+        """One step of the first, then `steps` of the target's."""
+        return f"{self.first.name}:1,{self.target.name}:{steps}"
+
+
+def find_pair(source: str, target: str, method: str = "restyle-psp") -> Pair:
+    """The encoders of the domains `source` and `target` for `method`, or those installed that stand in for both.
+
+    RestyleError when a domain has none, or neither they nor their stand-ins are installed; UsageError when the
+    domains' generators do not share a latent space.
+    """
+    wished = (_encoder(source, method), _encoder(target, method))
+    pairs = product(_candidates(source, method), _candidates(target, method))
+    fitting = [(first, last) for first, last in pairs if first.latent_space == last.latent_space]
+    if not fitting:
+        raise UsageError(
+            f"'{source}' and '{target}' cannot be chained: their generators, {wished[0].generator} and "
+            f"{wished[1].generator}, do not share a latent space",
+            f"from '{source}' one gets to: {', '.join(_reachable(wished[0], method)) or 'none'}",
+        )
+    for first, last in fitting:
+        if _installed(first) and _installed(last):
+            return Pair(first, last, None if (first, last) == wished else _notice(first, last, wished))
+    names = [entry.name for entry in fitting[0] if not _installed(entry)]
+    get = f"`restyle weights get {' '.join(names)}` brings what is missing"
+    raise RestyleError(f"not installed: {' and '.join(names)}", get)
+
+
+def _encoder(domain: str, method: str) -> Entry:
+    """The catalog's encoder of exactly this domain."""
+    every = {entry.domain for entry in catalog.entries() if entry.kind == "encoder" and entry.method == method}
+    if domain in every and (entry := catalog.encoders(domain).get(method)):
+        return entry
+    near = did_you_mean(domain, every)
+    raise RestyleError(
+        f"no {method} encoder of the domain '{domain}'", near or f"there are: {', '.join(sorted(every))}"
+    )
+
+
+def _candidates(domain: str, method: str) -> list[Entry]:
+    """The encoder of the domain, then those of the domains that may stand in for it."""
+    known = {known.name for known in catalog.domains()}
+    domains = [d.name for d in catalog.stand_ins(domain)] if domain in known else [domain]
+    found = (catalog.encoders(name).get(method) for name in domains)
+    return [entry for entry in found if entry is not None]
+
+
+def _reachable(first: Entry, method: str) -> list[str]:
+    """The other domains that can be the target."""
+    return [
+        entry.domain
+        for entry in catalog.entries()
+        if entry.kind == "encoder"
+        and entry.method == method
+        and entry.latent_space == first.latent_space
+        and entry.domain != first.domain
+        and not entry.variant
+    ]
+
+
+def _installed(entry: Entry) -> bool:
+    """Whether the encoder is on this machine, and the generator that it needs."""
+    if not fetch.installed(entry):
+        return False
+    return entry.holds_generator or entry.generator is None or fetch.installed(catalog.find(entry.generator))
+
+
+def _notice(first: Entry, last: Entry, wished: tuple[Entry, ...]) -> str:
+    using = f"using {first.name} and {last.name}"
+    if wished[0].latent_space != wished[1].latent_space:
+        return f"{using}: {wished[0].name} does not share a latent space with {wished[1].name}"
+    missing = [entry.name for entry in wished if not _installed(entry)]
+    verb, it = ("is", "it") if len(missing) == 1 else ("are", "them")
+    brings = f"`restyle weights get {' '.join(missing)}` brings {it}"
+    return f"{using}: {' and '.join(missing)} {verb} not installed; {brings}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootstrapResults(Results):
+    """Results whose strip shows the way from the photo through the first domain to the target, named here.
+
+    What the photo came to `against` it (the target's encoder from its own average code) is a second row.
+    """
+
+    first: str
+    target: str
+
+    def _writers(self) -> Mapping[str, Writer]:
+        return {**super()._writers(), "strip": self._write_strip}
+
+    def _describe(self, inverted: Inverted) -> dict[str, Any]:
+        made = super()._describe(inverted)
+        return made | ({"against": steps_of(inverted.against)} if inverted.against else {})
+
+    def _write_strip(self, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
+        photo = to_picture(inverted.photo.x)
+        images = _shown(inverted.inversion)
+        first = Cell(to_picture(images.pop(1)[0]), self.first, [_l2(inverted.inversion, 1)])
+        steps = [
+            Cell(
+                to_picture(image[0]),
+                f"{self.target}, step {k - 1}",
+                [_l2(inverted.inversion, k)],
+                k == made["kept_step"],
+            )
+            for k, image in images.items()
+        ]
+        sheet = draw_strip([Cell(photo, "photo"), first, *steps])
+        if inverted.against:
+            sheet = stack([sheet, draw_strip(self._second_row(inverted.against, photo.size))])
+        save_picture(sheet, file)
+
+    def _second_row(self, against: Inversion, size: tuple[int, int]) -> list[Cell]:
+        cells = [Cell(Image.new("RGB", size, "white"), "to compare,", ["from the average:"])]
+        average = Cell(to_picture(against.image_steps[0][0]), f"{self.target}, average", [_l2(against, 0)])
+        steps = [
+            Cell(to_picture(image[0]), f"{self.target}, step {k}", [_l2(against, k)])
+            for k, image in _shown(against).items()
+        ]
+        return [*cells, average, *steps]
+
+
+def _shown(inversion: Inversion) -> dict[int, Any]:
+    """The pictures of the steps that are shown, without the first guess."""
+    images = {**inversion.image_steps, int(inversion.kept_step): inversion.images}
+    return {k: images[k] for k in sorted(images) if k > 0}
+
+
+def _l2(inversion: Inversion, k: int) -> str:
+    return f"L2 {float(inversion.steps[k].l2):.4f}"

@@ -1,0 +1,124 @@
+"""`restyle bootstrap`: one domain's encoder finds a first code, another's goes on from it."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Literal
+
+import typer
+
+from restyle_cli.cli import framing, options, running
+from restyle_cli.cli.output import Terminal
+
+_MODEL = "Model"
+
+To = Annotated[
+    str,
+    typer.Option("--to", metavar="DOMAIN", help="What the pictures shall become: toonify.", rich_help_panel=_MODEL),
+]
+From = Annotated[
+    str,
+    typer.Option("--from", metavar="DOMAIN", help="What the pictures show.", rich_help_panel=_MODEL),
+]
+Steps = Annotated[
+    int,
+    typer.Option(
+        "--steps",
+        "-n",
+        callback=options.between(1, options.MAX_STEPS),
+        help=f"Steps of the target's encoder, 1 to {options.MAX_STEPS}, after one of the first.",
+        rich_help_panel=_MODEL,
+    ),
+]
+Family = Annotated[
+    Literal["restyle-psp", "restyle-e4e"],
+    typer.Option("--method", help="Of which method the encoders are.", rich_help_panel=_MODEL),
+]
+Compare = Annotated[
+    bool,
+    typer.Option(
+        "--compare",
+        help="Also run the target's encoder from its own average code: what bootstrapping buys.",
+        rich_help_panel="Results",
+    ),
+]
+
+
+def bootstrap(
+    paths: options.Pictures,
+    to: To,
+    source: From = "ffhq",
+    steps: Steps = 2,
+    method: Family = "restyle-psp",
+    align: options.Align = "auto",
+    face: options.Face = "1",
+    landmarks: options.Landmarks = None,
+    output: options.Output = options.DEFAULT_OUTPUT,
+    save: options.Save = options.DEFAULT_SAVE,
+    paste_back: options.PasteBack = False,
+    compare: Compare = False,
+    overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    quiet: options.Quiet = False,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    batch_size: options.BatchSize = None,
+    offline: options.Offline = False,
+) -> None:
+    """Carry pictures over into another domain: faces to cartoons.
+
+    The first domain's encoder makes one step from its average, the target's goes on from
+    that code and that picture. Writes what invert writes; the last step is kept, for the
+    distance to the photo says little about a cartoon. Published networks that are not
+    installed are not fetched: the embedded ones stand in.
+
+    Examples:
+
+        [bold]restyle bootstrap photo.jpg --to toonify[/]
+
+        [bold]restyle bootstrap faces --from portrait --to toon -n 3 --compare[/]
+    """
+    began = time.perf_counter()
+    terminal = Terminal(json=json, quiet=quiet)
+    kinds = options.parse_save(save) | ({"pasted"} if paste_back else set())
+    sources, missing = running.find(paths, output, terminal)
+
+    # From here on torch is needed, which takes seconds to import.
+    from restyle_cli import loading
+    from restyle_cli.align import rule_of
+    from restyle_cli.bootstrap import BootstrapResults, find_pair
+    from restyle_cli.folder import Task, invert_all
+
+    pair = find_pair(source, to, method)
+    plan = loading.plan(method, via=pair.chain(steps), ensure=running.fetching(offline, terminal))
+    rule = rule_of(plan.models[0].name, plan.models[0].generator_name)
+    framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
+    machine = running.choose_machine(device, precision, batch_size)
+    running.check_writable(output)
+    if pair.notice:
+        terminal.note(pair.notice)
+    domains = {"from": pair.first.domain, "to": pair.target.domain}
+    result = {**domains, "model": plan.models[-1].name, "chain": plan.chain}
+    settings = {**result, "networks": plan.networks(), "keep": "last", "compare": compare, **framing_settings}
+    notes = {**machine.notes, "generator": plan.models[-1].generator_name}
+    results = BootstrapResults(
+        output, kinds, settings, notes, framed.face == "all", first=pair.first.domain, target=pair.target.domain
+    )
+    methods = plan.load(machine.device)
+    against = methods[1:] if compare else ()
+    task = Task(
+        methods, results, machine.device, machine.dtype, "last", None, framed, overwrite, machine.batch_size, against
+    )
+    outcomes = running.run(sources, missing, invert_all(sources, task), "inverting", terminal)
+
+    summary = running.summary(outcomes, began)
+    images = [running.as_json(o) | ({"against": o.made["against"]} if "against" in o.made else {}) for o in outcomes]
+    values = {"command": "bootstrap", **machine.notes, **result, "images": images, "summary": summary}
+    views = running.views(outcomes, summary, output)
+    compared = [outcome.made["against"] for outcome in outcomes if "against" in outcome.made]
+    if compared:
+        views.append(f"to compare, {plan.models[-1].name} from its own average code:")
+        views.append(running.steps_table([{"steps": made, "kept_step": steps} for made in compared]))
+    terminal.result(values, *views)
+    if summary["failed"]:
+        raise typer.Exit(1)

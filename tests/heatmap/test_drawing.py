@@ -1,0 +1,100 @@
+"""The sheet: colours that mean more, scales, bars, captions."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from restyle_cli.heatmap.changes import Changes
+from restyle_cli.heatmap.drawing import COLOURS, coloured, draw_changes, number, overlay, scaled
+from restyle_cli.heatmap.measures import Colours
+from restyle_cli.strip import HEIGHT
+
+SIDE = 64
+
+
+def changes(steps: int = 3, layers: int = 12) -> Changes:
+    random = np.random.default_rng(0)
+    maps = random.random((steps, SIDE, SIDE), dtype=np.float32) * np.array([8, 4, 1])[:steps, None, None]
+    return Changes(
+        steps=np.arange(steps + 1),
+        target=np.full((SIDE, SIDE, 3), 40, np.uint8),
+        pictures=np.full((steps + 1, SIDE, SIDE, 3), 200, np.uint8),
+        maps=maps.astype(np.float32),
+        layers=np.ones((steps, layers), np.float32),
+        area=np.full(steps, 0.25, np.float32),
+        broad=np.full(steps, 0.5, np.float32),
+    )
+
+
+def brightness(colours: np.ndarray) -> np.ndarray:
+    return colours.astype(float) @ [0.2126, 0.7152, 0.0722]
+
+
+def test_more_is_brighter_and_red_is_not_blue() -> None:
+    ramp = coloured(np.linspace(0, 1, 256, dtype=np.float32)[None])[0]
+    assert (np.diff(brightness(ramp)) > -1.5).all()
+    assert brightness(ramp[-1]) > 220 > 20 > brightness(ramp[0])
+    assert ramp[180, 0] > ramp[180, 2] + 80  # two thirds up, magma is orange; with R and B swapped, blue
+
+
+def test_heat_covers_the_picture_the_more_the_hotter() -> None:
+    picture = np.full((2, 2, 3), (250, 20, 20), np.uint8)
+    heat = np.array([[0, 0.3], [0.6, 1]], np.float32)
+    over, grey = overlay(picture, heat).astype(float), 0.299 * 250 + 0.701 * 20
+    covered = np.abs(over - grey).sum(axis=2) / np.abs(coloured(heat) - grey).sum(axis=2)
+    assert covered.ravel().tolist() == pytest.approx([0.1, 0.34, 0.58, 0.9], abs=0.02)
+    assert np.ptp(over[0, 0].astype(int)) <= 3  # nothing has changed there: grey
+
+
+def test_scales_end_at_one() -> None:
+    heat = np.array([[0, 1], [2, 4]], np.float32)
+    assert scaled(heat, 2).tolist() == [[0, 0.5], [1, 1]]
+    assert not scaled(np.zeros((2, 2), np.float32), 0).any()
+
+
+def test_the_sheet_has_a_column_a_step() -> None:
+    three = draw_changes(changes(), Colours(), top=8)
+    two = draw_changes(changes(2), Colours(), top=8)
+    assert three.width - two.width == HEIGHT + 8
+    pixels = np.asarray(three)
+    assert (pixels[12 : 12 + HEIGHT, 12 : 12 + HEIGHT] == 40).all()
+    start = np.flatnonzero((pixels[:, 100] == 200).all(axis=1))
+    assert len(start) == HEIGHT  # the first guess, below the target
+
+
+def test_above_all_steps_share_a_scale_and_below_each_has_its_own() -> None:
+    pixels = brightness(np.asarray(draw_changes(changes(), Colours(), top=8)))
+    lefts = [12 + (HEIGHT + 8) * (1 + k) for k in range(3)]
+    above = [pixels[12 : 12 + HEIGHT, left : left + HEIGHT] for left in lefts]
+    rows = slice(12 + HEIGHT + 80, HEIGHT + 200)  # well inside the second row
+    below = [pixels[rows, left : left + HEIGHT].mean() for left in lefts]
+    assert np.ptp(below) < 0.1 * np.mean(below)
+    spread = [picture.std() for picture in above]
+    assert spread[0] > 1.2 * spread[2]
+
+
+def test_bars_follow_the_layers() -> None:
+    even = changes()
+    skewed = dataclasses.replace(even, layers=np.repeat([[3.0] * 4 + [1] * 8], 3, axis=0).astype(np.float32))
+
+    def area(of: Changes, name: str) -> int:
+        pixels = np.asarray(draw_changes(of, Colours(), 8))[:, 12 + HEIGHT + 8 :]
+        return int((pixels == COLOURS[name]).all(axis=2).sum())
+
+    assert area(even, "coarse") == pytest.approx(area(even, "fine"), rel=0.1)
+    assert area(skewed, "coarse") > 2.5 * area(skewed, "fine")
+
+
+def test_nothing_changed_is_drawn_too() -> None:
+    still = dataclasses.replace(
+        changes(), maps=np.zeros((3, SIDE, SIDE), np.float32), layers=np.zeros((3, 12), np.float32)
+    )
+    assert draw_changes(still, Colours(), still.top).width > 4 * HEIGHT
+
+
+@pytest.mark.parametrize(("value", "text"), [(23.94, "23.9"), (0.8701, "0.870"), (134.4, "134"), (0, "0.00")])
+def test_numbers(value: float, text: str) -> None:
+    assert number(value) == text
