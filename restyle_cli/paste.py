@@ -16,7 +16,7 @@ from restyle_cli.align.geometry import frame_of, side_of
 
 FEATHER = 0.08
 """Over which part of the crop's side the picture fades in."""
-_MATCHED = 0.3  # of the side: how far from the edge the colours are drawn to the photo's
+_MATCHED = 0.25  # of the side: how far from the edge the colours are drawn to the photo's
 _MATCH_SIDE = 128  # px: colours are compared in crops of this size
 _RING = round(FEATHER * _MATCH_SIDE)  # px: how deep along the edges
 _EVENED = 0.04 * _MATCH_SIDE  # px: what is finer along the edges is no matter of colour
@@ -142,36 +142,35 @@ def _smooth(x: Field) -> Field:
 def _colour_match(photo: Image.Image, picture: Image.Image, quad: Quad) -> Field:
     """What is added to `picture` [H, W, 3] so that along the edges its colours are those of the photo.
 
-    The differences along the four edges, evened out, are carried inwards as a Coons patch (Coons 1967) and fade:
-    the middle of the picture keeps its own colours.
+    The differences along the four edges, evened out, are carried inwards and fade: the middle of the picture keeps
+    its own colours.
     """
     import cv2
 
     there = np.asarray(cut(photo, quad, _MATCH_SIDE), np.float32)
     here = np.asarray(picture.resize((_MATCH_SIDE, _MATCH_SIDE), Image.Resampling.BOX), np.float32)
-    patch = _coons(there - here)
+    patch = _carried_inwards(there - here)
     x = np.abs((np.arange(_MATCH_SIDE) + 0.5) / _MATCH_SIDE * 2 - 1)
     depth = (1 - np.maximum(x[None, :], x[:, None])) / 2
     patch *= (1 - _smooth(depth / _MATCHED))[..., None]
     return cv2.resize(patch.astype(np.float32), picture.size, interpolation=cv2.INTER_LINEAR)
 
 
-def _coons(difference: Field) -> Field:
-    """The surface [S, S, 3] between the values that `difference` has along its four edges."""
-    ring = difference[:_RING], difference[-_RING:], difference[:, :_RING], difference[:, -_RING:]
-    top, bottom = (_even(part.mean(axis=0)) for part in ring[:2])
-    left, right = (_even(part.mean(axis=1)) for part in ring[2:])
-    corners = [
-        (top[0] + left[0]) / 2,
-        (top[-1] + right[0]) / 2,
-        (bottom[0] + left[-1]) / 2,
-        (bottom[-1] + right[-1]) / 2,
-    ]
-    t = np.linspace(0, 1, len(top), dtype=np.float32)
-    u, v = t[None, :, None], t[:, None, None]
-    ruled = (1 - v) * top[None] + v * bottom[None] + (1 - u) * left[:, None] + u * right[:, None]
-    ends = (1 - v) * ((1 - u) * corners[0] + u * corners[1]) + v * ((1 - u) * corners[2] + u * corners[3])
-    return ruled - ends
+def _carried_inwards(difference: Field) -> Field:
+    """From the values along the four edges of `difference` a surface [S, S, 3]: the nearer an edge, the more it counts.
+
+    So are they by inverse distance (Shepard 1968); of a patch that is interpolated between opposite edges, what is
+    dark below would darken the sides.
+    """
+    side = len(difference)
+    top, bottom = (_even(ring.mean(axis=0)) for ring in (difference[:_RING], difference[-_RING:]))
+    left, right = (_even(ring.mean(axis=1)) for ring in (difference[:, :_RING], difference[:, -_RING:]))
+    t = (np.arange(side, dtype=np.float32) + 0.5) / side
+    u, v = np.meshgrid(t, t)
+    weights = np.stack([v, 1 - v, u, 1 - u]) ** -3
+    weights /= weights.sum(axis=0)
+    edges = np.broadcast_arrays(top[None], bottom[None], left[:, None], right[:, None])
+    return sum(weight[..., None] * edge for weight, edge in zip(weights, edges, strict=True))
 
 
 def _even(

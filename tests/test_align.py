@@ -299,6 +299,17 @@ def test_photos_can_be_aligned_in_several_threads():
     assert together == [align(photo).quad for photo in photos]
 
 
+def test_a_face_half_hidden_is_found_by_the_slow_detector(monkeypatch):
+    """The plain one does not see it."""
+    half = astronaut().crop((215, 40, 415, 240))
+    aligned = framed(half)
+    assert np.abs(np.array(aligned.quad).mean(axis=0) - np.array(upright().quad).mean(axis=0) + (215, 40)).max() < 20
+    assert any("cut by the border" in doubt for doubt in aligned.doubts)
+    monkeypatch.setattr(faces, "_search_slowly", lambda copy: [])
+    with pytest.raises(RestyleError, match="no face found"):
+        framed(half)
+
+
 # --- several faces
 
 

@@ -54,7 +54,7 @@ def test_the_colours_at_the_edge_are_those_of_the_photo_around() -> None:
     """A picture darker than its photo: along the edge the difference is gone, in the middle it is there."""
     old = Image.new("RGB", (240, 200), (180, 140, 120))
     pasted, depth = values(paste(old, Image.new("RGB", (128, 128), (140, 120, 110)), QUAD)), depth_in(QUAD, old)
-    assert np.abs(pasted[(depth > 0.02) & (depth < 0.06)] - (180, 140, 120)).max() <= 5
+    assert np.abs(pasted[(depth > 0.02) & (depth < 0.06)] - (180, 140, 120)).max() <= 7  # of 40
     assert np.abs(pasted[depth > 0.35] - (140, 120, 110)).max() <= 1
     steps = np.abs(np.diff(pasted, axis=1)).max()
     assert steps <= 4  # 40 levels over 24 pixels, nowhere a line
