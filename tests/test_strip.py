@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from restyle_cli.strip import HEIGHT, Cell, draw_strip, shown_steps
+from restyle_cli.strip import HEIGHT, Cell, draw_strip, note, shown_steps, stack
 
 GREY = (128, 128, 128)
 
@@ -64,3 +64,21 @@ def test_shown_steps(last: int, most: int) -> None:
     assert steps[-1] == last
     assert len(steps) == min(last + 1, most)
     assert steps[1] == 1
+
+
+def test_sheets_one_below_the_other() -> None:
+    first, second = draw_strip([cell("a"), cell("b")]), draw_strip([cell("c")], height=100)
+    both = np.asarray(stack([first, second]))
+    assert both.shape[1] == first.width
+    assert np.array_equal(both[: first.height - 12], np.asarray(first)[:-12])
+    assert np.array_equal(both[first.height - 12 :, : second.width], np.asarray(second))
+    assert (both[first.height :, second.width :] == 255).all()
+
+
+def test_notes_are_broken_into_lines() -> None:
+    words = "a text that is too long for one line of this sheet"
+    narrow, wide = (np.asarray(note([words], width)) for width in (200, 2000))
+    assert narrow.shape[0] > wide.shape[0]
+    assert not (narrow[:, -12:] != 255).any()
+    ink = [int((sheet < 200).sum()) for sheet in (narrow, wide)]
+    assert ink[0] == pytest.approx(ink[1], rel=0.1)  # no word is lost
