@@ -80,15 +80,8 @@ def heatmap(
     result = {"model": plan.models[-1].name, "chain": plan.chain, "measure": measure.name}
     settings = {**result, "networks": plan.networks(), **framing_settings}
     notes = {**machine.notes, "generator": plan.models[-1].generator_name}
-    results = HeatmapResults(
-        output,
-        frozenset(SUFFIXES),
-        settings,
-        notes,
-        numbered=framed.face == "all",
-        measure=measure,
-        normalise=normalise,
-    )
+    kinds, each = frozenset(SUFFIXES), framed.face == "all"
+    results = HeatmapResults(output, kinds, settings, notes, each, measure=measure, normalise=normalise)
     methods = plan.load(machine.device)
     batch = machine.batch_size
     task = Task(methods, results, machine.device, machine.dtype, "last", None, framed, overwrite, batch)
