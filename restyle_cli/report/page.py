@@ -128,10 +128,17 @@ def _protocol(report: Mapping[str, Any]) -> str:
 
 
 def _networks(networks: Sequence[Mapping[str, str]]) -> str:
-    heads = ["network", "for", "file", "from", "code", "weights", "data", "commercial use", "SHA-256"]
-    keys = ["name", "for", "file", "source", "licence_code", "licence_weights", "licence_data", "commercial", "sha256"]
-    rows = [[network[key] if key != "sha256" else network[key][:16] + "…" for key in keys] for network in networks]
-    return _table(heads, rows, texts=len(heads)) if rows else "<p>none</p>"
+    rows = [
+        [
+            one["name"],
+            one["for"],
+            f"code: {one['licence_code']}; weights: {one['licence_weights']}; data: {one['licence_data']}; "
+            f"commercial use: {one['commercial']}",
+            f"{one['file']}, from {one['source']}; SHA-256 {one['sha256'][:16]}…",
+        ]
+        for one in networks
+    ]
+    return _table(["network", "for", "licences", "file"], rows, texts=4) if rows else "<p>none</p>"
 
 
 def _table(
