@@ -134,7 +134,7 @@ def _networks(networks: Sequence[Mapping[str, str]]) -> str:
             one["for"],
             f"code: {one['licence_code']}; weights: {one['licence_weights']}; data: {one['licence_data']}; "
             f"commercial use: {one['commercial']}",
-            f"{one['file']}, from {one['source']}; SHA-256 {one['sha256'][:16]}…",
+            f"{one['file']}; {one['source']}; SHA-256 {one['sha256'][:16]}…",
         ]
         for one in networks
     ]
