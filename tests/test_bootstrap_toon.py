@@ -8,16 +8,13 @@ import torch
 from restyle_cli.images import fit
 from restyle_cli.inversion import iterate
 from restyle_cli.loading import load_method
-from restyle_cli.store import catalog
 from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
 TARGET = "restyle-psp-toon"
-pytestmark = [
-    pytest.mark.weights,
-    pytest.mark.skipif(all(e.name != TARGET for e in catalog.entries()), reason="needs the embedded toon networks"),
-]
+pytestmark = pytest.mark.weights
 
 
+@pytest.mark.xfail(strict=True, reason="the toon encoder has not been trained from portraits' codes: README says so")
 def test_bootstrapped_codes_come_nearer_to_the_twin_than_those_from_the_average() -> None:
     z = sample_z(16, HELD_OUT + 3)
     portraits, toons = draw(z, 256, "portrait"), draw(z, 256, "toon")

@@ -364,7 +364,7 @@ def _chin_beard(canvas: Canvas, head: Head, look: Look, colours: dict[str, Tenso
 
 def _grown(look: Look, name: str) -> Tensor:
     """How much of something that a face has or hasn't is there: nearly always all of it or nothing."""
-    return smoothstep(0.35, 0.65, look.scalar(name))
+    return smoothstep(0.45, 0.55, look.scalar(name))
 
 
 def _cap(look: Look) -> Tensor:
