@@ -137,3 +137,20 @@ def test_a_schedule_of_two_files(tmp_path: Path) -> None:
     assert (states[2].w - states[1].w).abs().max() > 0.1
     for path in paths:
         path.unlink()
+
+
+def test_hyperstyle_after_its_first_encoder(tmp_path: Path) -> None:
+    """Two files in one chain: the code of one, then weight changes by the other."""
+    hyper = parity.write_checkpoint(tmp_path / "hyperstyle.pt", "hyperstyle_ffhq_256")
+    first = parity.write_checkpoint(tmp_path / "w_encoder.pt", "hyperstyle_w_encoder_256")
+    schedule = load_schedule("", via=f"{first},{hyper}:2", generator=str(hyper))
+    for path in (hyper, first):
+        path.unlink()
+    with torch.no_grad():
+        states = list(iterate(pictures("hyperstyle_256"), schedule))
+    check("hyperstyle_256", "w_codes", states[1].w)
+    check("hyperstyle_256", "w_inversion", states[1].image)
+    for step, state in enumerate(states[2:]):
+        check("hyperstyle_256", f"image{step}", state.image)
+        check("hyperstyle_256", f"latent{step}", state.w)
+        check("hyperstyle_256", f"delta{step}_layer0", state.patch["convs.0"].expand(-1, -1, -1, 3, 3))
