@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import tiny
 
@@ -21,7 +23,6 @@ def install(*names: str) -> None:
 
 
 def test_embedded_networks_stand_in_for_both_domains() -> None:
-    tiny.write_toon()
     pair = find_pair("ffhq", "toonify")
     assert pair.chain(2) == "restyle-psp-portrait:1,restyle-psp-toon:2"
     assert pair.notice is not None
@@ -29,7 +30,6 @@ def test_embedded_networks_stand_in_for_both_domains() -> None:
 
 
 def test_one_published_network_alone_is_of_no_use() -> None:
-    tiny.write_toon()
     install("restyle-psp-ffhq")
     pair = find_pair("ffhq", "toonify")
     assert (pair.first.name, pair.target.name) == ("restyle-psp-portrait", "restyle-psp-toon")
@@ -37,7 +37,6 @@ def test_one_published_network_alone_is_of_no_use() -> None:
 
 
 def test_published_networks_come_first() -> None:
-    tiny.write_toon()
     install("restyle-psp-ffhq", "restyle-psp-toonify")
     pair = find_pair("ffhq", "toonify")
     assert pair.chain(3) == "restyle-psp-ffhq:1,restyle-psp-toonify:3"
@@ -45,7 +44,6 @@ def test_published_networks_come_first() -> None:
 
 
 def test_domains_named_as_they_are() -> None:
-    tiny.write_toon()
     assert find_pair("portrait", "toon").notice is None
     for installed in ((), ("restyle-psp-ffhq",)):
         install(*installed)
@@ -74,9 +72,9 @@ def test_nothing_is_installed(empty_store: object) -> None:
     assert "`restyle weights get restyle-psp-ffhq restyle-psp-toonify`" in str(missing.value.hint)
 
 
-def test_a_generator_is_needed_too() -> None:
-    tiny.write_toon()
-    fetch.path_of(catalog.find("toon")).unlink()
+def test_a_generator_is_needed_too(empty_store: Path) -> None:
+    tiny.write_store(empty_store)
+    (empty_store / "toon.safetensors").unlink()
     with pytest.raises(RestyleError):
         find_pair("portrait", "toon")
 

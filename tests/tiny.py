@@ -8,9 +8,7 @@ import torch
 
 from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from restyle_cli.store.catalog import Entry, write_own
 from restyle_cli.store.files import write_module
-from restyle_cli.store.places import home
 
 W_DIM = 16
 
@@ -45,21 +43,7 @@ def write_store(folder: Path) -> None:
     write_module(folder / "portrait.safetensors", generator(), "stylegan2")
     write_encoder(folder / "restyle-psp-portrait.safetensors", "restyle-psp")
     write_encoder(folder / "psp-portrait.safetensors", "psp")
-
-
-def write_toon() -> None:
-    """A second domain, whose generator is the portraits' fine-tuned, among the person's own networks."""
-    networks = generator()
-    networks.to_rgbs[0].bias.add_(0.5)
-    write_module(home() / "toon.safetensors", networks, "stylegan2", {"latent_space": "portrait"})
-    write_module(
-        home() / "restyle-psp-toon.safetensors",
-        encoder(seed=3),
-        "small",
-        {"method": "restyle-psp", "generator": "toon"},
-    )
-    common = {"domain": "toon", "licence_code": "MIT", "licence_weights": "MIT", "licence_data": "MIT"}
-    common |= {"commercial": "yes", "summary": "drawn portraits as cartoons"}
-    write_own(Entry("toon", "generator", file="toon.safetensors", **common, latent_space="portrait"))
-    name = "restyle-psp-toon"
-    write_own(Entry(name, "encoder", file=f"{name}.safetensors", **common, method="restyle-psp", generator="toon"))
+    toons = generator()  # a second domain, whose generator is the portraits' fine-tuned
+    toons.to_rgbs[0].bias.add_(0.5)
+    write_module(folder / "toon.safetensors", toons, "stylegan2", {"latent_space": "portrait"})
+    write_encoder(folder / "restyle-psp-toon.safetensors", "restyle-psp", of="toon", seed=3)

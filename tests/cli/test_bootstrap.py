@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tiny
 import torch
 from PIL import Image
 from typer.testing import Result
@@ -27,7 +26,6 @@ FIRST, TARGET = "restyle-psp-portrait", "restyle-psp-toon"
 @pytest.fixture
 def face(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The picture a.png in an empty working folder; networks of portraits and toons are installed."""
-    tiny.write_toon()
     monkeypatch.chdir(tmp_path)
     small = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
     save_picture(to_picture(fit(small, (64, 64))[0]), Path("a.png"), frame_mark())

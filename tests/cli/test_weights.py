@@ -174,7 +174,6 @@ def test_get_of_a_domain(restyle: Callable[..., Result], server: Server) -> None
     values = json.loads(restyle("weights", "get", "--domain", "church", "--json").stdout)
     assert [network["name"] for network in values["networks"]] == ["restyle-psp-church"]
     assert "no domain named 'chuch'" in restyle("weights", "get", "--domain", "chuch").stderr
-    assert "no networks of domain 'toon' to fetch" in restyle("weights", "get", "--domain", "toon").stderr
 
 
 def test_get_of_a_domain_whose_generator_is_another_file(restyle: Callable[..., Result], tiny_store: Path) -> None:
