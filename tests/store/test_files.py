@@ -39,7 +39,8 @@ def test_network_comes_back_equal(config: StyleGAN2Config, tmp_path: Path) -> No
     assert not after.training
     assert not any(parameter.requires_grad for parameter in after.parameters())
     w = torch.randn(2, config.layers, config.w_dim)
-    assert torch.equal(after(w), before(w))
+    with torch.no_grad():  # a network that learns computes in another order
+        assert torch.equal(after(w), before(w))
     assert files.read_header(tmp_path / "g.safetensors")["extra"] == {"steps": 7}
 
 
