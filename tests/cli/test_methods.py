@@ -14,7 +14,7 @@ from restyle_cli.methods import DESCRIPTIONS, METHODS
 def test_methods_for_people(restyle: Callable[..., Result], tiny_store: Path) -> None:
     rows = restyle("methods").stdout.splitlines()[1:]
     assert [row.split()[0] for row in rows] == METHODS.names()
-    assert rows[0].endswith("restyle-psp-portrait")
+    assert rows[0].endswith("restyle-psp-portrait, restyle-psp-toon")
     assert DESCRIPTIONS["restyle-psp"] in rows[0]
 
 
