@@ -1,4 +1,4 @@
-"""Start an encoder that sees the reconstruction from one that sees the picture alone."""
+"""Start an encoder of one kind from one of another that gives the same codes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import torch
 from torch import nn
 
+from restyle_cli.encoders.small import SmallEncoder
 from restyle_cli.errors import RestyleError
 
 
@@ -29,3 +30,14 @@ def widen_input(encoder: nn.Module, channels: int) -> nn.Module:
             weights[name].zero_()
             weights[name][:, : config.input_channels] = value
     return wide
+
+
+@torch.no_grad()
+def to_offsets(encoder: SmallEncoder) -> SmallEncoder:
+    """A copy of a small encoder of free codes that gives them as one base code, the first style's, and offsets."""
+    changed = SmallEncoder(dataclasses.replace(encoder.config, codes="e4e"))
+    changed.load_state_dict(encoder.state_dict())
+    for tensor in (changed.last.weight, changed.last.bias):  # [L * rank, …]
+        by_style = tensor.view(encoder.config.styles, -1)
+        by_style[1:] -= by_style[:1].clone()
+    return changed.to(next(encoder.parameters()).device).train(encoder.training)

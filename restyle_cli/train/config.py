@@ -32,7 +32,9 @@ class Stage:
     iterations: int = 1  # encoders: steps of the loop, each with its own backward pass
     step_gain: float = 1.0  # encoders: each later step of the loop weighs so many times the one before
     augment: float = 0.0  # encoders: share of pictures spoiled before the encoder sees them
+    emphasis: dict[str, float] = Field(default_factory=dict)  # encoders: weights of single columns in `latent`
     focus: float = 0.0  # extra weight of eyes, nose and mouth
+    adversary: float = 0.0  # generators: a judge's push, as a share of that of the losses
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -43,6 +45,7 @@ class Data:
     style: Literal["portrait", "toon"] = "portrait"
     resolution: int = 128
     truncated: float = 0.18
+    favour: dict[str, float] = Field(default_factory=dict)  # how much oftener a generator sees who has a trait
     mixing: float = 0.5  # share of pictures whose layers get codes of several looks that agree where it matters
 
 
@@ -57,6 +60,7 @@ class Recipe:
     stages: tuple[Stage, ...]
     method: str | None = None  # encoders: the method they are for
     generator: str | None = None  # encoders: the frozen generator, a name or a file
+    first: str | None = None  # encoders: a model that every other batch makes its first step with (bootstrapping)
     start_from: str | None = None
     precision: Literal["fp32", "bf16"] = "bf16"
     check_every: int = 500

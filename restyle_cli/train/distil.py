@@ -1,4 +1,4 @@
-"""Training a small StyleGAN2 to draw what the renderer draws: each known code against its picture, no adversary.
+"""Training a small StyleGAN2 to draw what the renderer draws: each known code against its picture.
 
 Half of the batch is mixed: each layer group's code keeps the look's own columns for that group and takes the others
 from another picture, while the target stays. So layers learn to answer for their own group, and W+ means something.
@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from restyle_cli.errors import RestyleError
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.images import fit
 from restyle_cli.ops.layers import pixel_norm
+from restyle_cli.train.adversary import Adversary
 from restyle_cli.train.config import Recipe, Stage
 from restyle_cli.train.drawings import AT_ONCE, Drawings, held_out, read_pictures
 from restyle_cli.train.looks import COARSE, COLUMN_GROUPS, FINE, MIDDLE, TRAITS, Z_DIM, LookSpace, looks
@@ -29,6 +31,16 @@ MAPPING_BATCH = 64
 NEW_LAYER_GAIN = 0.1  # a new resolution starts as a small change of the picture below it
 SHARE_SPAN = 1.2  # standard deviations to either side, for learned shares
 PART_OF = {"beard_length": "beard", "glasses_shape": "glasses"}  # traits of what the mean look does not have
+
+
+def odds(looks: Tensor, favour: dict[str, float]) -> np.ndarray:
+    """How often each look [N, LOOK_DIM] is picked, of all picks: so many times as often if it has what is favoured."""
+    weights = np.ones(len(looks))
+    for trait, times in favour.items():
+        if trait not in TRAITS:
+            raise RestyleError(f"no trait named '{trait}' to favour", f"there are {', '.join(TRAITS)}")
+        weights[looks[:, list(TRAITS).index(trait)].numpy() > 0.5] *= times
+    return weights / weights.sum()
 
 
 def layer_groups(layers: int) -> Tensor:
@@ -58,11 +70,21 @@ class Distil:
         self.drawings = Drawings(folder, recipe.data, self.space)
         self.resolution = self.network.config.resolution
         self.family = recipe.family
+        self.adversary = Adversary()
+
+    def state(self) -> dict:
+        """The adversary's."""
+        return self.adversary.state_dict()
+
+    def load(self, state: dict) -> None:
+        """Give it back."""
+        self.adversary.load_state_dict(state)
 
     def prepare(self, note: Callable[[str], None]) -> None:
         """Draw the training pictures, and the held-out ones that scores are measured on."""
         self.drawings.fill(note)
         self.pictures, self.looks = self.drawings.open(), self.drawings.looks()
+        self.odds = odds(self.looks, self.recipe.data.favour)
         self.held_looks, self.held_pictures = held_out(64, self.resolution, self.recipe.data.style)
         self.share_low, self.share_high, self.share_drawn = self._share_pairs()
 
@@ -76,16 +98,20 @@ class Distil:
 
     def backward(self, stage: Stage, rng: np.random.Generator) -> float:
         """One batch: gradients of the picture loss, and of the mapping network's distance to the known codes."""
-        index = np.sort(rng.choice(len(self.looks), stage.batch, replace=False))
+        index = np.sort(rng.choice(len(self.looks), stage.batch, replace=False, p=self.odds))
         target = read_pictures(self.pictures, index, stage.resolution)
         codes = self.codes(self.looks[index], self.looks[rng.permutation(len(self.looks))[: stage.batch]], rng)
         with self.autocast():
             image = self.network(codes, upto=stage.resolution)
-        loss = picture_loss(image, target, stage.losses, stage.focus)
+        made = image.detach().float().requires_grad_(True)
+        loss = picture_loss(made, target, stage.losses, stage.focus)
+        (gradient,) = torch.autograd.grad(loss, made)
+        if stage.adversary:
+            gradient = self.adversary.push(made, target, gradient, stage.adversary)
+        image.backward(gradient.to(image.dtype))
         if self.recipe.start_from is None:
             z = torch.from_numpy(rng.standard_normal((MAPPING_BATCH, Z_DIM), dtype=np.float32))
             (0.1 * self._mapping_error(self.network, z)).backward()
-        loss.backward()
         return float(loss.detach())
 
     def codes(self, own: Tensor, other: Tensor, rng: np.random.Generator) -> Tensor:

@@ -3,7 +3,7 @@
 The drawn pictures' codes are known, so a stage may also pull the codes towards them (`latent`). A stage that asks for
 nothing else sends no gradient through the generator, and a single pass does without one: faster, and fair to traits
 that cover few pixels. So a generator of another style than the pictures is served too: a portrait and its toon have one
-code.
+code. `spread` holds the codes of all layers close to each other, as e4e does.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig
-from restyle_cli.encoders.widen import widen_input
+from restyle_cli.encoders.widen import to_offsets, widen_input
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import fit
-from restyle_cli.inversion import invert, iterate, l2
+from restyle_cli.inversion import Method, invert, iterate, l2
 from restyle_cli.methods import METHODS
 from restyle_cli.store.files import read_header, read_module
 from restyle_cli.train.config import Recipe, Stage
@@ -31,7 +31,9 @@ from restyle_cli.train.networks import begin_with, check_shape, network_file
 from restyle_cli.train.portraits import draw_looks
 
 HELD_OUT_PICTURES = 64
+METHOD_CODES = {"e4e": "e4e", "restyle-e4e": "e4e"}
 CHECKED_STEPS = 5
+FIRST_SHARE = 0.5  # of the batches, where a recipe names a first model
 
 
 class Encode:
@@ -51,10 +53,13 @@ class Encode:
         self.steps = CHECKED_STEPS if method.max_steps > 1 else 1
         self.network = self._new_network(method.input_channels, folder).to(memory_format=torch.channels_last)
         self.method = lambda network: method(recipe.name, network, self.generator)
+        self.first = None if recipe.first is None else begun_by(recipe.first, folder)
         self.drawings = Drawings(folder, recipe.data, self.space)
 
     def _new_network(self, channels: int, folder: Path) -> SmallEncoder:
+        codes = METHOD_CODES.get(self.recipe.method, "psp")
         shape = {
+            "codes": codes,
             "styles": self.generator.layers,
             "w_dim": self.generator.config.w_dim,
             "input_channels": channels,
@@ -67,9 +72,19 @@ class Encode:
             return network
         network, _ = begin_with(self.recipe.start_from, folder)
         if network.config.input_channels < channels:
-            network = widen_input(network, channels).train().requires_grad_(True)
+            network = widen_input(network, channels)
+        if network.config.codes != codes and codes == "e4e":
+            network = to_offsets(network)
+        network.train().requires_grad_(True)
         check_shape(network, config, self.recipe.name, self.recipe.start_from)
         return network
+
+    def state(self) -> dict:
+        """Nothing beside the network."""
+        return {}
+
+    def load(self, state: dict) -> None:
+        """Nothing to give back."""
 
     def prepare(self, note: Callable[[str], None]) -> None:
         """Draw the training pictures, and the held-out ones at the size that the metrics are defined for."""
@@ -93,28 +108,38 @@ class Encode:
         known = self.space.embed(self.looks[index])[:, None]
         seen = spoil(target, stage.augment, rng)
         weights = dict(stage.losses)
-        latent = weights.pop("latent", 0.0)
+        of_codes = {name: weights.pop(name) for name in ("latent", "spread") if name in weights}
         if not weights and self.steps == 1:
             with self.autocast():
                 codes = self.network(seen)
-            loss = latent * self._distance(codes.float() + self.generator.w_avg, known)
+            loss = self._code_loss(codes.float() + self.generator.w_avg, known, of_codes, stage.emphasis)
             loss.backward()
             return float(loss.detach())
         method = self.method(self.network)
+        before = [self.first] if self.first is not None and rng.random() < FIRST_SHARE else []
         weight = stage.step_gain ** (1 - stage.iterations)
         with self.autocast():
-            for k, state in enumerate(iterate(seen, [method] * stage.iterations)):
-                if k == 0:
+            for k, state in enumerate(iterate(seen, before + [method] * stage.iterations)):
+                if k <= len(before):
                     continue
-                loss = latent * self._distance(state.w.float(), known) if latent else torch.zeros(())
+                loss = self._code_loss(state.w.float(), known, of_codes, stage.emphasis)
                 if weights:
                     loss = loss + picture_loss(fit(state.image, target.shape[-2:]), target, weights, stage.focus)
                 (weight * loss).backward()
                 weight *= stage.step_gain
         return float(loss.detach())
 
-    def _distance(self, codes: Tensor, known: Tensor) -> Tensor:
-        return ((codes - known) / self.space.deviation()).square().mean()
+    def _code_loss(self, codes: Tensor, known: Tensor, weights: dict[str, float], emphasis: dict[str, float]) -> Tensor:
+        """Of codes [N, L, w_dim]: how far they are from the known ones, and from each other."""
+        deviation = self.space.deviation()
+        loss = torch.zeros(())
+        if "latent" in weights:
+            wrong = self.space.emphasised(codes - known, emphasis) if emphasis else codes - known
+            loss = loss + weights["latent"] * (wrong / deviation).square().mean()
+        if "spread" in weights:
+            apart = codes - codes.mean(dim=1, keepdim=True)
+            loss = loss + weights["spread"] * (apart / deviation).square().mean()
+        return loss
 
     def autocast(self) -> torch.autocast:
         """The recipe's precision."""
@@ -143,6 +168,14 @@ class Encode:
     def finish(self, network: nn.Module) -> dict:
         """What the file says beside the configuration."""
         return {"method": self.recipe.method, "generator": Path(self.recipe.generator).stem}
+
+
+def begun_by(name: str, folder: Path) -> Method:
+    """The method of an encoder of ours, by name or file, with its generator."""
+    path = network_file(name, folder)
+    told = read_header(path)["extra"]
+    generator = read_module(network_file(told["generator"], folder)).to(memory_format=torch.channels_last)
+    return METHODS.load(told["method"])(name, read_module(path), generator)
 
 
 def spoil(pictures: Tensor, share: float, rng: np.random.Generator) -> Tensor:

@@ -9,10 +9,12 @@ every such look can be drawn.
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from restyle_cli.errors import RestyleError
 from restyle_cli.ops.layers import pixel_norm
 
 COARSE, MIDDLE, FINE = range(3)
@@ -234,6 +236,24 @@ class LookSpace:
     def truncated(self, values: Tensor, psi: Tensor) -> Tensor:
         """Looks pulled towards the mean look by psi [N] (1 leaves them, 0 is the mean)."""
         return self.mean + psi[:, None] * (values - self.mean)
+
+    def emphasised(self, change: Tensor, weights: dict[str, float]) -> Tensor:
+        """A change of codes [..., w_dim] with the parts that named traits or colours make so many times as long.
+
+        It must be made of the columns' directions only. RestyleError names a column that is not there.
+        """
+        gains = torch.ones(LOOK_DIM)
+        for name, gain in weights.items():
+            found = [index for index, column in enumerate(COLUMNS) if name in (column, column.split(".")[0])]
+            if not found:
+                raise RestyleError(f"no trait or colour named '{name}'", f"there are {', '.join(COLUMNS)}")
+            gains[found] = gain
+        return ((change @ self.coordinates) * gains) @ self.directions
+
+    @cached_property
+    def coordinates(self) -> Tensor:
+        """What undoes `directions`: [w_dim, LOOK_DIM]."""
+        return torch.linalg.pinv(self.directions)
 
     def deviation(self) -> Tensor:
         """The standard deviation of each coordinate of W: [w_dim]. Columns of looks are nearly independent."""

@@ -31,6 +31,12 @@ class Task(Protocol):
     def prepare(self, note: Callable[[str], None]) -> None:
         """Make or open the data."""
 
+    def state(self) -> dict:
+        """What the checkpoint keeps beside the network."""
+
+    def load(self, state: dict) -> None:
+        """Take that back."""
+
     def begin(self, stage: Stage, before: Stage | None) -> None:
         """Called when a stage starts (not when it is resumed), with the one before it."""
 
@@ -91,6 +97,8 @@ def fit(recipe: Recipe, task: Task, output: Path, until: int, note: Callable[[st
         network.load_state_dict(saved["network"])
         averaged.load_state_dict(saved["averaged"])
         optimiser.load_state_dict(saved["optimiser"])
+        if "task" in saved:
+            task.load(saved["task"])
         note(f"going on at step {done.step} of {recipe.steps}")
     started, losses = time.perf_counter(), []
     while done.step < until:
@@ -124,7 +132,7 @@ def fit(recipe: Recipe, task: Task, output: Path, until: int, note: Callable[[st
             _append(output / "scores.csv", row)
             note("  ".join(f"{name} {value}" for name, value in list(row.items())[:9]))
             _save_sheet(task.sheet(averaged.module, stage), output / "sheet.png")
-            _save_checkpoint(checkpoint, network, averaged, optimiser, done)
+            _save_checkpoint(checkpoint, task, averaged, optimiser, done)
             _write(task, averaged.module, recipe, done.step, scores, output)
     return output / f"{recipe.name}.safetensors"
 
@@ -212,10 +220,11 @@ def _save_sheet(images: Tensor, path: Path) -> None:
 
 
 def _save_checkpoint(
-    path: Path, network: nn.Module, averaged: AveragedModel, optimiser: torch.optim.Optimizer, done: Progress
+    path: Path, task: Task, averaged: AveragedModel, optimiser: torch.optim.Optimizer, done: Progress
 ) -> None:
     state = {
-        "network": network.state_dict(),
+        "network": task.network.state_dict(),
+        "task": task.state(),
         "averaged": averaged.state_dict(),
         "optimiser": optimiser.state_dict(),
         "progress": done.state(),

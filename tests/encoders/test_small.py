@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig
-from restyle_cli.encoders.widen import widen_input
+from restyle_cli.encoders.widen import to_offsets, widen_input
 from restyle_cli.errors import RestyleError
 
 TINY = SmallEncoderConfig(styles=4, w_dim=16, input_size=32, widths=(16, 16, 24), blocks=(1, 1, 1), hidden=32)
@@ -154,3 +154,10 @@ def test_it_is_rebuilt_on_the_meta_device() -> None:
     source = build()
     empty.load_state_dict(source.state_dict(), strict=True, assign=True)
     torch.testing.assert_close(empty(pictures()), source(pictures()))
+
+
+def test_offsets_give_the_codes_of_the_free_form():
+    free = build()
+    x = torch.randn(2, 6, 32, 32)
+    torch.testing.assert_close(to_offsets(free)(x), free(x))
+    assert to_offsets(free).config.codes == "e4e"

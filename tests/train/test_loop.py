@@ -8,7 +8,8 @@ import torch
 from restyle_cli.errors import RestyleError
 from restyle_cli.inversion import l2
 from restyle_cli.store.files import read_header, read_module
-from restyle_cli.train import drawings, encode
+from restyle_cli.train import distil, drawings, encode
+from restyle_cli.train import looks as looks_module
 from restyle_cli.train.config import Data, read_recipe, recipe_names
 from restyle_cli.train.loop import learning_rate, run
 
@@ -39,6 +40,7 @@ batch = 4
 lr = 0.02
 losses = {{ l1 = 1.0, gradient_l2 = 1.0 }}
 focus = 1.0
+adversary = 0.5
 """
 
 ENCODER = """
@@ -160,6 +162,56 @@ def test_a_second_style_keeps_the_codes_of_the_first(tmp_path):
     _, drawn = drawings.held_out(16, 32, "toon")
     start = second(second.start(1)).expand(16, -1, -1, -1)
     assert float(row["l2_0"]) == pytest.approx(float(l2(drawn, start).mean()), abs=2e-5)
+
+
+def test_a_second_styles_encoder_may_begin_with_the_first_styles_step(tmp_path, monkeypatch):
+    run(recipe(tmp_path, GENERATOR.format(check=30)), tmp_path / "tiny")
+    many = ENCODER.format(name="many", method="restyle-psp", more="", iterations=2, losses="{ latent = 1.0 }")
+    run(recipe(tmp_path, many), tmp_path / "many", steps=4)
+    schedules = []
+    real = encode.iterate
+
+    def noted(x, schedule):
+        schedules.append([method.name for method in schedule])
+        return real(x, schedule)
+
+    monkeypatch.setattr(encode, "iterate", noted)
+    run(recipe(tmp_path, many.replace('"many"', '"next"\nfirst = "many"', 1)), tmp_path / "next", steps=12)
+    trained = [names for names in schedules if names != ["next"] * 5]
+    assert {tuple(names) for names in trained} == {("next", "next"), ("many", "next", "next")}
+
+
+def test_an_encoder_of_offsets_starts_from_one_of_free_codes_and_is_drawn_together(tmp_path):
+    run(recipe(tmp_path, GENERATOR.format(check=30)), tmp_path / "tiny")
+    free = ENCODER.format(name="free", method="psp", more="", iterations=1, losses="{ latent = 1.0 }")
+    before = read_module(run(recipe(tmp_path, free), tmp_path / "free"))
+    text = ENCODER.format(
+        name="held", method="e4e", more='start_from = "free"', iterations=1, losses="{ latent = 0.1, spread = 9.0 }"
+    )
+    after = read_module(run(recipe(tmp_path, text), tmp_path / "held"))
+    assert after.config.codes == "e4e"
+    _, x = drawings.held_out(16, 32, "portrait")
+    apart, together = (float(network(x).std(dim=1).mean()) for network in (before, after))
+    assert together < 0.8 * apart
+
+
+def test_emphasis_weighs_columns_and_refuses_unknown_ones():
+    space = drawings.LookSpace(128)
+    one = torch.zeros(2, looks_module.LOOK_DIM)
+    one[0, looks_module.COLUMNS.index("hat")] = 1.0
+    one[1, looks_module.COLUMNS.index("iris.g")] = 1.0
+    change = one @ space.directions
+    torch.testing.assert_close(space.emphasised(change, {"iris": 3.0}), change * torch.tensor([[1.0], [3.0]]))
+    with pytest.raises(RestyleError, match="no trait or colour named 'hut'"):
+        space.emphasised(change, {"hut": 2.0})
+
+
+def test_favour_shows_who_has_a_trait_oftener():
+    values = torch.zeros(4, looks_module.LOOK_DIM)
+    values[3, looks_module.COLUMNS.index("hat")] = 1.0
+    assert distil.odds(values, {"hat": 2.0}).tolist() == pytest.approx([0.2, 0.2, 0.2, 0.4])
+    with pytest.raises(RestyleError, match="no trait named 'hut' to favour"):
+        distil.odds(values, {"hut": 2.0})
 
 
 def test_drawings_go_on_where_they_stopped(tmp_path):
