@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.generators.patching import draw_one_by_one, read_patch
 from restyle_cli.ops import fir
 from restyle_cli.ops.layers import GAIN, SLOPE, EqualLinear, pixel_norm
 from restyle_cli.ops.modconv import modulated_conv
@@ -202,14 +203,17 @@ class StyleGAN2(nn.Module):
     ) -> Tensor:
         """Draw the codes. `upto` stops at a lower resolution; `features` collects the last map of each resolution.
 
-        `patch` changes weights for each sample by a factor 1 + delta: from the convolution's name ("convs.3",
-        "to_rgbs.0") to its delta [N, O, I, k, k], or [N, O, I, 1, 1] for all of a kernel.
+        `patch` changes the generator for each sample: see `patching`. Changes of noise maps are seen where those are
+        ("fixed"). With `upto`, what lies above may be changed in vain.
         """
         if noise not in NOISE_MODES:
             raise ValueError(f"noise is one of {NOISE_MODES}, not {noise!r}")
-        deltas = self._deltas(patch or {}, len(w))
+        changes = read_patch(self, patch, len(w))
+        if changes.parameters:
+            return draw_one_by_one(self, w, changes, features, noise=noise, upto=upto)
+        deltas, noises = changes.factors, changes.noises
         x = self.const.expand(w.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        x = self.convs[0](x, w[:, 0], self._noise(0, x, noise), deltas.get("convs.0"))
+        x = self.convs[0](x, w[:, 0], self._noise(0, x, noise, noises), deltas.get("convs.0"))
         image = self.to_rgbs[0](x, w[:, 1], deltas.get("to_rgbs.0"))
         if features is not None:
             features[4] = x
@@ -219,14 +223,15 @@ class StyleGAN2(nn.Module):
                 return image
             first = 2 * block - 1
             for index in (first, first + 1):
-                x = self.convs[index](x, w[:, index], self._noise(index, x, noise), deltas.get(f"convs.{index}"))
+                own = self._noise(index, x, noise, noises)
+                x = self.convs[index](x, w[:, index], own, deltas.get(f"convs.{index}"))
             image = fir.upsample2(image) + self.to_rgbs[block](x, w[:, first + 2], deltas.get(f"to_rgbs.{block}"))
             if features is not None:
                 features[resolution] = x
         return self._cropped(image)
 
     def conv_shapes(self) -> dict[str, tuple[int, int]]:
-        """The convolutions that a `patch` can change: from their names to (outputs, inputs)."""
+        """The convolutions that a `patch` can change by a factor: from their names to (outputs, inputs)."""
         rooms = {"convs": self.convs, "to_rgbs": self.to_rgbs}
         return {
             f"{room}.{index}": (conv.weight.shape[0], conv.weight.shape[1])
@@ -234,25 +239,13 @@ class StyleGAN2(nn.Module):
             for index, conv in enumerate(convs)
         }
 
-    def _deltas(self, patch: Mapping[str, Tensor], n: int) -> Mapping[str, Tensor]:
-        """`patch`, after its names and shapes were held against the convolutions'."""
-        shapes = self.conv_shapes() if patch else {}
-        for name, delta in patch.items():
-            if name not in shapes:
-                raise RestyleError(f"this generator has no convolution '{name}' to change")
-            if delta.dim() != 5 or tuple(delta.shape[:3]) != (n, *shapes[name]):
-                raise RestyleError(
-                    f"a change of '{name}' has shape {list(delta.shape)}",
-                    f"for {n} codes this generator takes {[n, *shapes[name]]}, and the kernel's size or 1, 1",
-                )
-        return patch
-
-    def _noise(self, index: int, x: Tensor, mode: str) -> Tensor | None:
+    def _noise(self, index: int, x: Tensor, mode: str, changes: Mapping[str, Tensor]) -> Tensor | None:
         if mode == "none" or not self.config.noise:
             return None
         stored = getattr(self, f"noise_{index}")
         if mode == "fixed":
-            return stored
+            change = changes.get(f"noise_{index}")
+            return stored if change is None else stored + change
         return torch.randn(x.shape[0], *stored.shape[1:], device=x.device, dtype=stored.dtype)
 
     def _cropped(self, image: Tensor) -> Tensor:
