@@ -51,7 +51,7 @@ def read_patch(
     patch: Mapping[str, Tensor] | None,
     n: int,  # pictures
 ) -> Changes:
-    """`patch`, sorted and in the generator's precision; RestyleError for a name that this generator does not have, or another shape."""
+    """`patch`, sorted, in the precision of the generator; RestyleError for a name that it has not, or another shape."""
     if not patch:
         return Changes()
     convs, noises, parameters = generator.conv_shapes(), noise_maps(generator), synthesis_parameters(generator)
