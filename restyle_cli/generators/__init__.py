@@ -2,4 +2,10 @@
 
 from restyle_cli.registry import Registry
 
-GENERATORS = Registry("generator", {"stylegan2": "restyle_cli.generators.stylegan2:StyleGAN2"})
+GENERATORS = Registry(
+    "generator",
+    {
+        "stylegan2": "restyle_cli.generators.stylegan2:StyleGAN2",
+        "stylegan1": "restyle_cli.generators.stylegan1:StyleGAN1",
+    },
+)

@@ -16,12 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.generators.base import NOISE_MODES, StyleGenerator
 from restyle_cli.generators.patching import draw_one_by_one, read_patch
 from restyle_cli.ops import fir
 from restyle_cli.ops.layers import GAIN, SLOPE, EqualLinear, pixel_norm
 from restyle_cli.ops.modconv import modulated_conv
-
-NOISE_MODES = ("fixed", "random", "none")
 
 
 def paper_channels(resolution: int, base: int = 32768, most: int = 512) -> dict[int, int]:
@@ -136,7 +135,7 @@ class MappingNetwork(nn.Module):
         return x
 
 
-class StyleGAN2(nn.Module):
+class StyleGAN2(StyleGenerator):
     """The generator. Codes are w [N, L, w_dim]; pictures [N, 3, H, W], nominally in [-1, 1], never clamped."""
 
     Config = StyleGAN2Config
@@ -160,38 +159,6 @@ class StyleGAN2(nn.Module):
             for index in range(len(self.convs)):
                 side = 2 ** ((index + 5) // 2)
                 self.register_buffer(f"noise_{index}", torch.randn(1, 1, side, side))
-
-    @property
-    def layers(self) -> int:
-        """The number L of styles in a W+ code."""
-        return self.config.layers
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the pictures, after the crop."""
-        return self.config.crop or (self.config.resolution, self.config.resolution)
-
-    def start(self, n: int) -> Tensor:
-        """The average code, n times: [n, L, w_dim]."""
-        return self.w_avg.expand(n, -1, -1)
-
-    def w_plus(self, w: Tensor) -> Tensor:
-        """One w [N, w_dim] for all styles: [N, L, w_dim]."""
-        return w[:, None].expand(-1, self.layers, -1)
-
-    def truncate(self, w: Tensor, psi: float) -> Tensor:
-        """Pull codes w [N, L, w_dim] towards the average: w_avg + psi (w - w_avg)."""
-        return self.w_avg + psi * (w - self.w_avg)
-
-    @torch.no_grad()
-    def mean_w(self, samples: int = 100_000, seed: int = 0) -> Tensor:
-        """The mean of the mapping over random z: [w_dim]."""
-        generator = torch.Generator().manual_seed(seed)
-        total = torch.zeros(self.config.w_dim, dtype=torch.float64)
-        for left in range(samples, 0, -10_000):
-            z = torch.randn(min(left, 10_000), self.config.z_dim, generator=generator)
-            total += self.mapping(z.to(self.w_avg.device)).double().sum(dim=0).cpu()
-        return (total / samples).to(self.w_avg)
 
     def forward(
         self,
@@ -229,28 +196,3 @@ class StyleGAN2(nn.Module):
             if features is not None:
                 features[resolution] = x
         return self._cropped(image)
-
-    def conv_shapes(self) -> dict[str, tuple[int, int]]:
-        """The convolutions that a `patch` can change by a factor: from their names to (outputs, inputs)."""
-        rooms = {"convs": self.convs, "to_rgbs": self.to_rgbs}
-        return {
-            f"{room}.{index}": (conv.weight.shape[0], conv.weight.shape[1])
-            for room, convs in rooms.items()
-            for index, conv in enumerate(convs)
-        }
-
-    def _noise(self, index: int, x: Tensor, mode: str, changes: Mapping[str, Tensor]) -> Tensor | None:
-        if mode == "none" or not self.config.noise:
-            return None
-        stored = getattr(self, f"noise_{index}")
-        if mode == "fixed":
-            change = changes.get(f"noise_{index}")
-            return stored if change is None else stored + change
-        return torch.randn(x.shape[0], *stored.shape[1:], device=x.device, dtype=stored.dtype)
-
-    def _cropped(self, image: Tensor) -> Tensor:
-        if self.config.crop is None:
-            return image
-        height, width = self.config.crop
-        top, left = (image.shape[2] - height) // 2, (image.shape[3] - width) // 2
-        return image[:, :, top : top + height, left : left + width]

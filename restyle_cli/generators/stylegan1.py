@@ -1,0 +1,204 @@
+"""The first StyleGAN (Karras et al. 2019, "A Style-Based Generator Architecture for Generative Adversarial Networks").
+
+A mapping network turns z into w; a synthesis network grows a constant 4×4 map to the picture. Behind each convolution
+stand noise, bias, a leaky rectifier and AdaIN: every map is normalised, then scaled and shifted by one style of the
+code. The picture is read from the last map alone; each smaller resolution has a reading of its own, from the
+training that grew the network, which `upto` shows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from restyle_cli.errors import RestyleError
+from restyle_cli.generators.base import NOISE_MODES, StyleGenerator
+from restyle_cli.generators.patching import draw_one_by_one, read_patch
+from restyle_cli.generators.stylegan2 import StyleGAN2Config, paper_channels
+from restyle_cli.ops.adain import smooth, stylise, up_conv
+from restyle_cli.ops.layers import GAIN, SLOPE, pixel_norm
+
+CHANNEL_BASE = 16384
+"""Of the published channel table: min(16384 / resolution, 512) channels at each resolution."""
+LARGEST = 1024
+
+
+@dataclass(frozen=True)
+class StyleGAN1Config(StyleGAN2Config):
+    """What rebuilds the network; the fields of StyleGAN2's, and four.
+
+    `mapping_width` is that of the mapping's hidden layers. `per_style`: the mapping gives every style a w of its own
+    (IDInvert's generators). `tanh` bounds the picture (theirs too). `equalised` off: weights are stored as they are
+    used, without the scale of an equalised learning rate (ALAE).
+    """
+
+    mapping_width: int = 512
+    per_style: bool = False
+    tanh: bool = False
+    equalised: bool = True
+
+    def __post_init__(self) -> None:
+        if self.resolution > LARGEST:
+            raise RestyleError(
+                f"a StyleGAN of {self.resolution} pixels cannot be built", f"powers of two from 8 to {LARGEST} can"
+            )
+        if not self.channels and self.resolution >= 4:
+            object.__setattr__(self, "channels", paper_channels(self.resolution, CHANNEL_BASE))
+        super().__post_init__()
+
+
+class Dense(nn.Module):
+    """x [..., in] -> [..., out]; the scale of an equalised learning rate is left out where weights lie scaled."""
+
+    def __init__(self, inputs: int, outputs: int, gain: float, lr_mul: float, equalised: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        scale = gain / math.sqrt(inputs)
+        nn.init.normal_(self.weight, std=1 / lr_mul if equalised else scale)
+        self.scale = scale * lr_mul if equalised else 1.0
+        self.bias_scale = lr_mul if equalised else 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight * self.scale, self.bias * self.bias_scale)
+
+
+class MappingNetwork(nn.Module):
+    """z [N, z_dim] -> w [N, w_dim], or with a w for each style [N, L, w_dim]."""
+
+    def __init__(self, config: StyleGAN1Config) -> None:
+        super().__init__()
+        self.styles = config.layers if config.per_style else 0
+        last = config.w_dim * max(self.styles, 1)
+        widths = [config.z_dim] + [config.mapping_width] * (config.mapping_layers - 1) + [last]
+        self.layers = nn.ModuleList(
+            Dense(a, b, GAIN, config.mapping_lr_mul, config.equalised) for a, b in pairwise(widths)
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        x = pixel_norm(z)
+        for layer in self.layers:
+            x = F.leaky_relu(layer(x), SLOPE)
+        return x.unflatten(1, (self.styles, -1)) if self.styles else x
+
+
+class StyledConv(nn.Module):
+    """3×3 convolution, noise, bias, leaky rectifier, AdaIN.
+
+    `up` doubles the resolution before it and filters behind it; without `inputs` there is no convolution, for the
+    constant map has been made already.
+    """
+
+    def __init__(self, inputs: int | None, outputs: int, config: StyleGAN1Config, up: bool = False) -> None:
+        super().__init__()
+        self.weight = None if inputs is None else nn.Parameter(torch.empty(outputs, inputs, 3, 3))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.noise_strength = nn.Parameter(torch.zeros(outputs)) if config.noise else None
+        self.affine = Dense(config.w_dim, 2 * outputs, 1.0, 1.0, config.equalised)
+        self.up = up
+        self.scale = 1.0
+        if self.weight is not None:
+            scale = GAIN / math.sqrt(9 * self.weight.shape[1])
+            nn.init.normal_(self.weight, std=1.0 if config.equalised else scale)
+            self.scale = scale if config.equalised else 1.0
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, delta: Tensor | None = None) -> Tensor:
+        """x [N, inputs, H, W], w [N, w_dim], noise [N or 1, 1, H', W'], delta of the kernel [N, O, I, k, k]."""
+        if self.weight is not None:
+            x = _for_each(self._convolve, x, self.weight, delta)
+        if noise is not None and self.noise_strength is not None:
+            x = x + (self.noise_strength[:, None, None] * noise).to(x.dtype)
+        x = F.leaky_relu(x + self.bias[:, None, None].to(x.dtype), SLOPE)
+        return stylise(x, self.affine(w))
+
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        weight = (weight * self.scale).to(x.dtype)
+        return smooth(up_conv(x, weight)) if self.up else F.conv2d(x, weight, padding=1)
+
+
+class ToRGB(nn.Module):
+    """1×1 convolution to three colours."""
+
+    def __init__(self, inputs: int, config: StyleGAN1Config) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(3, inputs, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(3))
+        scale = 1 / math.sqrt(inputs)
+        nn.init.normal_(self.weight, std=1.0 if config.equalised else scale)
+        self.scale = scale if config.equalised else 1.0
+
+    def forward(self, x: Tensor, delta: Tensor | None = None) -> Tensor:
+        """x [N, inputs, H, W] -> [N, 3, H, W]."""
+        return _for_each(self._convolve, x, self.weight, delta)
+
+    def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.conv2d(x, (weight * self.scale).to(x.dtype), self.bias.to(x.dtype))
+
+
+def _for_each(convolve: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor, delta: Tensor | None) -> Tensor:
+    """`convolve(x, weight)`, with the weight of each picture times 1 + its delta where there is one."""
+    if delta is None:
+        return convolve(x, weight)
+    return torch.cat([convolve(one, weight * (1 + own)) for one, own in zip(x.split(1), delta, strict=True)])
+
+
+class StyleGAN1(StyleGenerator):
+    """The generator. Codes are w [N, L, w_dim]; pictures [N, 3, H, W], nominally in [-1, 1]."""
+
+    Config = StyleGAN1Config
+
+    def __init__(self, config: StyleGAN1Config) -> None:
+        super().__init__()
+        self.config = config
+        self.mapping = MappingNetwork(config)
+        width = config.channels
+        self.const = nn.Parameter(torch.ones(1, width[4], 4, 4))
+        self.convs = nn.ModuleList([StyledConv(None, width[4], config), StyledConv(width[4], width[4], config)])
+        self.to_rgbs = nn.ModuleList([ToRGB(width[4], config)])
+        for before, resolution in pairwise(sorted(width)):
+            a, b = width[before], width[resolution]
+            self.convs.append(StyledConv(a, b, config, up=True))
+            self.convs.append(StyledConv(b, b, config))
+            self.to_rgbs.append(ToRGB(b, config))
+        self.register_buffer("w_avg", torch.zeros(config.layers, config.w_dim))
+        if config.noise:
+            for index in range(len(self.convs)):
+                side = 4 * 2 ** (index // 2)
+                self.register_buffer(f"noise_{index}", torch.randn(1, 1, side, side))
+
+    def forward(
+        self,
+        w: Tensor,  # [N, L, w_dim]
+        noise: str = "fixed",
+        upto: int | None = None,
+        features: dict[int, Tensor] | None = None,
+        patch: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
+        """Draw the codes. `upto` stops at a lower resolution; `features` collects the last map of each resolution.
+
+        `patch` changes the generator for each sample: see `patching`.
+        """
+        if noise not in NOISE_MODES:
+            raise ValueError(f"noise is one of {NOISE_MODES}, not {noise!r}")
+        changes = read_patch(self, patch, len(w))
+        if changes.parameters:
+            return draw_one_by_one(self, w, changes, features, noise=noise, upto=upto)
+        deltas, block = changes.factors, 0
+        x = self.const.expand(len(w), -1, -1, -1)
+        for index, conv in enumerate(self.convs):
+            block, resolution = index // 2, 4 * 2 ** (index // 2)
+            if upto is not None and resolution > upto:
+                block -= 1
+                break
+            x = conv(x, w[:, index], self._noise(index, x, noise, changes.noises), deltas.get(f"convs.{index}"))
+            if features is not None:
+                features[resolution] = x
+        image = self.to_rgbs[block](x, deltas.get(f"to_rgbs.{block}"))
+        image = torch.tanh(image) if self.config.tanh else image
+        return self._cropped(image) if block + 1 == len(self.to_rgbs) else image
