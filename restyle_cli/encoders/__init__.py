@@ -9,6 +9,8 @@ ENCODERS = Registry(
         "restyle": "restyle_cli.encoders.restyle:ReStyleEncoder",
         "psp": "restyle_cli.encoders.psp:PSPEncoder",
         "w": "restyle_cli.encoders.w:WEncoder",
+        "idinvert": "restyle_cli.encoders.idinvert:IDInvertEncoder",
         "hyper": "restyle_cli.encoders.hyper:HyperNetwork",
+        "small-hyper": "restyle_cli.encoders.small_hyper:SmallHyperNetwork",
     },
 )

@@ -184,6 +184,8 @@ def _to_rosinality(parts: list[Part], source: Path, target: Path, overwrite: boo
     if part is None:
         held = ", ".join(part.role for part in parts)
         raise RestyleError(f"'{source}' holds no generator, but: {held}", "rosinality's layout is one of generators")
+    if part.family != "stylegan2":
+        raise RestyleError(f"'{source}' holds a {part.family}", "rosinality's layout is one of StyleGAN2s")
     file = _files(source, target, [part], ".pt")["generator"]
     _check_free(file, overwrite)
     module: Any = legacy.build(part, path=source)

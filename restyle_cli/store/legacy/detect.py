@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.store.legacy import encoder, generator, hyper, perceptual
+from restyle_cli.store.legacy import encoder, generator, genforce, hyper, perceptual
 from restyle_cli.store.legacy.part import Part
 from restyle_cli.store.legacy.stand_ins import PickledModule
 
 Match = Callable[[Mapping[str, Tensor], Mapping[str, Any]], Part | None]
-MATCHES: tuple[Match, ...] = (encoder.match, hyper.match, generator.match, perceptual.match)
+MATCHES: tuple[Match, ...] = (encoder.match, hyper.match, generator.match, genforce.match, perceptual.match)
 """Who knows networks; the first that knows some tensors has them."""
 MAX_TENSORS = 100_000
 _MAIN = ("state_dict", "g_ema", "G_ema")

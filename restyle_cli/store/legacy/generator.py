@@ -31,6 +31,8 @@ _INSIDE = {
 }
 _NVIDIA_INSIDE = ("weight", "bias", "affine.weight", "affine.bias", "noise_strength", "noise_const")
 _AVERAGES = ("latent_avg", "mapping.w_avg")
+_FIRST_LAYERS = ("style.1.weight", "mapping.fc0.weight", "mapping.dense0.fc.weight")
+"""Of mapping networks, in every layout that is read."""
 
 
 def match(keys: Mapping[str, Tensor], opts: Mapping[str, Any]) -> Part | None:
@@ -53,7 +55,7 @@ def latent_space(keys: Mapping[str, Tensor]) -> str | None:
 
     Encoders trained for one generator carry copies of it, and fine-tuning usually leaves the mapping alone.
     """
-    first = next((keys[name] for name in ("style.1.weight", "mapping.fc0.weight") if name in keys), None)
+    first = next((keys[name] for name in _FIRST_LAYERS if name in keys), None)
     if first is None:
         return None
     return f"mapping-{hashlib.sha256(first.float().contiguous().numpy().tobytes()).hexdigest()[:12]}"
