@@ -47,12 +47,17 @@ class HyperConfig(ReStyleEncoderConfig):
         super().__post_init__()
         if self.side < 4:
             raise RestyleError(f"a hypernetwork's input is at least 64 px, not {max(self.input_size)}")
-        widths = {(outputs, inputs) for name, outputs, inputs in self.targets if name in self.sharing}
-        names = [name for name, _, _ in self.targets]
-        if not names or len(set(names)) < len(names) or not set(self.sharing) <= set(names):
-            raise RestyleError("a hypernetwork changes at least one convolution, each once, and shares among those")
-        if len(widths) > 1:
-            raise RestyleError("convolutions that share a network have the same number of channels")
+        check_targets(self.targets, self.sharing)
+
+
+def check_targets(targets: Sequence[tuple[str, int, int]], sharing: Sequence[str]) -> None:
+    """RestyleError unless the convolutions (name, outputs, inputs) are such as a hypernetwork can change."""
+    widths = {(outputs, inputs) for name, outputs, inputs in targets if name in sharing}
+    names = [name for name, _, _ in targets]
+    if not names or len(set(names)) < len(names) or not set(sharing) <= set(names):
+        raise RestyleError("a hypernetwork changes at least one convolution, each once, and shares among those")
+    if len(widths) > 1:
+        raise RestyleError("convolutions that share a network have the same number of channels")
 
 
 class HyperNetwork(nn.Module):

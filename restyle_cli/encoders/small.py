@@ -1,4 +1,4 @@
-"""The small encoder of the embedded networks: a residual network without any normalisation.
+"""The small encoders of the embedded networks: residual networks without any normalisation.
 
 With normalisation layers ReStyle's error grew with every step: they hide how small the difference between
 picture and reconstruction has become. So: He initialisation, residual branches scaled by a half, and a
@@ -26,8 +26,8 @@ FIRST_STEP = 0.1  # size of an untrained encoder's steps along each direction
 
 
 @dataclass(frozen=True)
-class SmallEncoderConfig(EncoderConfig):
-    """Widths by resolution: the first at input_size / stem_stride, each next at half, the last at 4 px."""
+class SmallConfig(EncoderConfig):
+    """Base of the small networks: widths by resolution, the first at input_size / stem_stride, the last at 4 px."""
 
     styles: int = 12
     input_size: int = 64
@@ -35,7 +35,6 @@ class SmallEncoderConfig(EncoderConfig):
     widths: tuple[int, ...] = (32, 64, 96, 160)
     blocks: tuple[int, ...] = (1, 2, 2, 2)  # residual blocks at each of these resolutions
     hidden: int = 256
-    rank: int = 0  # directions of W that codes may move along; 0: all w_dim
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,22 +51,12 @@ class SmallEncoderConfig(EncoderConfig):
             )
 
 
-class SmallEncoder(nn.Module):
-    """Picture (and reconstruction) -> codes.
+class SmallNetwork(nn.Module):
+    """Base of the small networks: picture (and reconstruction) -> `hidden` numbers."""
 
-    Every style's code is a sum of `rank` directions, the rows of `basis`. Set them before training to where W
-    varies: off these directions a generator has learned nothing, and blurs. `stage` limits the offsets of "e4e"
-    codes while training (None: all of them) and is not stored.
-    """
-
-    Config = SmallEncoderConfig
-
-    def __init__(self, config: SmallEncoderConfig) -> None:
+    def __init__(self, config: SmallConfig) -> None:
         super().__init__()
         self.config = config
-        self.stage: int | None = None
-        rank = config.rank or config.w_dim
-        self.register_buffer("basis", torch.zeros(rank, config.w_dim))
         size = 2 * config.stem_stride + 1
         self.stem = nn.Conv2d(
             config.input_channels, config.widths[0], size, stride=config.stem_stride, padding=size // 2
@@ -80,30 +69,59 @@ class SmallEncoder(nn.Module):
                 before = width
         self.body = nn.Sequential(*blocks)
         self.hidden = nn.Linear(before * LAST_MAP**2, config.hidden)
-        self.last = nn.Linear(config.hidden, config.styles * rank)
-        if not self.basis.is_meta:  # then the tensors come from a file
-            self._initialise()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x [N, C, H, W] in [-1, 1], any size -> codes [N, L, w_dim]."""
-        config = self.config
-        x = fit(x, (config.input_size, config.input_size))
+    def look(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] in [-1, 1], any size -> [N, hidden]."""
+        size = self.config.input_size
+        x = fit(x, (size, size))
         x = self.body(self.stem(x.contiguous(memory_format=torch.channels_last)))
         x = F.leaky_relu(x, SLOPE).flatten(1)
-        codes = self.last(F.leaky_relu(self.hidden(x), SLOPE)).unflatten(1, (config.styles, len(self.basis)))
-        codes = codes @ self.basis
-        return base_and_offsets(codes, self.stage) if config.codes == "e4e" else codes
+        return F.leaky_relu(self.hidden(x), SLOPE)
 
-    def _initialise(self) -> None:
-        self.basis.diagonal().fill_(1)
+    def initialise(self) -> None:
+        """He's random weights in every layer, and a stem that sees differences."""
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(module.weight, a=SLOPE, nonlinearity="leaky_relu")
                 nn.init.zeros_(module.bias)
-        nn.init.normal_(self.last.weight, std=FIRST_STEP / math.sqrt(self.config.hidden))
         nn.init.kaiming_normal_(self.stem.weight, nonlinearity="linear")
         if self.config.input_channels == 6:
             see_differences(self.stem.weight)
+
+
+@dataclass(frozen=True)
+class SmallEncoderConfig(SmallConfig):
+    """`rank` directions of W that codes may move along; 0: all w_dim."""
+
+    rank: int = 0
+
+
+class SmallEncoder(SmallNetwork):
+    """Picture (and reconstruction) -> codes.
+
+    Every style's code is a sum of `rank` directions, the rows of `basis`. Set them before training to where W
+    varies: off these directions a generator has learned nothing, and blurs. `stage` limits the offsets of "e4e"
+    codes while training (None: all of them) and is not stored.
+    """
+
+    Config = SmallEncoderConfig
+
+    def __init__(self, config: SmallEncoderConfig) -> None:
+        super().__init__(config)
+        self.stage: int | None = None
+        rank = config.rank or config.w_dim
+        self.register_buffer("basis", torch.zeros(rank, config.w_dim))
+        self.last = nn.Linear(config.hidden, config.styles * rank)
+        if not self.basis.is_meta:  # then the tensors come from a file
+            self.basis.diagonal().fill_(1)
+            self.initialise()
+            nn.init.normal_(self.last.weight, std=FIRST_STEP / math.sqrt(config.hidden))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] in [-1, 1], any size -> codes [N, L, w_dim]."""
+        config = self.config
+        codes = self.last(self.look(x)).unflatten(1, (config.styles, len(self.basis))) @ self.basis
+        return base_and_offsets(codes, self.stage) if config.codes == "e4e" else codes
 
 
 class SmallBlock(nn.Module):
