@@ -32,6 +32,7 @@ class Stage:
     iterations: int = 1  # encoders: steps of the loop, each with its own backward pass
     step_gain: float = 1.0  # encoders: each later step of the loop weighs so many times the one before
     augment: float = 0.0  # encoders: share of pictures spoiled before the encoder sees them
+    pace: tuple[float, ...] = ()  # encoders: part of the way that the finest layer is asked to go by step 1, 2, …
     emphasis: dict[str, float] = Field(default_factory=dict)  # encoders: weights of single columns in `latent`
     focus: float = 0.0  # extra weight of eyes, nose and mouth
     adversary: float = 0.0  # generators: a judge's push, as a share of that of the losses

@@ -3,7 +3,8 @@
 The drawn pictures' codes are known, so a stage may also pull the codes towards them (`latent`). A stage that asks for
 nothing else sends no gradient through the generator, and a single pass does without one: faster, and fair to traits
 that cover few pixels. So a generator of another style than the pictures is served too: a portrait and its toon have one
-code. `spread` holds the codes of all layers close to each other, as e4e does.
+code. `spread` holds the codes of all layers close to each other, as e4e does. A stage with a `pace` settles coarse
+layers first: early steps are asked for a part of the way only, the less the finer the layer.
 """
 
 from __future__ import annotations
@@ -122,12 +123,19 @@ class Encode:
             for k, state in enumerate(iterate(seen, before + [method] * stage.iterations)):
                 if k <= len(before):
                     continue
-                loss = self._code_loss(state.w.float(), known, of_codes, stage.emphasis)
-                if weights:
+                step = k - len(before)
+                wanted = self._on_the_way(known, stage.pace[step - 1]) if step <= len(stage.pace) else known
+                loss = self._code_loss(state.w.float(), wanted, of_codes, stage.emphasis)
+                if weights and step > len(stage.pace):  # a part of the way does not look like the picture
                     loss = loss + picture_loss(fit(state.image, target.shape[-2:]), target, weights, stage.focus)
                 (weight * loss).backward()
                 weight *= stage.step_gain
         return float(loss.detach())
+
+    def _on_the_way(self, known: Tensor, part: float) -> Tensor:
+        """[N, L, w_dim]: the coarsest layer's code is `known`, the finest's a `part` of the way from the average."""
+        parts = torch.linspace(1, part, self.generator.layers)[:, None]
+        return self.generator.w_avg + parts * (known - self.generator.w_avg)
 
     def _code_loss(self, codes: Tensor, known: Tensor, weights: dict[str, float], emphasis: dict[str, float]) -> Tensor:
         """Of codes [N, L, w_dim]: how far they are from the known ones, and from each other."""

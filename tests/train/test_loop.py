@@ -1,6 +1,7 @@
 """Training in miniature: it learns, it goes on as if it had not stopped, and what it writes can be used."""
 
 import csv
+from itertools import pairwise
 
 import pytest
 import torch
@@ -193,6 +194,24 @@ def test_an_encoder_of_offsets_starts_from_one_of_free_codes_and_is_drawn_togeth
     _, x = drawings.held_out(16, 32, "portrait")
     apart, together = (float(network(x).std(dim=1).mean()) for network in (before, after))
     assert together < 0.8 * apart
+
+
+def test_an_early_step_at_a_pace_is_asked_for_less_of_the_finer_layers(tmp_path):
+    run(recipe(tmp_path, GENERATOR.format(check=30)), tmp_path / "tiny")
+    text = ENCODER.format(name="many", method="restyle-psp", more="", iterations=2, losses="{ latent = 1.0 }")
+    task = encode.Encode(read_recipe(recipe(tmp_path, text)), tmp_path / "many")
+    generator = task.generator
+    known = torch.randn(3, 1, generator.config.w_dim)
+    asked = (task._on_the_way(known, 0.7) - generator.w_avg) / (known - generator.w_avg)
+    torch.testing.assert_close(asked[:, 0], torch.ones_like(asked[:, 0]))
+    torch.testing.assert_close(asked[:, -1], torch.full_like(asked[:, -1], 0.7))
+    paced = text.replace("augment = 0.5", "augment = 0.0\npace = [0.0]").replace("steps = 80", "steps = 300")
+    path = run(recipe(tmp_path, paced), tmp_path / "paced")
+    _, x = drawings.held_out(16, 32, "portrait")
+    found = encode.METHODS.load("restyle-psp")("many", read_module(path), generator)
+    states = list(encode.iterate(x, [found] * 2))
+    first, second = ((b.w - a.w).norm(dim=2).mean(dim=0) for a, b in pairwise(states))
+    assert first[0] > 2 * first[-1] and second[-1] > second[0]
 
 
 def test_emphasis_weighs_columns_and_refuses_unknown_ones():
