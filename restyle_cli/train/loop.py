@@ -16,9 +16,18 @@ from torch.optim.swa_utils import AveragedModel
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import save_picture, to_picture, write_atomic
+from restyle_cli.registry import Registry
 from restyle_cli.store.files import write_module
 from restyle_cli.train.config import Recipe, Stage, read_recipe
 
+TASKS = Registry(
+    "kind of training",
+    {
+        "stylegan2": "restyle_cli.train.distil:Distil",
+        "small": "restyle_cli.train.encode:Encode",
+        "drawn-identity": "restyle_cli.train.identify:Identify",
+    },
+)
 WARM_UP = 50  # steps over which a stage's learning rate rises
 
 
@@ -76,11 +85,7 @@ def run(
         torch.set_num_threads(threads)
     output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    if wanted.family == "stylegan2":
-        from restyle_cli.train.distil import Distil as Chosen
-    else:
-        from restyle_cli.train.encode import Encode as Chosen
-    return fit(wanted, Chosen(wanted, output), output, steps or wanted.steps, note)
+    return fit(wanted, TASKS.load(wanted.family)(wanted, output), output, steps or wanted.steps, note)
 
 
 def fit(recipe: Recipe, task: Task, output: Path, until: int, note: Callable[[str], None]) -> Path:
