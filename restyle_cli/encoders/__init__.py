@@ -10,6 +10,7 @@ ENCODERS = Registry(
         "psp": "restyle_cli.encoders.psp:PSPEncoder",
         "w": "restyle_cli.encoders.w:WEncoder",
         "idinvert": "restyle_cli.encoders.idinvert:IDInvertEncoder",
+        "alae": "restyle_cli.encoders.alae:ALAEEncoder",
         "hyper": "restyle_cli.encoders.hyper:HyperNetwork",
         "small-hyper": "restyle_cli.encoders.small_hyper:SmallHyperNetwork",
     },

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.store.legacy import encoder, generator, genforce, hyper, perceptual
+from restyle_cli.store.legacy import alae, encoder, generator, genforce, hyper, perceptual
 from restyle_cli.store.legacy.part import Part
 from restyle_cli.store.legacy.stand_ins import PickledModule
 
 Match = Callable[[Mapping[str, Tensor], Mapping[str, Any]], Part | None]
-MATCHES: tuple[Match, ...] = (encoder.match, hyper.match, generator.match, genforce.match, perceptual.match)
+MATCHES: tuple[Match, ...] = (encoder.match, hyper.match, generator.match, genforce.match, alae.match, perceptual.match)
 """Who knows networks; the first that knows some tensors has them."""
 MAX_TENSORS = 100_000
 _MAIN = ("state_dict", "g_ema", "G_ema")
@@ -68,6 +68,9 @@ def peel(content: Any) -> list[Group]:
     if modules := [content.get(name) for name in ("G_ema", "G") if isinstance(content.get(name), PickledModule)]:
         content.clear()
         return peel(modules[0])
+    if autoencoder := alae.networks(content.get("models")):
+        content.clear()
+        return [Group(_tensors(tensors)) for tensors in autoencoder]
     opts, average = _plain(content.get("opts")), content.pop("latent_avg", None)
     main = next((name for name in _MAIN if isinstance(content.get(name), dict)), None)
     groups: list[Group] = []

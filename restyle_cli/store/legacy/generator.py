@@ -31,7 +31,12 @@ _INSIDE = {
 }
 _NVIDIA_INSIDE = ("weight", "bias", "affine.weight", "affine.bias", "noise_strength", "noise_const")
 _AVERAGES = ("latent_avg", "mapping.w_avg")
-_FIRST_LAYERS = ("style.1.weight", "mapping.fc0.weight", "mapping.dense0.fc.weight")
+_FIRST_LAYERS = (
+    "style.1.weight",
+    "mapping.fc0.weight",
+    "mapping.dense0.fc.weight",
+    "mapping_fl_s.map_blocks.0.fc.weight",
+)
 """Of mapping networks, in every layout that is read."""
 
 

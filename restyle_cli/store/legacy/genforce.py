@@ -1,4 +1,6 @@
-"""Files of in-domain inversion (Zhu et al. 2020) as published for PyTorch: generators of the first StyleGAN, encoders.
+"""Files of in-domain inversion (Zhu et al. 2020) as published for PyTorch.
+
+Generators are those of the first StyleGAN; beside the encoders there is the VGG-16 that compares pictures.
 
 Tensors are views of the file's. Only kernels that were made for a transposed convolution, from 128 px on, are turned,
 and so copied: here every kernel is one of a convolution.
@@ -40,7 +42,7 @@ _LEFT_OUT = re.compile(r"synthesis\.lod|truncation\..+|.+\.blur\.kernel")
 
 
 def match(keys: Mapping[str, Tensor], opts: Mapping[str, Any]) -> Part | None:
-    """The generator or the encoder that these tensors are, with their names here; None if they are neither.
+    """The generator, encoder or VGG-16 that these tensors are, with their names here; None if they are none of them.
 
     `opts` is not looked at: such files have none. RestyleError for a relative that cannot be used.
     """
@@ -49,6 +51,8 @@ def match(keys: Mapping[str, Tensor], opts: Mapping[str, Any]) -> Part | None:
             return _generator(keys)
         if {"block0.conv.weight", "block1.wscale1.bias"} <= set(keys):
             return _encoder(keys)
+        if {"layer0.weight", "layer2.weight", "layer21.weight"} <= set(keys):
+            return _vgg16(keys)
     except (LookupError, ValueError) as error:
         raise RestyleError("a network of in-domain inversion whose layers are not whole", "fetch it again") from error
     return None
@@ -167,3 +171,16 @@ def _encoder(keys: Mapping[str, Tensor]) -> Part:
     }
     extra = {"method": METHOD, "absolute": True}
     return Part("encoder", "idinvert", config, {name: keys[key] for name, key in names.items()}, extra, names)
+
+
+# --- the perceptual distance
+
+
+def _vgg16(keys: Mapping[str, Tensor]) -> Part:
+    """Layers are counted with rectifiers and poolings; those behind conv4_3 are not used."""
+    places = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21)
+    kinds = ("weight", "bias")
+    names = {f"convs.{index}.{kind}": f"layer{place}.{kind}" for index, place in enumerate(places) for kind in kinds}
+    tensors = {name: keys[key] for name, key in names.items()}
+    config = {"widths": [tensors[f"convs.{index}.bias"].shape[0] for index in range(len(places))]}
+    return Part("perceptual", "vgg16", config, tensors, {}, names)

@@ -1,0 +1,67 @@
+"""Perceptual distance of in-domain inversion (Zhu et al. 2020): VGG-16 (Simonyan and Zisserman 2015) up to conv4_3.
+
+It was trained on ImageNet in Caffe's way: colours from 0 to 255, blue first, less their mean, not scaled. Hence the
+size of its squares, and of the weight (5e-5) that the paper gives them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from restyle_cli.errors import RestyleError
+from restyle_cli.registry import NetworkConfig
+
+MEANS = (103.939, 116.779, 123.68)
+"""Of blue, green and red, from 0 to 255."""
+STAGES = (2, 2, 3, 3)
+"""Convolutions between the poolings."""
+
+
+@dataclass(frozen=True)
+class VGG16Config(NetworkConfig):
+    """`widths`: channels of each of the ten convolutions."""
+
+    widths: tuple[int, ...] = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512)
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != sum(STAGES):
+            raise RestyleError(f"VGG-16 has {sum(STAGES)} convolutions up to conv4_3, not {len(self.widths)}")
+
+
+class VGG16(nn.Module):
+    """Pairs of pictures -> mean square difference of their features: 0 for equal ones, thousands for strangers."""
+
+    Config = VGG16Config
+    name = "vgg16"
+
+    def __init__(self, config: VGG16Config) -> None:
+        super().__init__()
+        self.config = config
+        before = (3, *config.widths)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(a, b, 3, padding=1) for a, b in zip(before[:-1], config.widths, strict=True)
+        )
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """x, y [N, 3, H, W] in [-1, 1] -> distances [N]."""
+        return self.distances(self.features(x), self.features(y))
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The map behind conv4_3, [N, 512, H / 8, W / 8]."""
+        means = torch.tensor(MEANS, dtype=x.dtype, device=x.device)
+        x = (x + 1) * 127.5
+        x = x.flip(1) - means[:, None, None]
+        convs = iter(self.convs)
+        for stage, count in enumerate(STAGES):
+            x = F.max_pool2d(x, 2) if stage else x
+            for _ in range(count):
+                x = torch.relu(next(convs)(x))
+        return [x]
+
+    def distances(self, x: list[Tensor], y: list[Tensor]) -> Tensor:
+        """The `features` of two pictures -> distances [N]."""
+        return torch.stack([(a - b).square().mean(dim=(1, 2, 3)) for a, b in zip(x, y, strict=True)]).sum(dim=0)
