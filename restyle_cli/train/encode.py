@@ -34,11 +34,12 @@ from restyle_cli.train.portraits import draw_looks
 HELD_OUT_PICTURES = 64
 METHOD_CODES = {"e4e": "e4e", "restyle-e4e": "e4e"}
 CHECKED_STEPS = 5
-FIRST_SHARE = 0.5  # of the batches, where a recipe names a first model
 
 
 class Encode:
     """The task of the loop for encoders."""
+
+    first_share = 0.5  # of the batches, where the recipe names a first model
 
     def __init__(self, recipe: Recipe, folder: Path) -> None:
         if recipe.method is None or recipe.generator is None:
@@ -57,7 +58,7 @@ class Encode:
         self.first = None if recipe.first is None else begun_by(recipe.first, folder)
         self.drawings = Drawings(folder, recipe.data, self.space)
 
-    def _new_network(self, channels: int, folder: Path) -> SmallEncoder:
+    def _new_network(self, channels: int, folder: Path) -> nn.Module:
         codes = METHOD_CODES.get(self.recipe.method, "psp")
         shape = {
             "codes": codes,
@@ -117,7 +118,7 @@ class Encode:
             loss.backward()
             return float(loss.detach())
         method = self.method(self.network)
-        before = [self.first] if self.first is not None and rng.random() < FIRST_SHARE else []
+        before = [self.first] if self.first is not None and rng.random() < self.first_share else []
         weight = stage.step_gain ** (1 - stage.iterations)
         with self.autocast():
             for k, state in enumerate(iterate(seen, before + [method] * stage.iterations)):
@@ -156,22 +157,27 @@ class Encode:
     @torch.no_grad()
     def scores(self, network: nn.Module, stage: Stage) -> dict[str, float]:
         """Mean L2 after each step to held-out drawings in the generator's style, by the protocol of the metrics."""
-        sums = [0.0] * (self.steps + 1)
+        schedule = self._measured(network)
+        sums = [0.0] * (len(schedule) + 1)
         for x, target in zip(self.held_pictures.split(16), self.held_targets.split(16), strict=True):
             with self.autocast():
-                for k, state in enumerate(iterate(x, [self.method(network)] * self.steps)):
+                for k, state in enumerate(iterate(x, schedule)):
                     sums[k] += float(l2(target, state.image).sum())
         return {f"l2_{k}": total / len(self.held_pictures) for k, total in enumerate(sums)}
 
     @torch.no_grad()
     def sheet(self, network: nn.Module, stage: Stage) -> Tensor:
         """Held-out pictures above their reconstructions after the first and the last step: [N, 3, R, R]."""
-        rows = []
+        rows, schedule = [], self._measured(network)
         for part in self.held_pictures[:16].split(8):
             with self.autocast():
-                images = invert(part, self.method(network), self.steps).image_steps
-            rows += [fit(part, self.generator.size), *(images[k] for k in sorted({1, self.steps}))]
+                images = invert(part, schedule).image_steps
+            rows += [fit(part, self.generator.size), *(images[k] for k in sorted({1, len(schedule)}))]
         return torch.cat(rows)
+
+    def _measured(self, network: nn.Module) -> list[Method]:
+        """The schedule that scores are of."""
+        return [self.method(network)] * self.steps
 
     def finish(self, network: nn.Module) -> dict:
         """What the file says beside the configuration."""

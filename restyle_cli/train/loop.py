@@ -25,6 +25,7 @@ TASKS = Registry(
     {
         "stylegan2": "restyle_cli.train.distil:Distil",
         "small": "restyle_cli.train.encode:Encode",
+        "small-hyper": "restyle_cli.train.hyper:Hyper",
         "drawn-identity": "restyle_cli.train.identify:Identify",
     },
 )
