@@ -158,7 +158,8 @@ def _invert_batch(batch: list[Photo], task: Task) -> Iterator[Inverted]:
 def _through(x: Tensor, methods: Sequence[Method], task: Task) -> Inversion:
     with compute(task.device, task.dtype):
         pictures = task.results.pictures(len(methods))
-        return invert(x, methods, keep=task.keep, tolerance=task.tolerance, pictures=pictures)
+        codes = task.results.keeps_codes
+        return invert(x, methods, keep=task.keep, tolerance=task.tolerance, pictures=pictures, codes=codes)
 
 
 def _write(item: Inverted | Outcome, task: Task) -> Outcome:

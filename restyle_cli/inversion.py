@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -22,21 +22,33 @@ START = "start"
 
 @dataclass(frozen=True)
 class State:
-    """Where a batch has come to. `patch` holds changes of the generator by name; one not there is zero."""
+    """Where a batch has come to. `patch` holds changes of the generator by name; one not there is zero.
+
+    `memory`: what a method must know at its next step (an optimiser's moments, how many steps it has made), so that
+    methods have no state of their own. Names begin with the method's. It ends with the method's last step in a row,
+    and is never written.
+    """
 
     w: Tensor  # [N, L, 512]
     image: Tensor  # [N, 3, H, W], the generator's full size, nominally in [-1, 1]
     patch: Mapping[str, Tensor] = field(default_factory=dict)  # each [N, ...]
+    memory: Mapping[str, Tensor] = field(default_factory=dict)  # each [N, ...]
 
     def detach(self) -> State:
         """The same values, without the graph that made them."""
-        patch = {name: change.detach() for name, change in self.patch.items()}
-        return State(self.w.detach(), self.image.detach(), patch)
+        patch, memory = ({name: tensor.detach() for name, tensor in held.items()} for held in (self.patch, self.memory))
+        return State(self.w.detach(), self.image.detach(), patch, memory)
 
 
 class Method(Protocol):
-    """One way to find codes. `size` is the (height, width) of the pictures that it takes."""
+    """One way to find codes. `size` is the (height, width) of the pictures that it takes.
 
+    `needs_encoder`: it is made of an encoder and a generator, else of a generator alone. `compares`: it is given a
+    perceptual distance too.
+    """
+
+    needs_encoder: bool
+    compares: bool
     name: str
     generator: nn.Module
     size: tuple[int, int]
@@ -50,6 +62,14 @@ class Method(Protocol):
         """A better guess; `state` comes detached."""
 
 
+@runtime_checkable
+class Scheduled(Protocol):
+    """A method some of whose settings change over its steps, so that it must know how many there will be."""
+
+    def over(self, steps: int) -> Self:
+        """The same method, its settings laid out over `steps`."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One step of a batch: step 0 is the first guess. `seconds` are those of the whole batch."""
@@ -61,7 +81,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Inversion:
-    """What came of a batch: `w`, `images` and `patch` are each picture's kept step."""
+    """What came of a batch: `w`, `images` and `patch` are each picture's kept step.
+
+    `interrupted`: Ctrl-C ended it, and this is how far it had come.
+    """
 
     w: Tensor  # [N, L, 512]
     images: Tensor  # [N, 3, H, W]
@@ -70,8 +93,9 @@ class Inversion:
     best_step: Tensor  # [N], the step of lowest L2
     kept_step: Tensor  # [N], the step that `w` is from
     last_step: Tensor  # [N], smaller than S where `tolerance` stopped a picture; later steps repeat it
-    w_steps: Tensor  # [N, S + 1, L, 512]
+    w_steps: Tensor | None  # [N, S + 1, L, 512], if asked for
     image_steps: dict[int, Tensor]  # step -> [N, 3, H, W]
+    interrupted: bool = False
 
     def one(self, index: int) -> Inversion:
         """The picture at `index` alone, on the CPU, with its own steps only and its share of the seconds."""
@@ -85,8 +109,9 @@ class Inversion:
             best_step=self.best_step[here],
             kept_step=self.kept_step[here],
             last_step=self.last_step[here],
-            w_steps=self.w_steps[here, : last + 1].cpu(),
+            w_steps=None if self.w_steps is None else self.w_steps[here, : last + 1].cpu(),
             image_steps={k: images[here].cpu() for k, images in self.image_steps.items() if k <= last},
+            interrupted=self.interrupted,
         )
 
 
@@ -98,17 +123,20 @@ def l2(
     return (x.float() - fit(image.float(), (x.shape[-2], x.shape[-1]))).square().mean(dim=(1, 2, 3))
 
 
-def iterate(x: Tensor, schedule: Sequence[Method]) -> Iterator[State]:
+def iterate(x: Tensor, schedule: Sequence[Method], given: Mapping[str, Tensor] | None = None) -> Iterator[State]:
     """Yield the first guess for x [N, 3, H, W] in [-1, 1], then the state after each method of the schedule.
 
     Each state carries its own step's graph only. Whether there is one is up to the caller's gradient mode.
+    A method's memory reaches its next step, but no other method. `given`, [N, ...] each: what every step finds there.
     """
     if not schedule:
         raise ValueError("a schedule needs at least one method")
-    state = schedule[0].start(x)
+    given, before = given or {}, schedule[0]
+    state = before.start(x)
     yield state
     for method in schedule:
-        state = method.step(x, state.detach())
+        memory = {**state.memory, **given} if method is before else given
+        state, before = method.step(x, replace(state, memory=memory).detach()), method
         yield state
 
 
@@ -121,58 +149,95 @@ def invert(
     tolerance: float | None = None,
     on_step: Callable[[int, State, Tensor], None] | None = None,
     pictures: Collection[int] | None = None,
+    codes: bool = False,
+    given: Mapping[str, Tensor] | None = None,
+    interruptible: bool = False,
 ) -> Inversion:
     """Find the codes of x and keep each picture's best step (or its last).
 
     A single method runs `steps` times. A picture stops once a step lowers its L2 by less than `tolerance`.
     `on_step(k, state, l2 [N])` is called after each. `image_steps` keeps the images of the steps
-    in `pictures`, or all: much memory in a long schedule.
+    in `pictures`, or all: much memory in a long schedule. `codes`: keep those of all steps, `w_steps`.
+    `given` is as `iterate` has it. `interruptible`: Ctrl-C ends the loop, not the program.
     """
     if keep not in KEEP:
         raise ValueError(f"keep is one of {KEEP}, not {keep!r}")
     methods = _as_schedule(schedule, steps)
     records: list[Step] = []
-    codes: list[Tensor] = []
+    every_w: list[Tensor] = []
     images: dict[int, Tensor] = {}
-    last_step = torch.zeros(len(x), dtype=torch.long)
-    best_step = last_step.clone()
-    settled = torch.zeros(len(x), dtype=torch.bool)
+    progress: _Progress | None = None
+    interrupted = False
     before = time.perf_counter()
-    with torch.no_grad():  # around the consumption; a method that optimises switches gradients on for itself
-        for k, state in enumerate(iterate(x, methods)):
-            errors = l2(x, state.image).cpu()  # waits for the device, so that the clock tells the truth
-            seconds = time.perf_counter() - before
-            if k == 0:
-                last, last_l2, best, best_l2 = state, errors, state, errors
-            else:
-                last_step[~settled] = k
-                gain = last_l2 - errors
-                last, last_l2 = _choose(settled, last, state), torch.where(settled, last_l2, errors)
-                better = last_l2 < best_l2
-                best, best_l2 = _choose(better, last, best), torch.where(better, last_l2, best_l2)
-                best_step[better] = k
-                settled = settled | (gain < tolerance) if tolerance is not None else settled
-            records.append(Step(methods[k - 1].name if k else START, last_l2, seconds))
-            codes.append(last.w)
-            if pictures is None or k in pictures:
-                images[k] = last.image
-            if on_step is not None:
-                on_step(k, last, last_l2)
-            if settled.all():
-                break
-            before = time.perf_counter()
-    kept = best if keep == "best" else last
+    try:
+        with torch.no_grad():  # around the consumption; a method that optimises switches gradients on for itself
+            for k, state in enumerate(iterate(x, methods, given)):
+                errors = l2(x, state.image).cpu()  # waits for the device, so that the clock tells the truth
+                seconds = time.perf_counter() - before
+                after = progress.after(k, state, errors, tolerance) if progress else _first(state, errors)
+                records.append(Step(methods[k - 1].name if k else START, after.last_l2, seconds))
+                if codes:
+                    every_w.append(after.last.w)
+                if pictures is None or k in pictures:
+                    images[k] = after.last.image
+                progress = after
+                if on_step is not None:
+                    on_step(k, after.last, after.last_l2)
+                if after.settled.all():
+                    break
+                before = time.perf_counter()
+    except KeyboardInterrupt:
+        if not interruptible or progress is None:
+            raise
+        interrupted = True
+    assert progress is not None  # there is a first guess at least
+    made = int(progress.last_step.max()) + 1  # Ctrl-C may come between a step's record and the step
+    kept = progress.best if keep == "best" else progress.last
     return Inversion(
         w=kept.w,
         images=kept.image,
         patch=kept.patch,
-        steps=records,
-        best_step=best_step,
-        kept_step=best_step if keep == "best" else last_step,
-        last_step=last_step,
-        w_steps=torch.stack(codes, dim=1),
-        image_steps=images,
+        steps=records[:made],
+        best_step=progress.best_step,
+        kept_step=progress.best_step if keep == "best" else progress.last_step,
+        last_step=progress.last_step,
+        w_steps=torch.stack(every_w[:made], dim=1) if codes else None,
+        image_steps={k: image for k, image in images.items() if k < made},
+        interrupted=interrupted,
     )
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """How far the pictures of a batch have come; those that are `settled` stay where they are."""
+
+    last: State
+    last_l2: Tensor  # [N]
+    last_step: Tensor
+    best: State  # without memory: nothing goes on from it
+    best_l2: Tensor
+    best_step: Tensor
+    settled: Tensor
+
+    def after(self, k: int, state: State, errors: Tensor, tolerance: float | None) -> _Progress:
+        """After step k, which led to `state` with the L2 `errors` [N]."""
+        last, last_l2 = _choose(self.settled, self.last, state), torch.where(self.settled, self.last_l2, errors)
+        better = last_l2 < self.best_l2
+        return _Progress(
+            last=last,
+            last_l2=last_l2,
+            last_step=self.last_step.masked_fill(~self.settled, k),
+            best=_choose(better, replace(last, memory={}), self.best),
+            best_l2=torch.where(better, last_l2, self.best_l2),
+            best_step=self.best_step.masked_fill(better, k),
+            settled=self.settled if tolerance is None else self.settled | (self.last_l2 - errors < tolerance),
+        )
+
+
+def _first(state: State, errors: Tensor) -> _Progress:
+    step = torch.zeros(len(errors), dtype=torch.long)
+    best = replace(state, memory={})
+    return _Progress(state, errors, step, best, errors, step, torch.zeros(len(errors), dtype=torch.bool))
 
 
 def _as_schedule(schedule: Method | Sequence[Method], steps: int | None) -> list[Method]:
@@ -183,7 +248,12 @@ def _as_schedule(schedule: Method | Sequence[Method], steps: int | None) -> list
     count = schedule.default_steps if steps is None else steps
     if not 1 <= count <= schedule.max_steps:
         raise ValueError(f"{schedule.name} takes 1 to {schedule.max_steps} steps, not {count}")
-    return [schedule] * count
+    return [over(schedule, count)] * count
+
+
+def over(method: Method, steps: int) -> Method:
+    """The method, told how many steps of it there will be, if it is one that wants to know."""
+    return method.over(steps) if isinstance(method, Scheduled) else method
 
 
 def _choose(mask: Tensor, yes: State, no: State) -> State:
@@ -192,13 +262,14 @@ def _choose(mask: Tensor, yes: State, no: State) -> State:
         return yes
     if not mask.any():
         return no
+    patch, memory = (_merged(mask, *held) for held in ((yes.patch, no.patch), (yes.memory, no.memory)))
+    return State(_where(mask, yes.w, no.w), _where(mask, yes.image, no.image), patch, memory)
+
+
+def _merged(mask: Tensor, yes: Mapping[str, Tensor], no: Mapping[str, Tensor]) -> dict[str, Tensor]:
     zero = torch.zeros(())
-    names = [*yes.patch, *(name for name in no.patch if name not in yes.patch)]
-    return State(
-        _where(mask, yes.w, no.w),
-        _where(mask, yes.image, no.image),
-        {name: _where(mask, yes.patch.get(name, zero), no.patch.get(name, zero)) for name in names},
-    )
+    names = [*yes, *(name for name in no if name not in yes)]
+    return {name: _where(mask, yes.get(name, zero), no.get(name, zero)) for name in names}
 
 
 def _where(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:

@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restyle_cli.errors import RestyleError, UsageError, did_you_mean
-from restyle_cli.methods import METHODS
+from restyle_cli.methods import METHODS, WITHOUT_ENCODER
 from restyle_cli.store import catalog, fetch
 
 if TYPE_CHECKING:
     import torch
 
     from restyle_cli.inversion import Method
+    from restyle_cli.methods.optimise import Perceptual
+    from restyle_cli.store.legacy.part import Part
 
 Ensure = Callable[[catalog.Entry], Path]
 """Gives the file of a network of the catalog: `fetch.ensure`, with its options."""
+LPIPS = "lpips-alex"
+"""The network by which methods compare pictures that do so; where it is not installed, `structure` stands in."""
 _CHAIN = "write NAME[:STEPS], separated by commas: 'psp-portrait,restyle-psp-portrait:5'"
 
 
@@ -31,16 +35,30 @@ class Link:
 
 @dataclass(frozen=True)
 class Model:
-    """A model that was found: which method its encoder serves, and where both of its networks lie."""
+    """A model that was found: its method, and where its networks lie.
+
+    `perceptual`: the name of what compares pictures for the method, if anything does.
+    """
 
     name: str
     method: str
-    encoder: Path
+    encoder: Path | None  # None: the method needs none
     generator_name: str
     generator: Path  # the encoder's own file where that holds both
     spaces: frozenset[str]  # names of the generator's latent space: two generators share it if they share a name
     absolute: bool = False  # the encoder gives codes, not their distances from the average
-    notice: str | None = None  # for people: what stands in for what was asked
+    notices: tuple[str, ...] = ()  # for people: what stands in for what was asked
+    perceptual: str | None = None
+    perceptual_file: Path | None = None  # None where it needs none
+
+    def files(self) -> list[tuple[str, Path]]:
+        """The networks by name, with their files."""
+        named = (
+            (self.name, self.encoder),
+            (self.generator_name, self.generator),
+            (self.perceptual, self.perceptual_file),
+        )
+        return [(name, path) for name, path in named if name is not None and path is not None]
 
 
 @dataclass(frozen=True)
@@ -58,21 +76,27 @@ class Plan:
     @property
     def notices(self) -> list[str]:
         """What a person should be told about the choice of models, one line each."""
-        return list(dict.fromkeys(model.notice for model in self.models if model.notice))
+        return list(dict.fromkeys(notice for model in self.models for notice in model.notices))
+
+    @property
+    def perceptual(self) -> str | None:
+        """What compares pictures for methods that do so: "lpips-alex" or "structure"; None if no method does."""
+        return next((model.perceptual for model in self.models if model.perceptual), None)
 
     def networks(self) -> dict[str, str]:
         """The SHA-256 of each file used: another training of the same name is another network."""
         from restyle_cli.store.files import sha256
 
-        files = {model.name: model.encoder for model in self.models}
-        files |= {model.generator_name: model.generator for model in self.models}
+        files = dict(file for model in self.models for file in model.files())
         digests = {path: sha256(path) for path in set(files.values())}
         return {name: digests[path] for name, path in files.items()}
 
     def load(self, device: str | torch.device = "cpu") -> list[Method]:
         """The method of every step, in order, on `device`; a file that serves several is read once."""
+        from restyle_cli.inversion import over
+
         shelf = _Shelf(device)
-        methods = [_build(model, shelf) for model in self.models]
+        methods = [over(_build(model, shelf), n) for model, n in zip(self.models, self.steps, strict=True)]
         return [method for method, n in zip(methods, self.steps, strict=True) for _ in range(n)]
 
 
@@ -84,6 +108,19 @@ def load_method(name: str | Path, device: str | torch.device = "cpu", generator:
     """
     wish = _Wish(fetch.ensure, None if generator is None else str(generator))
     return _build(_find(str(name), wish), _Shelf(device))
+
+
+def load_perceptual(device: str | torch.device = "cpu") -> Perceptual:
+    """How methods compare pictures: by LPIPS where it is installed, else by what stands in; `name` says which."""
+    _, path = _perceptual()
+    return _Shelf(device).compare_by(path)
+
+
+def installed(method: str) -> list[str]:
+    """Names of the models of `method` that are ready on this machine."""
+    if method in WITHOUT_ENCODER:
+        return [f"{method}-{domain.name}" for domain in catalog.domains() if _generator_of(domain) is not None]
+    return [entry.name for entry in catalog.entries() if entry.method == method and fetch.installed(entry)]
 
 
 def load_schedule(
@@ -115,7 +152,9 @@ def plan(
         raise UsageError("a chain has its steps in it", "leave --steps out; " + _CHAIN)
     wish = _Wish(ensure, generator)
     links = parse_chain(via) if via is not None else [Link(model, steps)]
-    models = [_find(link.name, wish) for link in links]
+    models: list[Model] = []
+    for link in links:
+        models.append(_find(link.name, wish, models[-1] if models else None))
     if via is None and (start := _start_of(models[0])) is not None:
         outright = models[0].name == model
         models.insert(0, _find(start, wish if outright else replace(wish, ensure=fetch.installed_path)))
@@ -153,9 +192,16 @@ class _Wish:
     generator: str | None = None
 
 
-def _find(name: str, wish: _Wish) -> Model:
-    """The model called `name`: a method (its domain is chosen), an entry of the catalog or a file."""
+def _find(name: str, wish: _Wish, before: Model | None = None) -> Model:
+    """The model called `name`: a method (its domain is chosen), an entry of the catalog or a file.
+
+    `before`: the link before in the chain, whose generator serves a method that names none.
+    """
     encoders = {entry.name: entry for entry in catalog.entries() if entry.kind == "encoder"}
+    if name in WITHOUT_ENCODER:
+        return _without_encoder(name, None, wish, before)
+    if (found := _method_and_domain(name)) and not Path(name).is_file():
+        return _without_encoder(*found, wish, before)
     if name in METHODS:
         return _of_any_domain(name, encoders, wish)
     if name in encoders:
@@ -167,7 +213,8 @@ def _find(name: str, wish: _Wish) -> Model:
         raise RestyleError(f"'{name}' is not a model that inverts", every)
     if Path(name).suffix or "/" in name or "\\" in name:
         raise RestyleError(f"no file {name!r}", "check the path, or name a model; " + every)
-    near = did_you_mean(name, [*METHODS.names(), *encoders])
+    known = [*METHODS.names(), *encoders, *(ready for method in WITHOUT_ENCODER for ready in installed(method))]
+    near = did_you_mean(name, known)
     raise RestyleError(f"no model named '{name}'", f"{near}  {every}" if near else every)
 
 
@@ -189,6 +236,88 @@ def _why_not(wished: str, encoders: Mapping[str, catalog.Entry]) -> str:
     if wished in encoders:
         return f"{wished} is not installed; `restyle weights get {wished}` brings it"
     return "the embedded network, made for drawn portraits rather than photographs"
+
+
+def _method_and_domain(name: str) -> tuple[str, catalog.Domain] | None:
+    """Of a METHOD-DOMAIN whose method needs no encoder, both; else None."""
+    for domain in catalog.domains():
+        method = name.removesuffix(f"-{domain.name}")
+        if method != name and method in WITHOUT_ENCODER:
+            return method, domain
+    return None
+
+
+def _without_encoder(method: str, domain: catalog.Domain | None, wish: _Wish, before: Model | None) -> Model:
+    """The model of a method that needs no encoder, and the generator for it.
+
+    That is the one wished, or the domain's, or the link's before, or the default domain's, or one that stands in.
+    """
+    name, notices = f"{method}-{domain.name}" if domain else method, ()
+    if wish.generator is not None:
+        generator_name, path = _generator_file(wish.generator, None, wish)
+    elif domain is not None:
+        generator_name, path = _generator_of(domain) or _fetched(domain, wish)
+    elif before is not None:
+        generator_name, path = before.generator_name, before.generator
+    else:
+        domain, notices, (generator_name, path) = _any_generator(method)
+        name = f"{method}-{domain.name}"
+    spaces = _spaces(generator_name, _generator_part(path).extra)
+    if before is not None and path == before.generator:
+        spaces |= before.spaces
+    return _comparing(Model(name, method, None, generator_name, path, spaces, notices=notices))
+
+
+def _any_generator(method: str) -> tuple[catalog.Domain, tuple[str, ...], tuple[str, Path]]:
+    """The first of the default domain and those that stand in for it that has a generator here, and a notice."""
+    wished, *_ = domains = catalog.stand_ins()
+    for domain in domains:
+        if found := _generator_of(domain):
+            get = f"`restyle weights get {wished.generator}` brings it"
+            notice = f"using {method}-{domain.name}: {wished.generator} is not installed; {get}"
+            return domain, () if domain is wished else (notice,), found
+    raise RestyleError(f"no generator for '{method}' is installed", "`restyle weights list` shows all")
+
+
+def _generator_of(domain: catalog.Domain) -> tuple[str, Path] | None:
+    """The domain's generator, its name and file, if it is here: by itself, or inside an encoder's file."""
+    for entry in catalog.entries():
+        if entry.name == domain.generator and fetch.installed(entry):
+            return entry.name, fetch.path_of(entry)
+    for entry in catalog.entries():
+        if entry.holds_generator and entry.generator == domain.generator and fetch.installed(entry):
+            return f"{entry.file}:decoder", fetch.path_of(entry)
+    return None
+
+
+def _fetched(domain: catalog.Domain, wish: _Wish) -> tuple[str, Path]:
+    if domain.generator is None:
+        raise RestyleError(f"the catalog knows no generator of the domain '{domain.name}'", "name one with --generator")
+    return domain.generator, wish.ensure(catalog.find(domain.generator))
+
+
+def _comparing(model: Model) -> Model:
+    """The model with what compares pictures for it, if its method does so."""
+    if not METHODS.load(model.method).compares:
+        return model
+    name, path = _perceptual()
+    notices = model.notices if path else (*model.notices, _stand_in_notice(name))
+    return replace(model, notices=notices, perceptual=name, perceptual_file=path)
+
+
+def _perceptual() -> tuple[str, Path | None]:
+    """The name of what compares pictures, and its file if it has one."""
+    from restyle_cli.perceptual.structure import Structure
+
+    entry = catalog.find(LPIPS)
+    return (entry.name, fetch.path_of(entry)) if fetch.installed(entry) else (Structure.name, None)
+
+
+def _stand_in_notice(name: str) -> str:
+    return (
+        f"pictures are compared by '{name}', which needs no network: {LPIPS} is not installed; "
+        f"`restyle weights get {LPIPS}` brings it"
+    )
 
 
 def _of_entry(entry: catalog.Entry, wish: _Wish, notice: str | None = None) -> Model:
@@ -219,9 +348,7 @@ def _model(name: str, path: Path, wish: _Wish, entry: catalog.Entry | None = Non
     else:
         known = wish.generator or told.get("generator") or (entry.generator if entry else None)
         generator_name, generator = _generator_file(known, path, wish)
-        draws = next((part for part in describe(generator) if part.role == "generator"), None)
-        if draws is None:
-            raise RestyleError(f"{str(generator)!r} holds no generator", "--generator takes a generator's file")
+        draws = _generator_part(generator)
     spaces = _spaces(generator_name, draws.extra)
     own = _spaces(f"{path.name}:decoder", held["generator"].extra) if "generator" in held else frozenset()
     own |= {entry.latent_space} if entry and entry.latent_space else set()
@@ -229,10 +356,21 @@ def _model(name: str, path: Path, wish: _Wish, entry: catalog.Entry | None = Non
         spaces |= own
     elif own and not own & spaces:
         notice = f"{name} was trained for another generator than {generator_name}: its codes may mean nothing there"
-    return Model(name, method, path, generator_name, generator, spaces, told.get("absolute") is True, notice)
+    absolute, notices = told.get("absolute") is True, (notice,) if notice else ()
+    return _comparing(Model(name, method, path, generator_name, generator, spaces, absolute, notices))
 
 
-def _generator_file(name: Any, encoder: Path, wish: _Wish) -> tuple[str, Path]:
+def _generator_part(path: Path) -> Part:
+    """What the file says of the generator in it; RestyleError where there is none."""
+    from restyle_cli.store.files import describe
+
+    draws = next((part for part in describe(path) if part.role == "generator"), None)
+    if draws is None:
+        raise RestyleError(f"{str(path)!r} holds no generator", "--generator takes a generator's file")
+    return draws
+
+
+def _generator_file(name: Any, encoder: Path | None, wish: _Wish) -> tuple[str, Path]:
     """The generator called `name` in the catalog, a file of that name, or the one of that name beside the encoder's."""
     if not isinstance(name, str):
         raise RestyleError(f"{str(encoder)!r} does not say which generator it is for", "name one with --generator")
@@ -272,7 +410,8 @@ def _steps(link: Link, model: Model) -> int:
         return steps
     if method.max_steps == 1:
         raise UsageError(f"{link.name} finds the code in one step, not {steps}", "a ReStyle model takes several")
-    raise UsageError(f"{link.name} takes 1 to {method.max_steps} steps, not {steps}", "5 are usually enough")
+    usual = f"{method.default_steps} are usually enough"
+    raise UsageError(f"{link.name} takes 1 to {method.max_steps} steps, not {steps}", usual)
 
 
 def _check_shared_space(first: Model, other: Model) -> None:
@@ -318,6 +457,12 @@ class _Shelf:
             self.networks[path, role] = self._read(path, role)
         return self.networks[path, role]
 
+    def compare_by(self, path: Path | None) -> Perceptual:
+        """The network in `path` that compares pictures; without one, what needs none."""
+        from restyle_cli.perceptual.structure import Structure
+
+        return self.take(path, "perceptual") if path is not None else Structure()
+
     def _read(self, path: Path, role: str) -> Any:
         from restyle_cli.store import legacy
         from restyle_cli.store.files import read_module
@@ -330,11 +475,27 @@ class _Shelf:
 
 
 def _build(model: Model, shelf: _Shelf) -> Method:
-    encoder, generator = shelf.take(model.encoder, "encoder"), shelf.take(model.generator, "generator")
+    generator = shelf.take(model.generator, "generator")
+    options: dict[str, Any] = {"absolute": True} if model.absolute else {}
+    if model.perceptual is not None:
+        options["perceptual"] = shelf.compare_by(model.perceptual_file)
+    method = METHODS.load(model.method)
+    if model.encoder is None:
+        _crop_as_domain(model, generator)
+        return method(model.name, generator, **options)
+    encoder = shelf.take(model.encoder, "encoder")
     _crop(encoder, generator)
     _check_fit(model, encoder, generator)
-    options = {"absolute": True} if model.absolute else {}
-    return METHODS.load(model.method)(model.name, encoder, generator, **options)
+    return method(model.name, encoder, generator, **options)
+
+
+def _crop_as_domain(model: Model, generator: Any) -> None:
+    """Without an encoder that would say so, the catalog knows whose pictures are cut."""
+    file = model.generator_name.partition(":")[0]  # FILE:decoder is what an encoder's file holds
+    entry = next((e for e in catalog.entries() if file in (e.name, e.file)), None)
+    domain = next((d for d in catalog.domains() if entry is not None and d.name == entry.domain), None)
+    if domain is not None and domain.crop is not None and generator.config.crop is None:
+        generator.config = replace(generator.config, crop=domain.picture)
 
 
 def _crop(encoder: Any, generator: Any) -> None:

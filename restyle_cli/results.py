@@ -78,6 +78,11 @@ class Results:
     suffixes: ClassVar[Mapping[str, str]] = SUFFIXES
     mark: ClassVar[str] = "latent"  # the kind that is written last and says how it was made
 
+    @property
+    def keeps_codes(self) -> bool:
+        """Whether the code of every step is needed."""
+        return "steps" in self.kinds
+
     def pictures(self, last: int) -> list[int]:
         """Which of the steps 0 … `last` are needed as pictures."""
         return shown_steps(last) if "strip" in self.kinds else []

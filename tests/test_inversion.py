@@ -115,7 +115,7 @@ def test_one_average_image_serves_every_picture(restyle: ReStyle, x: Tensor) -> 
 def test_a_chain_goes_on_from_code_and_image() -> None:
     target = plain(1.0)
     first, second = Approach(0.5, name="first"), Approach(0.2, name="second")
-    result = invert(target, [first, second, second])
+    result = invert(target, [first, second, second], codes=True)
     assert [step.method for step in result.steps] == ["start", "first", "second", "second"]
     assert result.w_steps.flatten().tolist() == pytest.approx([0, 0.5, 0.6, 0.68])
     assert (first.calls, second.calls) == (1, 2)
@@ -228,7 +228,9 @@ def test_a_step_without_numbers_is_never_the_best() -> None:
 
 def test_steps_are_recorded() -> None:
     seen = []
-    result = invert(plain(1.0, 0.2), Approach(0.5), on_step=lambda k, state, errors: seen.append((k, state, errors)))
+    result = invert(
+        plain(1.0, 0.2), Approach(0.5), codes=True, on_step=lambda k, state, errors: seen.append((k, state, errors))
+    )
     assert [k for k, _, _ in seen] == [0, 1, 2, 3, 4]  # default_steps
     assert result.w_steps.shape == (2, 5, 1, 1)
     for k, state, errors in seen:
@@ -239,16 +241,17 @@ def test_steps_are_recorded() -> None:
     assert all(step.seconds > 0 for step in result.steps)
 
 
-def test_only_the_wanted_images_are_kept() -> None:
-    result = invert(plain(1.0), Approach(0.5), 5, pictures=[0, 3])
+def test_only_what_is_wanted_of_each_step_is_kept() -> None:
+    result = invert(plain(1.0), Approach(0.5), 5, pictures=[0, 3], codes=True)
     assert list(result.image_steps) == [0, 3]
     assert result.w_steps.shape[1] == 6
+    assert invert(plain(1.0), Approach(0.5), 5).w_steps is None
 
 
 def test_tolerance_stops_each_picture_by_itself() -> None:
     # L2 of 1: 1 .25 .0625 .0156 .0039; of .4 it is .16 of that. The step that gained too little still counts.
     method = Approach(0.5)
-    result = invert(plain(1.0, 0.4), method, 10, tolerance=0.1)
+    result = invert(plain(1.0, 0.4), method, 10, tolerance=0.1, codes=True)
     assert result.last_step.tolist() == [3, 2]
     assert method.calls == 3  # nothing runs on when all have stopped
     assert [round(float(s.l2[1]), 4) for s in result.steps] == [0.16, 0.04, 0.01, 0.01]
@@ -267,9 +270,9 @@ def test_tolerance_zero_stops_at_the_first_step_that_is_worse() -> None:
 
 
 def test_one_picture_of_a_batch(x: Tensor, restyle: ReStyle) -> None:
-    batch = invert(x, restyle, 3)
+    batch = invert(x, restyle, 3, codes=True)
     for index in range(3):
-        one, alone = batch.one(index), invert(x[index : index + 1], restyle, 3)
+        one, alone = batch.one(index), invert(x[index : index + 1], restyle, 3, codes=True)
         assert isinstance(one, Inversion)
         torch.testing.assert_close(one.w, alone.w, rtol=1e-5, atol=1e-5)  # batches round otherwise
         torch.testing.assert_close(one.images, alone.images, rtol=1e-4, atol=1e-4)
@@ -280,7 +283,7 @@ def test_one_picture_of_a_batch(x: Tensor, restyle: ReStyle) -> None:
 
 
 def test_one_picture_has_only_its_own_steps() -> None:
-    one = invert(plain(1.0, 0.4), Approach(0.5), 10, tolerance=0.1).one(1)
+    one = invert(plain(1.0, 0.4), Approach(0.5), 10, tolerance=0.1, codes=True).one(1)
     assert len(one.steps) == 3
     assert one.w_steps.shape[1] == 3
     assert list(one.image_steps) == [0, 1, 2]
@@ -319,3 +322,85 @@ def test_l2_pools_a_larger_image() -> None:
 def test_l2_of_half_precision_is_computed_in_full() -> None:
     x = torch.full((1, 3, 256, 256), 0.5)
     assert l2(x, x.bfloat16() + 1).dtype == torch.float32
+
+
+# --- memory, Ctrl-C, methods that know how long they run
+
+
+class Counting(Approach):
+    """Remembers how many steps it has made; the code is that number."""
+
+    def step(self, x: Tensor, state: State) -> State:
+        count = state.memory.get("counting.count", torch.zeros(len(x))) + 1
+        given = state.memory.get("shift", torch.zeros(len(x)))
+        made = super().step(x, state)
+        return State((count + given).view(-1, 1, 1), made.image, memory={"counting.count": count})
+
+
+def test_memory_reaches_the_next_step_and_no_other_method() -> None:
+    first, second = Counting(0.1, name="first"), Counting(0.1, name="second")
+    result = invert(plain(1.0, 0.5), [first, first, second, second, second, first], codes=True)
+    assert result.w_steps[0].flatten().tolist() == [0, 1, 2, 1, 2, 3, 1]
+
+
+def test_what_is_given_is_found_at_every_step_by_every_method() -> None:
+    shift = torch.tensor([10.0, 20.0])
+    chain = [Counting(0.1, name="first")] * 2 + [Counting(0.1, name="second")] * 2
+    result = invert(plain(1.0, 0.5), chain, codes=True, given={"shift": shift})
+    assert result.w_steps.flatten(1).tolist() == [[0, 11, 12, 11, 12], [0, 21, 22, 21, 22]]
+
+
+def test_memory_is_detached_and_chosen_as_the_rest_is() -> None:
+    state = State(torch.zeros(2, 1, 1), torch.zeros(2, 3, 1, 1), memory={"m": torch.ones(2, requires_grad=True)})
+    assert not state.detach().memory["m"].requires_grad
+    # The second picture stops after a step; its memory stays with it.
+    seen = []
+    method = Counting(0.5)
+    invert(plain(1.0, 0.01), method, 3, tolerance=0.01, on_step=lambda k, state, errors: seen.append(state.memory))
+    assert [m["counting.count"].tolist() for m in seen[1:]] == [[1, 1], [2, 1], [3, 1]]
+
+
+class Interrupting(Approach):
+    """Ctrl-C comes in the middle of its third step."""
+
+    def step(self, x: Tensor, state: State) -> State:
+        if self.calls == 2:
+            raise KeyboardInterrupt
+        return super().step(x, state)
+
+
+def test_ctrl_c_leaves_the_best_state_where_that_is_wished() -> None:
+    result = invert(plain(1.0), Interrupting(0.5, -0.5), 5, codes=True, interruptible=True)
+    assert result.interrupted
+    assert (int(result.best_step), int(result.last_step), len(result.steps)) == (1, 2, 3)
+    assert float(result.w) == pytest.approx(0.5)
+    assert result.w_steps.shape[1] == 3
+    assert result.one(0).interrupted
+    with pytest.raises(KeyboardInterrupt):
+        invert(plain(1.0), Interrupting(0.5), 5)
+    assert not invert(plain(1.0), Interrupting(0.5), 2, interruptible=True).interrupted
+
+
+def test_ctrl_c_before_the_first_guess_ends_everything() -> None:
+    class Never(Approach):
+        def start(self, x: Tensor) -> State:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        invert(plain(1.0), Never(0.5), 5, interruptible=True)
+
+
+def test_a_method_is_told_how_many_steps_it_has() -> None:
+    class Laid(Approach):
+        total = 0
+
+        def over(self, steps: int) -> Laid:
+            laid = Laid(0.5)
+            laid.total = steps
+            return laid
+
+        def step(self, x: Tensor, state: State) -> State:
+            return State(torch.full((len(x), 1, 1), float(self.total)), state.image + 0.1)
+
+    assert float(invert(plain(1.0), Laid(0.5), 3).w) == 3
+    assert float(invert(plain(1.0), Laid(0.5)).w) == Laid.default_steps

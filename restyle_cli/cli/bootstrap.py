@@ -11,6 +11,7 @@ from restyle_cli.cli import framing, options, running
 from restyle_cli.cli.output import Terminal
 
 _MODEL = "Model"
+MOST_STEPS = 100
 
 To = Annotated[
     str,
@@ -25,8 +26,8 @@ Steps = Annotated[
     typer.Option(
         "--steps",
         "-n",
-        callback=options.between(1, options.MAX_STEPS),
-        help=f"Steps of the target's encoder, 1 to {options.MAX_STEPS}, after one of the first.",
+        callback=options.between(1, MOST_STEPS),
+        help=f"Steps of the target's encoder, 1 to {MOST_STEPS}, after one of the first.",
         rich_help_panel=_MODEL,
     ),
 ]

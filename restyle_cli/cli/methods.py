@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from restyle_cli.cli.options import Json
 from restyle_cli.cli.output import Table, Terminal
+from restyle_cli.loading import installed
 from restyle_cli.methods import DESCRIPTIONS, METHODS
-from restyle_cli.store import catalog, fetch
 
 
 def methods(json: Json = False) -> None:
@@ -21,7 +21,7 @@ def methods(json: Json = False) -> None:
         {
             "name": name,
             "description": DESCRIPTIONS[name],
-            "installed": [e.name for e in catalog.entries() if e.method == name and fetch.installed(e)],
+            "installed": installed(name),
         }
         for name in METHODS.names()
     ]

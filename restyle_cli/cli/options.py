@@ -19,7 +19,7 @@ DEFAULT_OUTPUT = Path("restyle-out")
 DEFAULT_MODEL = "restyle-psp"
 DEFAULT_SAVE = "image,strip,latent"
 SAVE_KINDS = ("image", "strip", "steps", "latent", "npy")
-MAX_STEPS = 100
+MAX_STEPS = 10_000
 MAX_SEED = 10**9
 MAX_BATCH = 1024
 
@@ -55,7 +55,7 @@ Steps = Annotated[
         "--steps",
         "-n",
         callback=between(1, MAX_STEPS),
-        help=f"How often the estimate is corrected, 1 to {MAX_STEPS}; by default 5 for ReStyle, else 1.",
+        help="How often the estimate is corrected: by default 5 times for ReStyle, 1,000 for optimisations, else once.",
         show_default=False,
         rich_help_panel=_MODEL,
     ),

@@ -46,6 +46,11 @@ class HeatmapResults(Results):
     suffixes: ClassVar[Mapping[str, str]] = SUFFIXES
     mark: ClassVar[str] = "maps"
 
+    @property
+    def keeps_codes(self) -> bool:
+        """Yes: they tell which layers were moved."""
+        return True
+
     def pictures(self, last: int) -> list[int]:
         """Which of the steps 0 … `last` are needed as pictures."""
         return shown_steps(last, MOST + 1)

@@ -11,8 +11,14 @@ METHODS = Registry(
         "e4e": "restyle_cli.methods.restyle:SinglePass",
         "e4e-w": "restyle_cli.methods.restyle:SinglePass",
         "hyperstyle": "restyle_cli.methods.hyperstyle:HyperStyle",
+        "image2stylegan": "restyle_cli.methods.image2stylegan:Image2StyleGAN",
+        "pti": "restyle_cli.methods.pti:PTI",
     },
 )
+
+# As the classes' own `needs_encoder` says; beside the table, so that listing methods need not import torch.
+WITHOUT_ENCODER = frozenset({"image2stylegan", "pti"})
+"""Methods that need a generator only: METHOD takes that of the link before, METHOD-DOMAIN the domain's."""
 
 # Beside the table and not in the classes, so that `restyle methods` need not import torch.
 DESCRIPTIONS = {
@@ -22,4 +28,6 @@ DESCRIPTIONS = {
     "e4e": "an encoder sees the photo once and gives one code and small offsets: easier to edit",
     "e4e-w": "an encoder sees the photo once and gives one code for all layers: coarse, a start for hyperstyle",
     "hyperstyle": "a network changes the generator's weights until the code found before draws the photo",
+    "image2stylegan": "the code of each layer moves down the gradient of what is different: exact and slow",
+    "pti": "the code found before stays, and the generator is tuned to draw the photo there: most exact, slow",
 }

@@ -20,6 +20,8 @@ class SinglePass:
     An encoder of one code gives it for every style, so it needs no method of its own ("e4e-w").
     """
 
+    needs_encoder = True
+    compares = False
     default_steps = 1
     max_steps = 1  # a second look at the same picture finds the same code
     input_channels = 3

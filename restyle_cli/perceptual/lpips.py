@@ -37,6 +37,7 @@ class LPIPS(nn.Module):
     """Pairs of pictures -> their distance: 0 for equal ones, some .5 for strangers."""
 
     Config = LPIPSConfig
+    name = "lpips-alex"
 
     def __init__(self, config: LPIPSConfig) -> None:
         super().__init__()

@@ -94,8 +94,9 @@ def _inverting(plans: Iterable[Plan]) -> list[dict[str, Any]]:
     for plan in plans:
         digests = plan.networks()
         for model in plan.models:
-            for name, path in ((model.name, model.encoder), (model.generator_name, model.generator)):
-                found[name] = _network(name, "inverts", path, digests[name], entries.get(name))
+            for name, path in model.files():
+                use = "guides" if name == model.perceptual else "inverts"
+                found[name] = _network(name, use, path, digests[name], entries.get(name))
     return list(found.values())
 
 

@@ -449,7 +449,7 @@ def test_too_little_memory(restyle: Run, faces: Path, monkeypatch: pytest.Monkey
         (("--methods", f"{PSP},"), 2, "a name is missing"),
         (("--against", "faces", "--methods", PSP), 2, "--against"),
         (("--against", "nowhere"), 1, "'nowhere'"),
-        (("-n", 0), 2, "between 1 and 100"),
+        (("-n", 0), 2, "between 1 and 10000"),
     ],
 )
 def test_wrong_wishes(restyle: Run, faces: Path, options: tuple[object, ...], status: int, told: str) -> None:
