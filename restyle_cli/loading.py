@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restyle_cli.errors import RestyleError, UsageError, did_you_mean
-from restyle_cli.methods import METHODS, WITHOUT_ENCODER
+from restyle_cli.methods import BORROWED, METHODS, WITHOUT_ENCODER
 from restyle_cli.store import catalog, fetch
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def installed(method: str) -> list[str]:
     """Names of the models of `method` that are ready on this machine."""
     if method in WITHOUT_ENCODER:
         return [f"{method}-{domain.name}" for domain in catalog.domains() if _generator_of(domain) is not None]
-    return [entry.name for entry in catalog.entries() if entry.method == method and fetch.installed(entry)]
+    return [entry.name for entry in _encoders().values() if entry.method == method and fetch.installed(entry)]
 
 
 def load_schedule(
@@ -195,9 +195,12 @@ class _Wish:
 def _find(name: str, wish: _Wish, before: Model | None = None) -> Model:
     """The model called `name`: a method (its domain is chosen), an entry of the catalog or a file.
 
-    `before`: the link before in the chain, whose generator serves a method that names none.
+    `before`: the link before in the chain, whose generator serves a method that names none, and whose encoder one
+    that borrows it.
     """
-    encoders = {entry.name: entry for entry in catalog.entries() if entry.kind == "encoder"}
+    encoders = _encoders()
+    if before is not None and before.method in BORROWED.get(name, ()):
+        return _comparing(replace(before, name=name, method=name, notices=()))
     if name in WITHOUT_ENCODER:
         return _without_encoder(name, None, wish, before)
     if (found := _method_and_domain(name)) and not Path(name).is_file():
@@ -216,6 +219,18 @@ def _find(name: str, wish: _Wish, before: Model | None = None) -> Model:
     known = [*METHODS.names(), *encoders, *(ready for method in WITHOUT_ENCODER for ready in installed(method))]
     near = did_you_mean(name, known)
     raise RestyleError(f"no model named '{name}'", f"{near}  {every}" if near else every)
+
+
+def _encoders() -> dict[str, catalog.Entry]:
+    """The catalog's encoders by name, and those that a method borrows where a domain has none for it."""
+    found = {entry.name: entry for entry in catalog.entries() if entry.kind == "encoder"}
+    for method, lenders in BORROWED.items():
+        for domain in catalog.domains():
+            lender = next((found[name] for name in (f"{m}-{domain.name}" for m in lenders) if name in found), None)
+            if lender is not None:
+                name = f"{method}-{domain.name}"
+                found.setdefault(name, replace(lender, name=name, method=method))
+    return found
 
 
 def _of_any_domain(method: str, encoders: Mapping[str, catalog.Entry], wish: _Wish) -> Model:
@@ -300,17 +315,19 @@ def _comparing(model: Model) -> Model:
     """The model with what compares pictures for it, if its method does so."""
     if not METHODS.load(model.method).compares:
         return model
-    name, path = _perceptual()
+    name, path = _perceptual(METHODS.load(model.method).own_perceptual)
     notices = model.notices if path else (*model.notices, _stand_in_notice(name))
     return replace(model, notices=notices, perceptual=name, perceptual_file=path)
 
 
-def _perceptual() -> tuple[str, Path | None]:
-    """The name of what compares pictures, and its file if it has one."""
+def _perceptual(own: str | None = None) -> tuple[str, Path | None]:
+    """The name of what compares pictures, and its file if it has one; `own` is what a method would rather have."""
     from restyle_cli.perceptual.structure import Structure
 
-    entry = catalog.find(LPIPS)
-    return (entry.name, fetch.path_of(entry)) if fetch.installed(entry) else (Structure.name, None)
+    for entry in (catalog.find(name) for name in (own, LPIPS) if name is not None):
+        if fetch.installed(entry):
+            return entry.name, fetch.path_of(entry)
+    return Structure.name, None
 
 
 def _stand_in_notice(name: str) -> str:
@@ -396,7 +413,11 @@ def _spaces(name: str, told: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _start_of(model: Model) -> str | None:
-    """The model that finds the first code, where the catalog knows that this one does not do it itself."""
+    """The model that finds the first code, where this one does not do it itself: the catalog's, or the domain's."""
+    if METHODS.load(model.method).needs_start:
+        named = _method_and_domain(model.name)
+        domains = [named[1]] if named else [d for d in catalog.domains() if d.generator == model.generator_name]
+        return domains[0].encoder if domains else None
     return next((entry.start for entry in catalog.entries() if entry.name == model.name), None)
 
 

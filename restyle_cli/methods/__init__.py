@@ -11,6 +11,8 @@ METHODS = Registry(
         "e4e": "restyle_cli.methods.restyle:SinglePass",
         "e4e-w": "restyle_cli.methods.restyle:SinglePass",
         "hyperstyle": "restyle_cli.methods.hyperstyle:HyperStyle",
+        "idinvert": "restyle_cli.methods.idinvert:IDInvert",
+        "alae": "restyle_cli.methods.alae:ALAE",
         "image2stylegan": "restyle_cli.methods.image2stylegan:Image2StyleGAN",
         "pti": "restyle_cli.methods.pti:PTI",
     },
@@ -20,6 +22,10 @@ METHODS = Registry(
 WITHOUT_ENCODER = frozenset({"image2stylegan", "pti"})
 """Methods that need a generator only: METHOD takes that of the link before, METHOD-DOMAIN the domain's."""
 
+BORROWED = {"idinvert": ("psp", "e4e")}
+"""Methods that any encoder serves which sees the photo alone: METHOD-DOMAIN takes those of these, in this order, where
+the domain has none of its own."""
+
 # Beside the table and not in the classes, so that `restyle methods` need not import torch.
 DESCRIPTIONS = {
     "restyle-psp": "an encoder sees photo and current estimate, and corrects the code; a few steps",
@@ -28,6 +34,8 @@ DESCRIPTIONS = {
     "e4e": "an encoder sees the photo once and gives one code and small offsets: easier to edit",
     "e4e-w": "an encoder sees the photo once and gives one code for all layers: coarse, a start for hyperstyle",
     "hyperstyle": "a network changes the generator's weights until the code found before draws the photo",
+    "idinvert": "an encoder's code, then the gradient, held where the encoder knows pictures: near, and still editable",
+    "alae": "an autoencoder sees the photo once and gives one code in the space that it draws from: a likeness",
     "image2stylegan": "the code of each layer moves down the gradient of what is different: exact and slow",
     "pti": "the code found before stays, and the generator is tuned to draw the photo there: most exact, slow",
 }

@@ -99,7 +99,9 @@ class Optimisation:
     """
 
     needs_encoder = False
+    needs_start = False
     compares = True
+    own_perceptual: str | None = None  # the network of the catalog that the paper compares by, if another than LPIPS
     default_steps = 1000
     max_steps = 10_000
     key: str

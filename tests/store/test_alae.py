@@ -209,3 +209,14 @@ def test_a_file_that_is_not_whole_is_refused(tmp_path: Path) -> None:
     torch.save(content, tmp_path / "cut.pth")
     with pytest.raises(RestyleError, match="not whole"):
         files.read_module(tmp_path / "cut.pth", role="encoder")
+
+
+def test_the_file_alone_inverts(path: Path) -> None:
+    from restyle_cli.loading import load_method
+
+    method, x = load_method(path), torch.rand(1, 3, 128, 128) * 2 - 1
+    assert method.size == (128, 128)
+    state = method.step(x, method.start(x))
+    expected = their_code(published()["models"]["discriminator_s"], x)
+    assert torch.allclose(state.w[:, 3], expected, atol=2e-5)
+    assert state.image.shape == (1, 3, 128, 128)
