@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -19,6 +19,7 @@ from restyle_cli.devices import compute
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import TURNED, Source, open_picture
 from restyle_cli.inversion import Inversion, Method, invert
+from restyle_cli.latents import draw, rounded
 from restyle_cli.results import Inverted, Photo, Results
 from restyle_cli.store.files import sha256
 
@@ -29,6 +30,9 @@ Result = TypeVar("Result")
 @dataclass(frozen=True)
 class Task:
     """What is done to every picture; `overwrite`: also to those that are done.
+
+    `on_step` is told each step of a batch with its L2 [N]. Then Ctrl-C ends the batch with the steps that it has
+    made, which are written, and no other is begun.
 
     `against`: another schedule that every picture goes through too, for `Results` to compare.
     """
@@ -43,6 +47,7 @@ class Task:
     overwrite: bool = False
     batch_size: int = 1
     against: Sequence[Method] = ()
+    on_step: Callable[[int, Tensor], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -136,13 +141,16 @@ def _invert(items: Iterable[Photo | Outcome], task: Task) -> Iterator[Inverted |
             continue
         batch.append(item)
         if len(batch) == task.batch_size:
-            yield from _invert_batch(batch, task)
+            inverted = _invert_batch(batch, task)
+            yield from inverted
+            if inverted[0].inversion.interrupted:
+                return
             batch = []
     if batch:
         yield from _invert_batch(batch, task)
 
 
-def _invert_batch(batch: list[Photo], task: Task) -> Iterator[Inverted]:
+def _invert_batch(batch: list[Photo], task: Task) -> list[Inverted]:
     try:
         x = torch.stack([photo.x for photo in batch]).to(task.device)
         inversion = _through(x, task.methods, task)
@@ -151,15 +159,38 @@ def _invert_batch(batch: list[Photo], task: Task) -> Iterator[Inverted]:
         fewer = f"--batch-size {len(batch) // 2}" if len(batch) > 1 else "--device cpu"
         message = f"{task.device} has not enough memory for {len(batch)} pictures at once"
         raise RestyleError(message, f"use {fewer}") from error
-    for index, photo in enumerate(batch):
-        yield Inverted(photo, inversion.one(index), against.one(index) if against else None)
+    return [
+        Inverted(
+            photo,
+            _as_kept(inversion.one(index), task.methods, task),
+            _as_kept(against.one(index), task.against, task) if against else None,
+        )
+        for index, photo in enumerate(batch)
+    ]
 
 
 def _through(x: Tensor, methods: Sequence[Method], task: Task) -> Inversion:
     with compute(task.device, task.dtype):
         pictures = task.results.pictures(len(methods))
-        codes = task.results.keeps_codes
-        return invert(x, methods, keep=task.keep, tolerance=task.tolerance, pictures=pictures, codes=codes)
+        return invert(
+            x,
+            methods,
+            keep=task.keep,
+            tolerance=task.tolerance,
+            on_step=None if task.on_step is None else lambda k, state, errors: task.on_step(k, errors),
+            pictures=pictures,
+            codes=task.results.keeps_codes,
+            interruptible=task.on_step is not None,
+        )
+
+
+def _as_kept(one: Inversion, methods: Sequence[Method], task: Task) -> Inversion:
+    """With changes of the generator as files keep them, and the picture that these draw."""
+    if not one.patch:
+        return one
+    patch = rounded(one.patch)
+    generator = methods[max(int(one.kept_step), 1) - 1].generator
+    return replace(one, patch=patch, images=draw(generator, one.w, patch, task.dtype))
 
 
 def _write(item: Inverted | Outcome, task: Task) -> Outcome:

@@ -131,7 +131,7 @@ class Results:
         made = self._same(files, sha256)
         whole = set(files) <= set(made.get("files", ())) and all(file.is_file() for file in files.values())
         enough = "steps" not in self.kinds or made.get("has_steps")
-        return made if whole and enough else {}
+        return made if whole and enough and not made.get("interrupted") else {}
 
     def _same(self, files: Mapping[str, Path], sha256: str) -> dict[str, Any]:
         """What an earlier result says, if it is of the same picture and settings; else nothing."""
@@ -208,6 +208,7 @@ class Results:
             "best_step": int(inversion.best_step),
             "kept_step": int(inversion.kept_step),
             "has_steps": "steps" in self.kinds,
+            **({"interrupted": True} if inversion.interrupted else {}),
         }
 
     def _valid(self, photo: Photo) -> list[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-import typer
-
 from restyle_cli.cli import framing, options, running
 from restyle_cli.cli.output import Terminal
 
@@ -67,18 +65,30 @@ def invert(
         terminal.note(notice)
     result = {"model": plan.models[-1].name, "chain": plan.chain}
     settings = {**result, "networks": plan.networks(), "keep": keep, "tolerance": tolerance, **framing_settings}
-    notes = {**machine.notes, "generator": plan.models[-1].generator_name}
+    compared = {"perceptual": plan.perceptual} if plan.perceptual else {}
+    notes = {**machine.notes, **compared, "generator": plan.models[-1].generator_name}
     results = Results(output, kinds, settings, notes, numbered=framed.face == "all")
     methods = plan.load(machine.device)
-    task = Task(methods, results, machine.device, machine.dtype, keep, tolerance, framed, overwrite, machine.batch_size)
-    outcomes = running.run(sources, missing, invert_all(sources, task), "inverting", terminal)
+    live = running.Live(len(methods))
+    task = Task(
+        methods,
+        results,
+        machine.device,
+        machine.dtype,
+        keep,
+        tolerance,
+        framed,
+        overwrite,
+        machine.batch_size,
+        on_step=live.step if live.long else None,
+    )
+    outcomes = running.run(sources, missing, invert_all(sources, task), "inverting", terminal, live)
     for outcome in outcomes:
         if outcome.status == "done" and "pasted" in outcome.files and outcome.made["source"]["turned"]:
             path, pasted = str(outcome.path), str(outcome.files["pasted"])
             terminal.note(f"{path!r} lies on its side in its file; {pasted!r} is upright")
     summary = running.summary(outcomes, began)
     images = [running.as_json(outcome) for outcome in outcomes]
-    values = {"command": "invert", **machine.notes, **result, "images": images, "summary": summary}
+    values = {"command": "invert", **machine.notes, **compared, **result, "images": images, "summary": summary}
     terminal.result(values, *running.views(outcomes, summary, output))
-    if summary["failed"]:
-        raise typer.Exit(1)
+    running.end(outcomes, len(methods))

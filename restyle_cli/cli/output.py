@@ -41,6 +41,9 @@ class Progress(Protocol):
     def advance(self, count: int = 1) -> None:
         """`count` more are done."""
 
+    def tell(self, text: str) -> None:
+        """Show `text` beside it, until another one comes."""
+
 
 @dataclass(frozen=True)
 class Terminal:
@@ -139,32 +142,51 @@ class _Silent:
     def advance(self, count: int = 1) -> None:
         """Show nothing."""
 
+    def tell(self, text: str) -> None:
+        """Show nothing."""
+
 
 class _Lines:
     def __init__(self, what: str, total: int | None, done: int = 0, amount: Callable[[int], str] = str) -> None:
         self._what, self._total, self._done, self._amount = what, total, done, amount
         self._first = done
+        self._text = ""
         self._started = self._last = time.monotonic()
 
     def advance(self, count: int = 1) -> None:
         self._done += count
+        self._show()
+
+    def tell(self, text: str) -> None:
+        self._text = text
+        self._show()
+
+    def _show(self) -> None:
         now = time.monotonic()
         if now - self._last < LINE_EVERY or (self._total is not None and self._done >= self._total):
             return
         self._last = now
         text = f"{self._what}: {self._amount(self._done)}"
         if self._total is not None:
+            text += f" of {self._amount(self._total)}"
+        if self._total is not None and self._done > self._first:
             left = (now - self._started) / (self._done - self._first) * (self._total - self._done)
-            text += f" of {self._amount(self._total)}, {human_seconds(left)} left"
+            text += f", {human_seconds(left)} left"
+        if self._text:
+            text += f"; {self._text}"
         print(text, file=sys.stderr, flush=True)
 
 
 class _Bar:
     def __init__(self, bar: Any, task: Any) -> None:
         self._bar, self._task = bar, task
+        self._what = bar.tasks[task].description
 
     def advance(self, count: int = 1) -> None:
         self._bar.advance(self._task, count)
+
+    def tell(self, text: str) -> None:
+        self._bar.update(self._task, description=f"{self._what}: {text}")
 
 
 def _bar(console: Console) -> Any:

@@ -12,13 +12,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from restyle_cli import __version__
 from restyle_cli.cli import framing
-from restyle_cli.cli.output import Table, Terminal, human_seconds
+from restyle_cli.cli.output import Progress, Table, Terminal, human_seconds
 from restyle_cli.errors import Interrupted, RestyleError
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from restyle_cli.folder import Outcome
     from restyle_cli.images import Source
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 CPU_BATCH, GPU_BATCH = 4, 8
 MOST_ROWS = 20
+LONG = 20
+"""Steps of a schedule from which on its L2 is shown as it goes, and Ctrl-C keeps what it has reached."""
 Missing = list[tuple[Path, RestyleError]]
 """Paths where no picture was, and why."""
 
@@ -85,18 +90,49 @@ def choose_machine(device: str, precision: str, batch_size: int | None) -> Machi
     return Machine(where, dtype, batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH), notes)
 
 
+class Live:
+    """The L2 of a schedule of so many `steps`, shown as it goes if it is `long`."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+        self.long = steps > LONG
+        self._alone = False
+        self._progress: Progress | None = None
+
+    def begin(self, progress: Progress, alone: bool) -> None:
+        """Show it on `progress`, which with a picture `alone` counts steps."""
+        self._progress, self._alone = progress, alone
+
+    def step(self, k: int, l2: Tensor) -> None:
+        """Step k of a batch was made, and its pictures have these L2."""
+        if self._progress is None or k == 0:
+            return
+        where = "" if self._alone else f"step {k} of {self.steps}, "
+        self._progress.tell(f"{where}L2 {float(l2.mean()):.4f}")
+        if self._alone:
+            self._progress.advance()
+
+
 def run(
-    sources: Sequence[Source], missing: Missing, done: Iterator[Outcome], what: str, terminal: Terminal
+    sources: Sequence[Source],
+    missing: Missing,
+    done: Iterator[Outcome],
+    what: str,
+    terminal: Terminal,
+    live: Live | None = None,
 ) -> list[Outcome]:
     """Exhaust `done`, showing progress of `what` and each failure; what is missing first, then all in order."""
     from restyle_cli.folder import Outcome
 
     outcomes: list[Outcome] = []
-    shown = terminal if len(sources) > 1 else Terminal(quiet=True)
+    steps = live.steps if live is not None and live.long and len(sources) == 1 else 0
+    shown = terminal if len(sources) > 1 or steps else Terminal(quiet=True)
     try:
-        with closing(done), shown.progress(what, len(sources)) as progress:
+        with closing(done), shown.progress(what, steps or len(sources)) as progress:
+            if live is not None:
+                live.begin(progress, alone=steps > 0)
             for outcome in done:
-                if not any(outcome.path == before.path for before in outcomes[-1:]):  # else another face of it
+                if not steps and not any(outcome.path == before.path for before in outcomes[-1:]):  # another face of it
                     progress.advance()
                 outcomes.append(outcome)
                 if outcome.error:
@@ -108,6 +144,17 @@ def run(
     order = {source.path: index for index, source in enumerate(sources)}  # what was skipped came in between
     failed = [Outcome(path, "failed", error=error) for path, error in missing]
     return failed + sorted(outcomes, key=lambda outcome: order[outcome.path])
+
+
+def end(outcomes: Sequence[Outcome], steps: int) -> None:
+    """The exit status that the outcomes of a schedule of so many `steps` ask for."""
+    cut = [outcome for outcome in outcomes if outcome.made.get("interrupted")]
+    if cut:
+        reached = cut[0].made["steps"][-1]["step"]
+        message = f"interrupted after step {reached} of {steps}; what was reached by then is written"
+        raise Interrupted(message, "the same command begins these pictures again")
+    if any(outcome.status == "failed" for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 def summary(outcomes: Sequence[Outcome], began: float) -> dict[str, Any]:
@@ -128,6 +175,8 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "best_step": outcome.made.get("best_step"),
         "alignment": outcome.made.get("alignment"),
     }
+    if outcome.made.get("interrupted"):
+        values["interrupted"] = True
     if outcome.error:
         values["error"] = outcome.error.message
     return values

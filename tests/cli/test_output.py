@@ -66,12 +66,30 @@ def test_progress_in_a_log_is_a_line_now_and_then(capsys: Captured, monkeypatch:
     assert len(lines) == 9
 
 
+def test_what_is_told_stands_beside_the_progress(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(output.time, "monotonic", lambda: now)
+    with Terminal().progress("inverting", 2) as progress:
+        for step in range(25):
+            now += 1.0
+            progress.tell(f"step {step}")
+        progress.advance()
+        now += 10.0
+        progress.tell("step 0")
+    assert capsys.readouterr().err.splitlines() == [
+        "inverting: 0 of 2; step 9",
+        "inverting: 0 of 2; step 19",
+        "inverting: 1 of 2, 35 s left; step 0",
+    ]
+
+
 def test_progress_on_a_terminal_is_a_bar() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=80)
     with Terminal(_errors=console).progress("inverting", 4) as progress:
+        progress.tell("L2 0.0123")
         progress.advance(4)
-    assert "inverting" in screen.getvalue()
+    assert "inverting: L2 0.0123" in screen.getvalue()
     assert "4/4" in screen.getvalue()
 
 
