@@ -43,11 +43,13 @@ class State:
 class Method(Protocol):
     """One way to find codes. `size` is the (height, width) of the pictures that it takes.
 
-    `needs_encoder`: it is made of an encoder and a generator, else of a generator alone. `compares`: it is given a
-    perceptual distance too.
+    `needs_encoder`: it is made of an encoder and a generator, else of a generator alone. `needs_start`: it goes on from
+    another method's code, and has no first guess. `compares`: it is given a perceptual distance too. One that
+    `keeps_last` makes something else of a picture, so that what comes nearest to it is not what is wanted.
     """
 
     needs_encoder: bool
+    needs_start: bool
     compares: bool
     name: str
     generator: nn.Module
@@ -163,6 +165,8 @@ def invert(
     if keep not in KEEP:
         raise ValueError(f"keep is one of {KEEP}, not {keep!r}")
     methods = _as_schedule(schedule, steps)
+    if any(getattr(method, "keeps_last", False) for method in methods):
+        keep = "last"
     records: list[Step] = []
     every_w: list[Tensor] = []
     images: dict[int, Tensor] = {}

@@ -50,6 +50,8 @@ class Model:
     notices: tuple[str, ...] = ()  # for people: what stands in for what was asked
     perceptual: str | None = None
     perceptual_file: Path | None = None  # None where it needs none
+    task: str | None = None  # of pSp alone: what it makes of a picture
+    downscale: int = 1  # of pSp alone: how much smaller its encoder is to see the picture
 
     def files(self) -> list[tuple[str, Path]]:
         """The networks by name, with their files."""
@@ -72,6 +74,11 @@ class Plan:
     def chain(self) -> str:
         """The chain in full: "psp-portrait:1,restyle-psp-portrait:5"."""
         return ",".join(f"{model.name}:{n}" for model, n in zip(self.models, self.steps, strict=True))
+
+    @property
+    def generators(self) -> dict[str, str]:
+        """By the models' names, those of the generators that draw for them."""
+        return {model.name: model.generator_name for model in self.models}
 
     @property
     def notices(self) -> list[str]:
@@ -140,11 +147,13 @@ def plan(
     via: str | None = None,
     ensure: Ensure = fetch.ensure,
     generator: str | None = None,
+    downscale: int = 1,
 ) -> Plan:
     """Find the models of the chain `via`, or else `steps` times `model`, and check that they go together.
 
     A network named outright is fetched by `ensure` if it is not here; one that a method stands for is not. Steps left
-    open are the method's own default. `generator`, a name or a file, takes the place of the models' own. UsageError
+    open are the method's own default. `generator`, a name or a file, takes the place of the models' own. `downscale`:
+    how much smaller pSp's encoders are to see the picture, which those for super-resolution make up for. UsageError
     when a number of steps makes no sense or the models' generators do not share a latent space; RestyleError when a
     model is not known or not here.
     """
@@ -159,6 +168,10 @@ def plan(
         outright = models[0].name == model
         models.insert(0, _find(start, wish if outright else replace(wish, ensure=fetch.installed_path)))
         links.insert(0, Link(start))
+    if downscale > 1:
+        if not any(found.task for found in models):
+            raise UsageError("nothing here is shown a smaller picture", "--downscale is for pSp's encoders")
+        models = [replace(found, downscale=downscale) if found.task else found for found in models]
     counts = [_steps(link, found) for link, found in zip(links, models, strict=True)]
     for found in models[1:]:
         _check_shared_space(models[0], found)
@@ -200,7 +213,7 @@ def _find(name: str, wish: _Wish, before: Model | None = None) -> Model:
     """
     encoders = _encoders()
     if before is not None and before.method in BORROWED.get(name, ()):
-        return _comparing(replace(before, name=name, method=name, notices=()))
+        return _comparing(replace(before, name=name, method=name, notices=(), task=None))
     if name in WITHOUT_ENCODER:
         return _without_encoder(name, None, wish, before)
     if (found := _method_and_domain(name)) and not Path(name).is_file():
@@ -374,7 +387,16 @@ def _model(name: str, path: Path, wish: _Wish, entry: catalog.Entry | None = Non
     elif own and not own & spaces:
         notice = f"{name} was trained for another generator than {generator_name}: its codes may mean nothing there"
     absolute, notices = told.get("absolute") is True, (notice,) if notice else ()
-    return _comparing(Model(name, method, path, generator_name, generator, spaces, absolute, notices))
+    task = _task(held["encoder"], entry) if method == "psp" else None
+    return _comparing(Model(name, method, path, generator_name, generator, spaces, absolute, notices, task=task))
+
+
+def _task(encoder: Part, entry: catalog.Entry | None) -> str:
+    """What an encoder of pSp makes of a picture, by its file, the catalog and its input's channels."""
+    from restyle_cli.methods.psp import VARIANTS, task_of
+
+    named = VARIANTS.get(entry.variant) if entry is not None and entry.variant else None
+    return task_of(int(encoder.config.get("input_channels", 3)), encoder.extra.get("task") or named)
 
 
 def _generator_part(path: Path) -> Part:
@@ -453,11 +475,10 @@ def _check_fit(model: Model, encoder: Any, generator: Any) -> None:
             f"{model.name} gives codes of {gives[0]}x{gives[1]}, {model.generator_name} takes {takes[0]}x{takes[1]}",
             "they do not belong together; fetch or train both again",
         )
-    channels = METHODS.load(model.method).input_channels
-    if encoder.config.input_channels != channels:
+    method, channels = METHODS.load(model.method), encoder.config.input_channels
+    if not method.takes(channels):
         raise RestyleError(
-            f"{model.name} reads {encoder.config.input_channels} channels, "
-            f"its method {model.method} gives it {channels}",
+            f"{model.name} reads {channels} channels, its method {model.method} gives it {method.input_channels}",
             "it was made for another method",
         )
 
@@ -507,6 +528,8 @@ def _build(model: Model, shelf: _Shelf) -> Method:
     encoder = shelf.take(model.encoder, "encoder")
     _crop(encoder, generator)
     _check_fit(model, encoder, generator)
+    if model.task is not None:
+        options |= {"task": model.task, "downscale": model.downscale}
     return method(model.name, encoder, generator, **options)
 
 

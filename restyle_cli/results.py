@@ -6,7 +6,7 @@ The latent file comes last and says how it was made: it is the mark that the pic
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,6 +18,7 @@ from restyle_cli.align import Aligned
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import Source, open_original, save_picture, to_picture, to_tensor, write_atomic
 from restyle_cli.inversion import Inversion
+from restyle_cli.latents import PATCH, rounded
 from restyle_cli.paste import paste
 from restyle_cli.store.files import read_header, write_latent
 from restyle_cli.strip import Cell, draw_strip, shown_steps
@@ -65,7 +66,8 @@ class Results:
     """Where results go and what they are made of. Other kinds of results are other classes of this one.
 
     `kinds` are of SUFFIXES, always with "latent", and "steps" for the code of every step in the latent file.
-    `settings` are what a result depends on beside the picture, as JSON has it; `notes` are kept with them.
+    `settings` are what a result depends on beside the picture, as JSON has it; `notes` are kept with them; those called
+    `generators` name each method's.
     With `numbered` each face of a photo has results of its own: photo.1, photo.2, …
     """
 
@@ -201,15 +203,22 @@ class Results:
         return made if isinstance(made.get("source"), dict) else {}
 
     def _describe(self, inverted: Inverted) -> dict[str, Any]:
-        inversion = inverted.inversion
+        inversion, steps = inverted.inversion, steps_of(inverted.inversion)
         return {
             **self.tell(inverted.photo),
-            "steps": steps_of(inversion),
+            "generator": self._generator_of(steps, int(inversion.kept_step)),
+            "steps": steps,
             "best_step": int(inversion.best_step),
             "kept_step": int(inversion.kept_step),
             "has_steps": "steps" in self.kinds,
             **({"interrupted": True} if inversion.interrupted else {}),
         }
+
+    def _generator_of(self, steps: Sequence[Mapping[str, Any]], kept: int) -> str | None:
+        """The generator that drew step `kept`, by its name in `notes`; the first guess is the first method's."""
+        generators = self.notes.get("generators", {})
+        method = steps[min(max(kept, 1), len(steps) - 1)]["method"]
+        return generators.get(method, next(iter(generators.values()), None))
 
     def _valid(self, photo: Photo) -> list[str]:
         """The kinds of files that hold this result once it is written: also those that an equal one left."""
@@ -284,7 +293,7 @@ def _write_latent(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
     tensors = {"w": inversion.w[0].float()}
     if made["has_steps"]:
         tensors["w_steps"] = inversion.w_steps[0].float()
-    tensors |= {f"patch.{name}": change[0] for name, change in inversion.patch.items()}
+    tensors |= {f"{PATCH}{name}": change[0] for name, change in rounded(inversion.patch).items()}
     write_latent(file, tensors, made)
 
 

@@ -23,7 +23,7 @@ FLOORS = [
     ["store"],
     ["inversion"],
     ["methods"],
-    ["loading"],
+    ["loading", "latents"],
     ["align", "strip"],
     ["paste"],
     ["metrics", "results"],

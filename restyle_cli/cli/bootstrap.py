@@ -101,7 +101,7 @@ def bootstrap(
     domains = {"from": pair.first.domain, "to": pair.target.domain}
     result = {**domains, "model": plan.models[-1].name, "chain": plan.chain}
     settings = {**result, "networks": plan.networks(), "keep": "last", "compare": compare, **framing_settings}
-    notes = {**machine.notes, "generator": plan.models[-1].generator_name}
+    notes = {**machine.notes, "generators": plan.generators}
     results = BootstrapResults(
         output, kinds, settings, notes, framed.face == "all", first=pair.first.domain, target=pair.target.domain
     )

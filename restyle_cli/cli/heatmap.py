@@ -79,7 +79,7 @@ def heatmap(
         terminal.note(notice)
     result = {"model": plan.models[-1].name, "chain": plan.chain, "measure": measure.name}
     settings = {**result, "networks": plan.networks(), **framing_settings}
-    notes = {**machine.notes, "generator": plan.models[-1].generator_name}
+    notes = {**machine.notes, "generators": plan.generators}
     kinds, each = frozenset(SUFFIXES), framed.face == "all"
     results = HeatmapResults(output, kinds, settings, notes, each, measure=measure, normalise=normalise)
     methods = plan.load(machine.device)

@@ -66,7 +66,7 @@ def invert(
     result = {"model": plan.models[-1].name, "chain": plan.chain}
     settings = {**result, "networks": plan.networks(), "keep": keep, "tolerance": tolerance, **framing_settings}
     compared = {"perceptual": plan.perceptual} if plan.perceptual else {}
-    notes = {**machine.notes, **compared, "generator": plan.models[-1].generator_name}
+    notes = {**machine.notes, **compared, "generators": plan.generators}
     results = Results(output, kinds, settings, notes, numbered=framed.face == "all")
     methods = plan.load(machine.device)
     live = running.Live(len(methods))

@@ -21,10 +21,12 @@ class SinglePass:
     """
 
     needs_encoder = True
+    needs_start = False
     compares = False
     default_steps = 1
     max_steps = 1  # a second look at the same picture finds the same code
     input_channels = 3
+    keeps_last = False
 
     def __init__(self, name: str, encoder: nn.Module, generator: nn.Module, absolute: bool = False) -> None:
         """`encoder`: x [N, C, H, W] -> codes [N, L, 512]; `generator`: codes and patch -> [N, 3, H, W].
@@ -45,9 +47,18 @@ class SinglePass:
                 self._average = self.generator(self.generator.start(1)).float()
         return State(self.generator.start(len(x)), self._average.expand(len(x), -1, -1, -1))
 
+    @classmethod
+    def takes(cls, channels: int) -> bool:
+        """Whether an encoder of so many input channels serves."""
+        return channels == cls.input_channels
+
+    def given(self, x: Tensor) -> Tensor:
+        """What the encoder sees of pictures x [N, 3, H, W]."""
+        return x
+
     def step(self, x: Tensor, state: State) -> State:
         """The code found from x; nothing of `state` is used."""
-        found = self.encoder(x)
+        found = self.encoder(self.given(x))
         return self._draw(found if self.absolute else self.generator.start(len(x)) + found)
 
     def _draw(self, w: Tensor, patch: Mapping[str, Tensor] | None = None) -> State:
