@@ -202,7 +202,7 @@ def test_names_and_files_give_ready_methods(tiny_store: Path, folder: Path) -> N
     x = torch.zeros(1, 3, 256, 256)
     for name, kind in ((RESTYLE, ReStyle), (PSP, SinglePass), (folder / "restyle-mine.safetensors", ReStyle)):
         method = load_method(name)
-        assert type(method) is kind
+        assert isinstance(method, kind)
         assert method.name == str(name)
         assert not any(p.requires_grad for p in (*method.encoder.parameters(), *method.generator.parameters()))
         assert method.step(x, method.start(x)).image.shape == (1, 3, 32, 32)

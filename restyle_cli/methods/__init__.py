@@ -7,7 +7,7 @@ METHODS = Registry(
     {
         "restyle-psp": "restyle_cli.methods.restyle:ReStyle",
         "restyle-e4e": "restyle_cli.methods.restyle:ReStyle",
-        "psp": "restyle_cli.methods.restyle:SinglePass",
+        "psp": "restyle_cli.methods.psp:PSP",
         "e4e": "restyle_cli.methods.restyle:SinglePass",
         "e4e-w": "restyle_cli.methods.restyle:SinglePass",
         "hyperstyle": "restyle_cli.methods.hyperstyle:HyperStyle",

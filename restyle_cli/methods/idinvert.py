@@ -42,6 +42,11 @@ class IDInvert(Optimisation):
         self.absolute = absolute
         self.weight = PERCEPTUAL_WEIGHTS.get(perceptual.name, OTHER_PERCEPTUAL_WEIGHT)
 
+    @classmethod
+    def takes(cls, channels: int) -> bool:
+        """Whether an encoder of so many input channels serves."""
+        return channels == cls.input_channels
+
     def start(self, x: Tensor) -> State:
         """The encoder's code of x and its picture."""
         return self.drawn(self.seen(x), {}, {})

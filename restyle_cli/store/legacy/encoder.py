@@ -23,6 +23,8 @@ E4E_TYPES = ("ProgressiveBackboneEncoder", "ResNetProgressiveBackboneEncoder", "
 """`opts.encoder_type` of encoders that give a base code and offsets from it. Nothing else in a file tells."""
 PSP_TYPES = ("BackboneEncoder", "ResNetBackboneEncoder", "GradualStyleEncoder", "ResNetGradualStyleEncoder")
 _STYLE = re.compile(r"encoder\.styles\.(\d+)\.(.+)")
+TASKS = {"frontalize": "frontal", "sketch": "sketch", "seg": "labels", "super_resolution": "super-resolution"}
+"""What `opts.dataset_type` has in its name where an encoder makes something else of a picture than its code."""
 _BACKBONES = {
     "ir-se50": ("input_layer.0.weight", re.compile(r"body\.(\d+)\.res_layer\.1\.weight")),
     "resnet34": ("conv1.weight", re.compile(r"body\.(\d+)\.conv1\.weight")),
@@ -47,7 +49,10 @@ def match(keys: Mapping[str, Tensor], opts: Mapping[str, Any]) -> Part | None:
     method = config["codes"] if config["input_channels"] != 6 else f"restyle-{config['codes']}"
     names = {_name(key): key for key in keys if not _STYLE.fullmatch(key)}
     tensors = rename(keys, groups)
-    return Part("encoder", "psp" if pyramid else "restyle", config, tensors, {"method": method}, names)
+    trained = str(opts.get("dataset_type", ""))
+    task = next((task for word, task in TASKS.items() if word in trained), None)
+    extra = {"method": method} | ({"task": task} if task else {})
+    return Part("encoder", "psp" if pyramid else "restyle", config, tensors, extra, names)
 
 
 def groups_of(styles: int, pyramid: bool) -> dict[str, range]:
