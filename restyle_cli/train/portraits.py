@@ -405,16 +405,14 @@ def _hair_in_front(canvas: Canvas, head: Head, look: Look, colours: dict[str, Te
 
 
 def _hat(canvas: Canvas, head: Head, look: Look, colours: dict[str, Tensor]) -> None:
-    """A knitted hat with a band; it grows from above the head."""
+    """A woollen hat with a band, wider than the hair; it grows from above the head."""
     there = _grown(look, "hat")
-    d_top, a, b, c = head.surface(_cap(look) + 0.05 + 0.09 * there)
+    d_top, a, b, c = head.surface(_cap(look) + 0.05 + 0.12 * there)
     u, v, depth = head.turn(a, b, c)
     line = -1.30 + 0.76 * there + 0.10 * u * u
     d_hat = torch.maximum(d_top, torch.where(depth > -0.2, v - line, b - line) * head.ry)
     gone = (1 - smoothstep(0.02, 0.12, there)) * 0.5  # moves the shape out of sight
-    ribs = 1.0 if canvas.toon else (1 + 0.07 * torch.sin(26 * u)).unsqueeze(1)
     normal = head.normal(a, b, c)
-    cloth = 0.55 * colours["shirt"] + 0.45 * colours["trim"]
-    canvas.layer(canvas.lit(cloth * ribs, normal, 0.35), d_hat + gone)
+    canvas.layer(canvas.lit(0.82 * colours["trim"], normal, 0.35), d_hat + gone)
     band = torch.maximum(d_top - 0.018, torch.maximum(v - line - 0.015, line - 0.23 - v) * head.ry)
-    canvas.layer(canvas.lit(colours["trim"] * ribs, normal, 0.35), band + gone)
+    canvas.layer(canvas.lit(colours["trim"], normal, 0.35), band + gone)
