@@ -20,6 +20,7 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.images import TURNED, Source, open_picture
 from restyle_cli.inversion import Inversion, Method, invert
 from restyle_cli.latents import draw, rounded
+from restyle_cli.methods.inputs import UnfitPicture
 from restyle_cli.results import Inverted, Photo, Results
 from restyle_cli.store.files import sha256
 
@@ -143,18 +144,23 @@ def _invert(items: Iterable[Photo | Outcome], task: Task) -> Iterator[Inverted |
         if len(batch) == task.batch_size:
             inverted = _invert_batch(batch, task)
             yield from inverted
-            if inverted[0].inversion.interrupted:
+            if any(isinstance(one, Inverted) and one.inversion.interrupted for one in inverted):
                 return
             batch = []
     if batch:
         yield from _invert_batch(batch, task)
 
 
-def _invert_batch(batch: list[Photo], task: Task) -> list[Inverted]:
+def _invert_batch(batch: list[Photo], task: Task) -> list[Inverted | Outcome]:
     try:
         x = torch.stack([photo.x for photo in batch]).to(task.device)
         inversion = _through(x, task.methods, task)
         against = _through(x, task.against, task) if task.against else None
+    except UnfitPicture as error:
+        if len(batch) > 1:
+            return [one for photo in batch for one in _invert_batch([photo], task)]
+        path = batch[0].path
+        return [Outcome(path, "failed", error=RestyleError(f"{str(path)!r}: {error.message}", error.hint))]
     except torch.OutOfMemoryError as error:
         fewer = f"--batch-size {len(batch) // 2}" if len(batch) > 1 else "--device cpu"
         message = f"{task.device} has not enough memory for {len(batch)} pictures at once"

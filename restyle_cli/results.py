@@ -288,13 +288,16 @@ def _write_npy(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
     write_atomic(file, write)
 
 
-def _write_latent(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
-    inversion = inverted.inversion
+def latent_tensors(inversion: Inversion, with_steps: bool) -> dict[str, Tensor]:
+    """What the latent file of an `Inversion.one` holds, by name; `with_steps`: the code of every step too."""
     tensors = {"w": inversion.w[0].float()}
-    if made["has_steps"]:
+    if with_steps:
         tensors["w_steps"] = inversion.w_steps[0].float()
-    tensors |= {f"{PATCH}{name}": change[0] for name, change in rounded(inversion.patch).items()}
-    write_latent(file, tensors, made)
+    return tensors | {f"{PATCH}{name}": change[0] for name, change in rounded(inversion.patch).items()}
+
+
+def _write_latent(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
+    write_latent(file, latent_tensors(inverted.inversion, made["has_steps"]), made)
 
 
 _WRITERS: Mapping[str, Writer] = {

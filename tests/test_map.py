@@ -28,7 +28,7 @@ FLOORS = [
     ["paste"],
     ["metrics", "results"],
     ["folder"],
-    ["bootstrap", "evaluate", "heatmap", "edit", "crops"],
+    ["bootstrap", "variants", "evaluate", "heatmap", "edit", "crops"],
     ["report"],
     ["train"],
     ["cli"],

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from functools import partial
+from typing import Any
 
 from restyle_cli.cli import framing, options, running
 from restyle_cli.cli.output import Terminal
@@ -14,6 +16,7 @@ def invert(
     model: options.Model = options.DEFAULT_MODEL,
     via: options.Via = None,
     generator: options.Generator = None,
+    downscale: options.Downscale = 1,
     tolerance: options.Tolerance = None,
     align: options.Align = "auto",
     face: options.Face = "1",
@@ -22,6 +25,9 @@ def invert(
     save: options.Save = options.DEFAULT_SAVE,
     paste_back: options.PasteBack = False,
     keep: options.Keep = "best",
+    variants: options.Variants = None,
+    mix_alpha: options.MixAlpha = None,
+    seed: options.Seed = 0,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -44,6 +50,8 @@ def invert(
         [bold]restyle invert family.jpg --face all --paste-back[/]
 
         [bold]restyle invert photos/ --via psp-portrait,restyle-psp-portrait:3 --save image,latent,npy[/]
+
+        [bold]restyle invert sketch.png -m psp-ffhq-sketch --variants 5[/]
     """
     began = time.perf_counter()
     terminal = Terminal(json=json, quiet=quiet)
@@ -54,10 +62,12 @@ def invert(
     from restyle_cli import loading
     from restyle_cli.align import rule_of
     from restyle_cli.folder import Task, invert_all
+    from restyle_cli.methods.psp import DRAWN
     from restyle_cli.results import Results
+    from restyle_cli.variants import VariantResults
 
-    plan = loading.plan(model, steps, via, running.fetching(offline, terminal), generator)
-    rule = rule_of(plan.models[0].name, plan.models[0].generator_name)
+    plan = loading.plan(model, steps, via, running.fetching(offline, terminal), generator, downscale)
+    rule = "none" if plan.models[0].task in DRAWN else rule_of(plan.models[0].name, plan.models[0].generator_name)
     framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
     machine = running.choose_machine(device, precision, batch_size)
     running.check_writable(output)
@@ -65,10 +75,16 @@ def invert(
         terminal.note(notice)
     result = {"model": plan.models[-1].name, "chain": plan.chain}
     settings = {**result, "networks": plan.networks(), "keep": keep, "tolerance": tolerance, **framing_settings}
+    mixing = _mixing(variants, mix_alpha, seed)
+    settings |= {"downscale": downscale} if downscale > 1 else {}
+    settings |= {"variants": mixing} if mixing else {}
     compared = {"perceptual": plan.perceptual} if plan.perceptual else {}
     notes = {**machine.notes, **compared, "generators": plan.generators}
-    results = Results(output, kinds, settings, notes, numbered=framed.face == "all")
     methods = plan.load(machine.device)
+    make = (
+        partial(VariantResults, generator=methods[-1].generator, dtype=machine.dtype, **mixing) if mixing else Results
+    )
+    results = make(output, kinds, settings, notes, numbered=framed.face == "all")
     live = running.Live(len(methods))
     task = Task(
         methods,
@@ -92,3 +108,11 @@ def invert(
     values = {"command": "invert", **machine.notes, **compared, **result, "images": images, "summary": summary}
     terminal.result(values, *running.views(outcomes, summary, output))
     running.end(outcomes, len(methods))
+
+
+def _mixing(variants: int | None, alpha: float | None, seed: int) -> dict[str, Any]:
+    """What `VariantResults` are made of; nothing where none are asked for."""
+    if variants is None and alpha is None:
+        return {}
+    count = options.DEFAULT_VARIANTS if variants is None else variants
+    return {"count": count, "seed": seed, "alpha": 1.0 if alpha is None else alpha}

@@ -7,7 +7,7 @@ default.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +21,8 @@ DEFAULT_SAVE = "image,strip,latent"
 SAVE_KINDS = ("image", "strip", "steps", "latent", "npy")
 MAX_STEPS = 10_000
 MAX_SEED = 10**9
+DOWNSCALES = (1, 2, 4, 8, 16, 32)
+DEFAULT_VARIANTS, MAX_VARIANTS = 5, 100
 MAX_BATCH = 1024
 
 
@@ -38,6 +40,21 @@ def between(least: int, most: int) -> Callable[[int | None], int | None]:
 def _from_zero_on(value: float | None) -> float | None:
     if value is not None and not 0 <= value < math.inf:  # nor NaN
         raise typer.BadParameter(f"{value} is not a number from 0 on")
+    return value
+
+
+def _of(values: Sequence[int]) -> Callable[[int], int]:
+    def check(value: int) -> int:
+        if value not in values:
+            raise typer.BadParameter(f"{value} is none of {', '.join(map(str, values))}")
+        return value
+
+    return check
+
+
+def _part(value: float | None) -> float | None:
+    if value is not None and not 0 <= value <= 1:  # nor NaN
+        raise typer.BadParameter(f"{value} is not between 0 and 1")
     return value
 
 
@@ -87,6 +104,42 @@ Via = Annotated[
         metavar="CHAIN",
         help="Several models in turn, each with its steps: [bold]psp-portrait,restyle-psp-portrait:5[/].",
         rich_help_panel=_MODEL,
+    ),
+]
+Downscale = Annotated[
+    int,
+    typer.Option(
+        "--downscale",
+        metavar="N",
+        callback=_of(DOWNSCALES),
+        help="Show pSp's encoder the picture N times smaller, as those for super-resolution were trained: "
+        f"{', '.join(map(str, DOWNSCALES))}.",
+        show_default=False,
+        rich_help_panel=_MODEL,
+    ),
+]
+Variants = Annotated[
+    int | None,
+    typer.Option(
+        "--variants",
+        metavar="N",
+        callback=between(1, MAX_VARIANTS),
+        help="Also draw each N times with other fine layers, of random codes: photo.variant-1.png, … "
+        f"With --mix-alpha alone {DEFAULT_VARIANTS}.",
+        show_default=False,
+        rich_help_panel=_RESULTS,
+    ),
+]
+MixAlpha = Annotated[
+    float | None,
+    typer.Option(
+        "--mix-alpha",
+        metavar="A",
+        callback=_part,
+        help="How far the variants' fine layers go towards the random ones, from 0 to 1 (all of the way, as by "
+        "default).",
+        show_default=False,
+        rich_help_panel=_RESULTS,
     ),
 ]
 Tolerance = Annotated[

@@ -12,11 +12,15 @@ from torch import Tensor
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import to_picture, to_tensor
 
+
+class UnfitPicture(RestyleError):
+    """A picture that an encoder cannot be given; others of its batch can."""
+
+
 LUMA = (19595, 38470, 7471)
 """Red, green and blue in grey, of 65536 parts, as Pillow takes them (ITU-R 601)."""
 SHARPNESS = -0.5
 """The parameter of the bicubic kernel (Keys 1981)."""
-DOWNSCALES = (1, 2, 4, 8, 16, 32)
 
 
 def as_sketch(x: Tensor) -> Tensor:
@@ -27,15 +31,15 @@ def as_sketch(x: Tensor) -> Tensor:
 def as_labels(x: Tensor, classes: int) -> Tensor:
     """x, grey values that are numbers of classes -> [N, classes, H, W], 1 where a class is, else 0.
 
-    RestyleError for coloured pictures, and for a class that is none of `classes`.
+    UnfitPicture for coloured pictures, and for a class that is none of `classes`.
     """
     if (x - x[:, :1]).abs().max() > 1e-3:
-        raise RestyleError(
+        raise UnfitPicture(
             "this label map is coloured", "write the number of each pixel's class as its grey value, 0 for the first"
         )
     labels = _grey(x)[:, 0].long()
     if (most := int(labels.max())) >= classes:
-        raise RestyleError(
+        raise UnfitPicture(
             f"this label map has a class {most}; the model knows those from 0 to {classes - 1}",
             "a photo is no label map: each pixel's grey value is the number of its class",
         )

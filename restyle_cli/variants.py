@@ -1,0 +1,84 @@
+"""Several pictures for one: the code that was found, its fine layers mixed with those of sampled codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from restyle_cli.images import open_picture, save_picture, to_picture
+from restyle_cli.inversion import Inversion
+from restyle_cli.latents import draw
+from restyle_cli.methods.mixing import mix, sample
+from restyle_cli.results import SUFFIXES, Inverted, Results, Writer, latent_tensors
+from restyle_cli.store.files import write_latent
+from restyle_cli.strip import Cell, draw_strip
+
+SHEET = "variants"
+"""The kind of the file with all of them side by side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantResults(Results):
+    """Results with `count` further pictures, each a file, and all on a sheet; their codes are in the latent file.
+
+    The first is of the random numbers of `seed`, the next of `seed` + 1, …, the same ones for every picture; `alpha`
+    says how far fine layers go towards sampled ones. RestyleError when `generator` has no fine layers.
+    """
+
+    generator: nn.Module
+    count: int
+    seed: int = 0
+    alpha: float = 1.0
+    dtype: torch.dtype = torch.float32
+
+    def __post_init__(self) -> None:
+        mix(self.generator.start(1), self.generator.start(1)[0])
+        object.__setattr__(self, "kinds", self.kinds | set(self._ends()))
+
+    @property
+    def suffixes(self) -> Mapping[str, str]:
+        """As of all results; the latent file stays the last."""
+        others = {kind: end for kind, end in SUFFIXES.items() if kind != self.mark}
+        return {**others, **self._ends(), self.mark: SUFFIXES[self.mark]}
+
+    def codes(self, inversion: Inversion) -> Tensor:
+        """The variants' codes [count, L, w_dim] of one picture's inversion."""
+        w = inversion.w.to(self.generator.w_avg)
+        sampled = [sample(self.generator, seed) for seed in self._seeds()]
+        return torch.cat([mix(w, one, self.alpha) for one in sampled]).float().cpu()
+
+    def _ends(self) -> dict[str, str]:
+        singles = {f"variant-{k}": f".variant-{k}.png" for k in range(1, self.count + 1)}
+        return {**singles, SHEET: f".{SHEET}.png"}
+
+    def _seeds(self) -> range:
+        return range(self.seed, self.seed + self.count)
+
+    def _describe(self, inverted: Inverted) -> dict[str, Any]:
+        return super()._describe(inverted) | {"seeds": list(self._seeds())}
+
+    def _writers(self) -> Mapping[str, Writer]:
+        singles = {f"variant-{k + 1}": partial(self._write_variant, k) for k in range(self.count)}
+        return {**super()._writers(), **singles, SHEET: self._write_sheet, self.mark: self._write_codes}
+
+    def _write_variant(self, index: int, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
+        inversion = inverted.inversion
+        w = self.codes(inversion)[index : index + 1]
+        save_picture(to_picture(draw(self.generator, w, inversion.patch, self.dtype)[0]), file)
+
+    def _write_sheet(self, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
+        cells = [Cell(to_picture(inverted.photo.x), "given")]
+        for k, seed in enumerate(self._seeds(), start=1):
+            picture = open_picture(inverted.photo.files[f"variant-{k}"])  # written a moment ago
+            cells.append(Cell(picture, f"variant {k}", [f"seed {seed}"]))
+        save_picture(draw_strip(cells), file)
+
+    def _write_codes(self, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
+        codes = {"w_variants": self.codes(inverted.inversion)}
+        write_latent(file, latent_tensors(inverted.inversion, made["has_steps"]) | codes, made)
