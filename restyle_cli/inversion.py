@@ -6,8 +6,9 @@ ReStyle is `[method] * n`, a single-pass encoder `[method]`, bootstrapping `[fir
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from typing import Protocol, Self, runtime_checkable
 
 import torch
@@ -38,6 +39,11 @@ class State:
         """The same values, without the graph that made them."""
         patch, memory = ({name: tensor.detach() for name, tensor in held.items()} for held in (self.patch, self.memory))
         return State(self.w.detach(), self.image.detach(), patch, memory)
+
+    def rows(self, rows: Tensor) -> State:
+        """The pictures at the places `rows` [n] alone."""
+        patch, memory = (_rows(held, rows) for held in (self.patch, self.memory))
+        return State(_row(self.w, rows), _row(self.image, rows), patch, memory)
 
 
 class Method(Protocol):
@@ -125,21 +131,26 @@ def l2(
     return (x.float() - fit(image.float(), (x.shape[-2], x.shape[-1]))).square().mean(dim=(1, 2, 3))
 
 
-def iterate(x: Tensor, schedule: Sequence[Method], given: Mapping[str, Tensor] | None = None) -> Iterator[State]:
+def iterate(
+    x: Tensor, schedule: Sequence[Method], given: Mapping[str, Tensor] | None = None
+) -> Generator[State, Tensor | None, None]:
     """Yield the first guess for x [N, 3, H, W] in [-1, 1], then the state after each method of the schedule.
 
     Each state carries its own step's graph only. Whether there is one is up to the caller's gradient mode.
     A method's memory reaches its next step, but no other method. `given`, [N, ...] each: what every step finds there.
+    Who `send`s the places of some pictures [n] goes on with these alone.
     """
     if not schedule:
         raise ValueError("a schedule needs at least one method")
     given, before = given or {}, schedule[0]
     state = before.start(x)
-    yield state
+    going = yield state
     for method in schedule:
+        if going is not None:
+            x, state, given = _row(x, going), state.rows(going), _rows(given, going)
         memory = {**state.memory, **given} if method is before else given
         state, before = method.step(x, replace(state, memory=memory).detach()), method
-        yield state
+        going = yield state
 
 
 def invert(
@@ -157,7 +168,8 @@ def invert(
 ) -> Inversion:
     """Find the codes of x and keep each picture's best step (or its last).
 
-    A single method runs `steps` times. A picture stops once a step lowers its L2 by less than `tolerance`.
+    A single method runs `steps` times. A picture stops once a step lowers its L2 by less than `tolerance`, and the
+    others go on without it.
     `on_step(k, state, l2 [N])` is called after each. `image_steps` keeps the images of the steps
     in `pictures`, or all: much memory in a long schedule. `codes`: keep those of all steps, `w_steps`.
     `given` is as `iterate` has it. `interruptible`: Ctrl-C ends the loop, not the program.
@@ -170,41 +182,46 @@ def invert(
     records: list[Step] = []
     every_w: list[Tensor] = []
     images: dict[int, Tensor] = {}
-    progress: _Progress | None = None
+    courses: tuple[_Course, ...] = ()
     interrupted = False
     before = time.perf_counter()
     try:
         with torch.no_grad():  # around the consumption; a method that optimises switches gradients on for itself
-            for k, state in enumerate(iterate(x, methods, given)):
-                errors = l2(x, state.image).cpu()  # waits for the device, so that the clock tells the truth
+            states, here, going = iterate(x, methods, given), x, None
+            for k in range(len(methods) + 1):
+                state = states.send(going)
+                errors = l2(here, state.image).cpu()  # waits for the device, so that the clock tells the truth
                 seconds = time.perf_counter() - before
-                after = progress.after(k, state, errors, tolerance) if progress else _first(state, errors)
-                records.append(Step(methods[k - 1].name if k else START, after.last_l2, seconds))
+                last = courses[-1].after(k, state, errors, tolerance) if courses else _first(state, errors)
+                after = (*courses[:-1], last)
+                records.append(Step(methods[k - 1].name if k else START, _joined(after, "last_l2"), seconds))
                 if codes:
-                    every_w.append(after.last.w)
+                    every_w.append(_joined(after, "last.w"))
                 if pictures is None or k in pictures:
-                    images[k] = after.last.image
-                progress = after
+                    images[k] = _joined(after, "last.image")
+                courses = after
                 if on_step is not None:
-                    on_step(k, after.last, after.last_l2)
-                if after.settled.all():
+                    on_step(k, _joined_state(after, "last"), records[-1].l2)
+                if last.settled.all():
                     break
+                if (going := last.going()) is not None:
+                    courses, here = (*after[:-1], *last.parted()), _row(here, going)
                 before = time.perf_counter()
     except KeyboardInterrupt:
-        if not interruptible or progress is None:
+        if not interruptible or not courses:
             raise
         interrupted = True
-    assert progress is not None  # there is a first guess at least
-    made = int(progress.last_step.max()) + 1  # Ctrl-C may come between a step's record and the step
-    kept = progress.best if keep == "best" else progress.last
+    last_step, best_step = _joined(courses, "last_step"), _joined(courses, "best_step")
+    made = int(last_step.max()) + 1  # Ctrl-C may come between a step's record and the step
+    kept = _joined_state(courses, keep)
     return Inversion(
         w=kept.w,
         images=kept.image,
         patch=kept.patch,
         steps=records[:made],
-        best_step=progress.best_step,
-        kept_step=progress.best_step if keep == "best" else progress.last_step,
-        last_step=progress.last_step,
+        best_step=best_step,
+        kept_step=best_step if keep == "best" else last_step,
+        last_step=last_step,
         w_steps=torch.stack(every_w[:made], dim=1) if codes else None,
         image_steps={k: image for k, image in images.items() if k < made},
         interrupted=interrupted,
@@ -212,36 +229,85 @@ def invert(
 
 
 @dataclass(frozen=True)
-class _Progress:
-    """How far the pictures of a batch have come; those that are `settled` stay where they are."""
+class _Course:
+    """How far those pictures of a batch have come that are still on their way, or that stopped at one step."""
 
+    places: Tensor  # [n], in the batch
     last: State
-    last_l2: Tensor  # [N]
+    last_l2: Tensor  # [n]
     last_step: Tensor
     best: State  # without memory: nothing goes on from it
     best_l2: Tensor
     best_step: Tensor
     settled: Tensor
 
-    def after(self, k: int, state: State, errors: Tensor, tolerance: float | None) -> _Progress:
-        """After step k, which led to `state` with the L2 `errors` [N]."""
-        last, last_l2 = _choose(self.settled, self.last, state), torch.where(self.settled, self.last_l2, errors)
-        better = last_l2 < self.best_l2
-        return _Progress(
-            last=last,
-            last_l2=last_l2,
-            last_step=self.last_step.masked_fill(~self.settled, k),
-            best=_choose(better, replace(last, memory={}), self.best),
-            best_l2=torch.where(better, last_l2, self.best_l2),
+    def after(self, k: int, state: State, errors: Tensor, tolerance: float | None) -> _Course:
+        """After step k, which led to `state` with the L2 `errors` [n]."""
+        better = errors < self.best_l2
+        gain = self.last_l2 - errors
+        return _Course(
+            self.places,
+            last=state,
+            last_l2=errors,
+            last_step=torch.full_like(self.last_step, k),
+            best=_choose(better, replace(state, memory={}), self.best),
+            best_l2=torch.where(better, errors, self.best_l2),
             best_step=self.best_step.masked_fill(better, k),
-            settled=self.settled if tolerance is None else self.settled | (self.last_l2 - errors < tolerance),
+            settled=self.settled if tolerance is None else gain < tolerance,
         )
 
+    def going(self) -> Tensor | None:
+        """Where those are that go on; None if all do."""
+        return (~self.settled).nonzero()[:, 0] if self.settled.any() else None
 
-def _first(state: State, errors: Tensor) -> _Progress:
+    def parted(self) -> tuple[_Course, _Course]:
+        """Those that have stopped, and those that go on."""
+        stopped = replace(self, last=replace(self.last, memory={}))._rows(self.settled.nonzero()[:, 0])
+        return stopped, self._rows((~self.settled).nonzero()[:, 0])
+
+    def _rows(self, rows: Tensor) -> _Course:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return _Course(**{k: v.rows(rows) if isinstance(v, State) else v[rows] for k, v in values.items()})
+
+
+def _first(state: State, errors: Tensor) -> _Course:
     step = torch.zeros(len(errors), dtype=torch.long)
     best = replace(state, memory={})
-    return _Progress(state, errors, step, best, errors, step, torch.zeros(len(errors), dtype=torch.bool))
+    settled = torch.zeros(len(errors), dtype=torch.bool)
+    return _Course(torch.arange(len(errors)), state, errors, step, best, errors, step, settled)
+
+
+def _joined(courses: Sequence[_Course], name: str) -> Tensor:
+    """The values called `name` ("last.w") of all pictures, in the order of the batch."""
+    return _in_order(courses, [attrgetter(name)(course) for course in courses])
+
+
+def _joined_state(courses: Sequence[_Course], name: str) -> State:
+    """The states called `name`, without what is remembered; a change that one has not is zero."""
+    states: list[State] = [getattr(course, name) for course in courses]
+    if len(states) == 1:
+        return replace(states[0], memory={})
+    like = {key: change for state in states for key, change in state.patch.items()}
+    patch = {
+        key: _in_order(courses, [s.patch.get(key, change.new_zeros(len(s.w), *change.shape[1:])) for s in states])
+        for key, change in like.items()
+    }
+    return State(_in_order(courses, [s.w for s in states]), _in_order(courses, [s.image for s in states]), patch)
+
+
+def _in_order(courses: Sequence[_Course], values: Sequence[Tensor]) -> Tensor:
+    if len(values) == 1:
+        return values[0]
+    places = torch.cat([course.places for course in courses]).argsort()
+    return _row(torch.cat(list(values)), places)
+
+
+def _row(values: Tensor, rows: Tensor) -> Tensor:
+    return values[rows.to(values.device)]
+
+
+def _rows(held: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
+    return {name: _row(values, rows) for name, values in held.items()}
 
 
 def _as_schedule(schedule: Method | Sequence[Method], steps: int | None) -> list[Method]:

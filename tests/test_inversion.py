@@ -350,14 +350,58 @@ def test_what_is_given_is_found_at_every_step_by_every_method() -> None:
     assert result.w_steps.flatten(1).tolist() == [[0, 11, 12, 11, 12], [0, 21, 22, 21, 22]]
 
 
-def test_memory_is_detached_and_chosen_as_the_rest_is() -> None:
+def test_memory_is_detached_as_the_rest_is() -> None:
     state = State(torch.zeros(2, 1, 1), torch.zeros(2, 3, 1, 1), memory={"m": torch.ones(2, requires_grad=True)})
     assert not state.detach().memory["m"].requires_grad
-    # The second picture stops after a step; its memory stays with it.
+
+
+# --- pictures that leave the batch
+
+
+class Watched(Counting):
+    """Tells how many pictures it was given at each step; the change `patched` names is the count."""
+
+    def __init__(self, *ways: float, name: str = "watched", change: str = "change") -> None:
+        super().__init__(*ways, name=name)
+        self.change, self.given = change, []
+
+    def step(self, x: Tensor, state: State) -> State:
+        self.given.append(len(x))
+        made = super().step(x, state)
+        return State(made.w, made.image, {**state.patch, self.change: made.w[:, 0]}, made.memory)
+
+
+def test_settled_pictures_leave_the_batch_and_the_rest_goes_on_as_alone() -> None:
+    colours = (0.5, 1.0, 0.1, -0.8)
+    method, other = Watched(0.5), Watched(0.5, name="other", change="another")
+    chain = [method] * 3 + [other] * 5
+    shift = torch.tensor([0.0, 10.0, 20.0, 30.0])
     seen = []
-    method = Counting(0.5)
-    invert(plain(1.0, 0.01), method, 3, tolerance=0.01, on_step=lambda k, state, errors: seen.append(state.memory))
-    assert [m["counting.count"].tolist() for m in seen[1:]] == [[1, 1], [2, 1], [3, 1]]
+    options = {"tolerance": 0.004, "codes": True}
+    together = invert(plain(*colours), chain, given={"shift": shift},
+                      on_step=lambda k, state, errors: seen.append((state, errors)), **options)  # fmt: skip
+    assert together.last_step.tolist() == [4, 5, 2, 5]
+    assert (method.given, other.given) == ([4, 4, 3], [3, 2])
+    for index, colour in enumerate(colours):
+        alone = invert(plain(colour), chain, given={"shift": shift[index : index + 1]}, **options)
+        one = together.one(index)
+        assert torch.equal(one.w, alone.w) and torch.equal(one.images, alone.images)
+        assert torch.equal(one.w_steps, alone.w_steps)
+        assert [float(step.l2) for step in one.steps] == [float(step.l2) for step in alone.steps]
+        for name, change in one.patch.items():  # where another picture has a change, this one has none: zero
+            assert torch.equal(change, alone.patch.get(name, torch.zeros_like(change)))
+        for k, image in one.image_steps.items():
+            assert torch.equal(image, alone.image_steps[k])
+    for k, (state, errors) in enumerate(seen):  # whoever watches sees the whole batch
+        assert torch.equal(state.image, together.image_steps[k]) and torch.equal(errors, together.steps[k].l2)
+
+
+def test_a_caller_of_the_loop_can_go_on_with_some() -> None:
+    states = iterate(plain(1.0, 0.5, 0.2), [Counting(0.5)] * 3, {"shift": torch.tensor([10.0, 20.0, 30.0])})
+    next(states)
+    next(states)
+    assert states.send(torch.tensor([2, 0])).w.flatten().tolist() == [32, 12]
+    assert next(states).w.flatten().tolist() == [33, 13]
 
 
 class Interrupting(Approach):
