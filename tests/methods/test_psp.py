@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import foreign
 import numpy as np
 import pytest
 import tiny
@@ -13,6 +16,7 @@ from torch import Tensor
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import to_tensor
 from restyle_cli.inversion import invert
+from restyle_cli.loading import load_method, plan
 from restyle_cli.methods.inputs import as_labels, as_sketch, shrunk
 from restyle_cli.methods.mixing import FINE, mix, sample
 from restyle_cli.methods.psp import PSP, task_of
@@ -149,3 +153,40 @@ def test_only_fine_layers_are_mixed() -> None:
 def test_a_small_generator_has_no_fine_layers() -> None:
     with pytest.raises(RestyleError, match="codes have 8 layers"):
         mix(torch.zeros(1, 8, tiny.W_DIM), sample(tiny.generator(), 0))
+
+
+# --- files
+
+
+@pytest.mark.parametrize(
+    ("channels", "trained", "task"),
+    [
+        (3, "ffhq_encode", "photo"),
+        (3, "ffhq_frontalize", "frontal"),
+        (3, "celebs_super_resolution", "super-resolution"),
+        (1, "celebs_sketch_to_face", "sketch"),
+        (19, "celebs_seg_to_face", "labels"),
+        (19, "my_own", "labels"),
+    ],
+)
+def test_a_published_file_tells_its_task(tmp_path: Path, channels: int, trained: str, task: str) -> None:
+    finds = foreign.encoder(pyramid=True, input_channels=channels)
+    opts = {"encoder_type": "GradualStyleEncoder", "dataset_type": trained, "start_from_latent_avg": True}
+    torch.save(foreign.checkpoint(foreign.generator(), finds, **opts), tmp_path / "psp.pt")
+    (model,) = plan(str(tmp_path / "psp.pt")).models
+    assert (model.method, model.task) == ("psp", task)
+    method = load_method(tmp_path / "psp.pt")
+    x = torch.zeros(1, 3, *method.size)
+    x[:] = (3 / 255 - 0.5) / 0.5  # class 3 everywhere, or a dark grey
+    assert method.keeps_last == (task in ("frontal", "sketch", "labels"))
+    assert torch.equal(method.step(x, method.start(x)).w, method.generator.w_avg + method.encoder(method.given(x)))
+    assert method.given(x).shape[1] == channels
+
+
+def test_every_variant_in_the_catalog_is_a_task() -> None:
+    from restyle_cli.methods.psp import TASKS, VARIANTS
+    from restyle_cli.store import catalog
+
+    variants = {entry.variant for entry in catalog.entries() if entry.method == "psp" and entry.variant}
+    assert variants == set(VARIANTS)
+    assert set(VARIANTS.values()) <= set(TASKS)

@@ -14,6 +14,7 @@ from torch import Tensor
 from restyle_cli.errors import RestyleError
 from restyle_cli.store import files, legacy
 from restyle_cli.store.convert import convert
+from restyle_cli.store.empty import empty
 
 SIDE, W_DIM, WIDTH = 128, 6, 4
 LAYERS = 2 * int(math.log2(SIDE)) - 2
@@ -78,9 +79,9 @@ def their_picture(state: Network, w: Tensor, tanh: bool = True) -> Tensor:
 
 
 def published_encoder(side: int = 32, seed: int = 1, bn: bool = True) -> Network:
-    """Random tensors under the published names; widths 3, 5, 7, 7 down to 4 px."""
+    """Random tensors under the published names; widths 3, 5, 7, 7, … down to 4 px."""
     torch.manual_seed(seed)
-    widths = [3, 5, 7, 7][: int(math.log2(side)) - 1]
+    widths = [3, 5, 7, 7, 7, 7][: int(math.log2(side)) - 1]
     codes = W_DIM * (2 * int(math.log2(side)) - 2)
     state: Network = {"block0.conv.weight": torch.randn(widths[0], 3, 3, 3)}
     norms = {"block0.bn": widths[0], f"block{len(widths)}.bn": codes}
@@ -177,7 +178,7 @@ def test_a_published_encoder_finds_the_codes_of_its_own_code(tmp_path: Path) -> 
 def test_the_published_sizes() -> None:
     from restyle_cli.encoders.idinvert import IDInvertEncoder, IDInvertEncoderConfig
 
-    with torch.device("meta"):
+    with empty():
         network = IDInvertEncoder(IDInvertEncoderConfig())
     assert network.last.weight.shape == (2 * (8 - 1) * 512, 1024 * 4 * 4)
     assert [block.conv2.weight.shape[0] for block in network.blocks] == [128, 256, 512, 1024, 1024, 1024]
@@ -224,3 +225,22 @@ def test_only_a_stylegan2_is_written_for_rosinality(tmp_path: Path) -> None:
     path = write(tmp_path / "g.pth", published_generator())
     with pytest.raises(RestyleError, match="holds a stylegan1"):
         convert(path, tmp_path / "out.pt", layout="rosinality")
+
+
+def test_both_files_invert_under_the_catalogs_name(tmp_path: Path) -> None:
+    from restyle_cli.loading import load_schedule, plan
+    from restyle_cli.store import adding
+
+    generator, encoder = published_generator(), published_encoder(side=SIDE)
+    for name, state in (("generator", generator), ("encoder", encoder)):
+        entry, _ = adding.add(write(tmp_path / f"styleganinv_ffhq256_{name}.pth", state))
+        assert entry.name == ("stylegan1-ffhq" if name == "generator" else "idinvert-ffhq")
+    found = plan("idinvert")
+    assert (found.chain, found.models[0].generator_name) == ("idinvert-ffhq:100", "stylegan1-ffhq")
+    (method,) = load_schedule("idinvert-ffhq", 1)
+    x = torch.rand(1, 3, *method.size) * 2 - 1
+    start = method.start(x)
+    expected = their_codes(encoder, F.adaptive_avg_pool2d(x, SIDE))
+    assert torch.allclose(start.w.flatten(1), expected, atol=1e-4)
+    assert torch.allclose(start.image, their_picture(generator, start.w), atol=1e-4)
+    assert (method.step(x, start).w - start.w).abs().max() == pytest.approx(0.01, rel=0.01)
