@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from restyle_cli.inversion import State
-from restyle_cli.methods.optimise import Adam, Optimisation, descend
+from restyle_cli.methods.optimise import Adam, Optimisation, descend_and_draw
 
 
 class Image2StyleGAN(Optimisation):
@@ -22,9 +22,10 @@ class Image2StyleGAN(Optimisation):
     def step(self, x: Tensor, state: State) -> State:
         """w one step down the loss."""
 
-        def loss(values: dict[str, Tensor]) -> Tensor:
-            perceptual, pixels = self.differences(x, self.generator(values["w"], patch=state.patch))
-            return perceptual + pixels
+        def look(values: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+            image = self.generator(values["w"], patch=state.patch).float()
+            perceptual, pixels = self.differences(x, image)
+            return image, perceptual + pixels
 
-        values, memory = descend({"w": state.w}, loss, state.memory, self.adam, self.key)
-        return self.drawn(values["w"], state.patch, memory)
+        values, image, memory = descend_and_draw({"w": state.w}, look, state.memory, self.adam, self.key)
+        return State(values["w"], image, state.patch, memory)

@@ -54,10 +54,43 @@ def descend(
 
     `key` begins the names of what is remembered. Gradients are switched on in here, whatever the caller's mode.
     """
+
+    def look(leaves: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        found = loss(leaves)
+        return found, found
+
+    return adam_step(values, _gradients(values, look)[1], memory, adam, key, ramp)
+
+
+def descend_and_draw(
+    values: Values,
+    look: Callable[[dict[str, Tensor]], tuple[Tensor, Tensor]],
+    memory: Mapping[str, Tensor],
+    adam: Adam,
+    key: str,
+) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
+    """As `descend`, where `look` gives a picture [N, 3, H, W] beside the loss [N]: the new values, theirs, the memory.
+
+    The picture that is shown is also the one whose gradients the next step follows, so each step draws once.
+    """
+    names = {name: f"{key}.{name}.gradient" for name in values}
+    gradients = {name: memory[kept] for name, kept in names.items() if kept in memory}
+    if len(gradients) < len(names):
+        _, gradients = _gradients(values, look)
+    others = {name: kept for name, kept in memory.items() if name not in names.values()}
+    values, memory = adam_step(values, gradients, others, adam, key)
+    image, gradients = _gradients(values, look)
+    return values, image, memory | {names[name]: gradient for name, gradient in gradients.items()}
+
+
+def _gradients(
+    values: Values, look: Callable[[dict[str, Tensor]], tuple[Tensor, Tensor]]
+) -> tuple[Tensor, dict[str, Tensor]]:
     leaves = {name: value.detach().clone().requires_grad_(True) for name, value in values.items()}
     with torch.enable_grad():
-        gradients = torch.autograd.grad(loss(leaves).sum(), list(leaves.values()))
-    return adam_step(values, dict(zip(leaves, gradients, strict=True)), memory, adam, key, ramp)
+        image, loss = look(leaves)
+        found = torch.autograd.grad(loss.sum(), list(leaves.values()))
+    return image.detach(), dict(zip(leaves, found, strict=True))
 
 
 def adam_step(

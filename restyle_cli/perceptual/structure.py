@@ -2,8 +2,8 @@
 
 It stands in for LPIPS where that is not installed, as what an optimisation minimises; it measures nothing that could
 be compared with published numbers. At each scale of a pyramid of halved pictures it takes the contrast and structure
-term of SSIM (Wang et al. 2004), by box windows, and the mean difference of neighbouring pixels' steps. Both forgive a
-difference of brightness, which the pixels' own squares see.
+term of SSIM (Wang et al. 2004), by box windows, and the mean difference of the steps from pixel to pixel. Both forgive
+a difference of brightness, which counts at the smallest scale only, as in MS-SSIM.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ SMALLEST = 8
 STABILITY = (0.03 * 2) ** 2
 """SSIM's C2 for pictures from -1 to 1: contrasts far below it count little."""
 SOFTNESS = 0.01
-"""Differences of steps below it count by their squares, so that their gradient ends at equal pictures."""
+"""Differences below it count by their squares, so that their gradient ends at equal pictures."""
 EDGES = 0.5
 """The weight of the steps' differences beside the structure's, which is from 0 to 1."""
+COLOURS = 0.5
+"""The weight of the smallest scale's differences."""
 
 
 class Structure:
@@ -40,9 +42,9 @@ class Structure:
         return scales
 
     def distances(self, x: list[Tensor], y: list[Tensor]) -> Tensor:
-        """The `features` of two pictures -> distances [N], the mean of all scales'."""
+        """The `features` of two pictures -> distances [N]: the mean of all scales', and the smallest one's colours."""
         found = [_structure(a, b) + EDGES * _edges(a, b) for a, b in zip(x, y, strict=True)]
-        return torch.stack(found).mean(dim=0)
+        return torch.stack(found).mean(dim=0) + COLOURS * _size(x[-1] - y[-1])
 
 
 def _structure(x: Tensor, y: Tensor) -> Tensor:
@@ -61,6 +63,9 @@ def _smooth(x: Tensor) -> Tensor:
 def _edges(x: Tensor, y: Tensor) -> Tensor:
     """Mean size of the difference between steps from pixel to pixel, down and across, [N]."""
     difference = x - y
-    steps = (difference.diff(dim=axis) for axis in (2, 3))
-    sizes = ((step.square() + SOFTNESS**2).sqrt() - SOFTNESS for step in steps)
-    return torch.stack([size.mean(dim=(1, 2, 3)) for size in sizes]).sum(dim=0)
+    return _size(difference.diff(dim=2)) + _size(difference.diff(dim=3))
+
+
+def _size(difference: Tensor) -> Tensor:
+    """Its mean size, [N]; near 0 its square."""
+    return ((difference.square() + SOFTNESS**2).sqrt() - SOFTNESS).mean(dim=(1, 2, 3))
