@@ -1,36 +1,23 @@
-"""From what a person names (a model, a file, a chain) to methods that are ready to run."""
+"""Which networks a name means: a method, a model of the catalog, or a file. Nothing is loaded yet."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restyle_cli.errors import RestyleError, UsageError, did_you_mean
+from restyle_cli.errors import RestyleError, did_you_mean
 from restyle_cli.methods import BORROWED, METHODS, WITHOUT_ENCODER
 from restyle_cli.store import catalog, fetch
 
 if TYPE_CHECKING:
-    import torch
-
-    from restyle_cli.inversion import Method
-    from restyle_cli.methods.optimise import Perceptual
     from restyle_cli.store.legacy.part import Part
 
 Ensure = Callable[[catalog.Entry], Path]
 """Gives the file of a network of the catalog: `fetch.ensure`, with its options."""
 LPIPS = "lpips-alex"
 """The network by which methods compare pictures that do so; where it is not installed, `structure` stands in."""
-_CHAIN = "write NAME[:STEPS], separated by commas: 'psp-portrait,restyle-psp-portrait:5'"
-
-
-@dataclass(frozen=True)
-class Link:
-    """One part of a chain as it was written: a model's name or file, and how many steps of it."""
-
-    name: str
-    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,63 +51,11 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A chain whose models were found and fit together; nothing is loaded yet."""
+class Wish:
+    """How models are to be found: what gives the files of the catalog, and whose generator is to draw."""
 
-    models: tuple[Model, ...]
-    steps: tuple[int, ...]  # of each model
-
-    @property
-    def chain(self) -> str:
-        """The chain in full: "psp-portrait:1,restyle-psp-portrait:5"."""
-        return ",".join(f"{model.name}:{n}" for model, n in zip(self.models, self.steps, strict=True))
-
-    @property
-    def generators(self) -> dict[str, str]:
-        """By the models' names, those of the generators that draw for them."""
-        return {model.name: model.generator_name for model in self.models}
-
-    @property
-    def notices(self) -> list[str]:
-        """What a person should be told about the choice of models, one line each."""
-        return list(dict.fromkeys(notice for model in self.models for notice in model.notices))
-
-    @property
-    def perceptual(self) -> str | None:
-        """What compares pictures for methods that do so: "lpips-alex" or "structure"; None if no method does."""
-        return next((model.perceptual for model in self.models if model.perceptual), None)
-
-    def networks(self) -> dict[str, str]:
-        """The SHA-256 of each file used: another training of the same name is another network."""
-        from restyle_cli.store.files import sha256
-
-        files = dict(file for model in self.models for file in model.files())
-        digests = {path: sha256(path) for path in set(files.values())}
-        return {name: digests[path] for name, path in files.items()}
-
-    def load(self, device: str | torch.device = "cpu") -> list[Method]:
-        """The method of every step, in order, on `device`; a file that serves several is read once."""
-        from restyle_cli.inversion import over
-
-        shelf = _Shelf(device)
-        methods = [over(_build(model, shelf), n) for model, n in zip(self.models, self.steps, strict=True)]
-        return [method for method, n in zip(methods, self.steps, strict=True) for _ in range(n)]
-
-
-def load_method(name: str | Path, device: str | torch.device = "cpu", generator: str | Path | None = None) -> Method:
-    """The method of a model called `name` in the catalog, or in the file `name`, ready on `device`.
-
-    `generator`, a name or a file too, takes the place of the one that the model belongs to. RestyleError when there is
-    none, or it does not fit its generator.
-    """
-    wish = _Wish(fetch.ensure, None if generator is None else str(generator))
-    return _build(_find(str(name), wish), _Shelf(device))
-
-
-def load_perceptual(device: str | torch.device = "cpu") -> Perceptual:
-    """How methods compare pictures: by LPIPS where it is installed, else by what stands in; `name` says which."""
-    _, path = _perceptual()
-    return _Shelf(device).compare_by(path)
+    ensure: Ensure
+    generator: str | None = None
 
 
 def installed(method: str) -> list[str]:
@@ -130,82 +65,7 @@ def installed(method: str) -> list[str]:
     return [entry.name for entry in _encoders().values() if entry.method == method and fetch.installed(entry)]
 
 
-def load_schedule(
-    model: str,
-    steps: int | None = None,
-    via: str | None = None,
-    device: str | torch.device = "cpu",
-    generator: str | None = None,
-) -> list[Method]:
-    """The methods of `plan(...)`, ready on `device`: one for every step."""
-    return plan(model, steps, via, generator=generator).load(device)
-
-
-def plan(
-    model: str,
-    steps: int | None = None,
-    via: str | None = None,
-    ensure: Ensure = fetch.ensure,
-    generator: str | None = None,
-    downscale: int = 1,
-) -> Plan:
-    """Find the models of the chain `via`, or else `steps` times `model`, and check that they go together.
-
-    A network named outright is fetched by `ensure` if it is not here; one that a method stands for is not. Steps left
-    open are the method's own default. `generator`, a name or a file, takes the place of the models' own. `downscale`:
-    how much smaller pSp's encoders are to see the picture, which those for super-resolution make up for. UsageError
-    when a number of steps makes no sense or the models' generators do not share a latent space; RestyleError when a
-    model is not known or not here.
-    """
-    if via is not None and steps is not None:
-        raise UsageError("a chain has its steps in it", "leave --steps out; " + _CHAIN)
-    wish = _Wish(ensure, generator)
-    links = parse_chain(via) if via is not None else [Link(model, steps)]
-    models: list[Model] = []
-    for link in links:
-        models.append(_find(link.name, wish, models[-1] if models else None))
-    if via is None and (start := _start_of(models[0])) is not None:
-        outright = models[0].name == model
-        models.insert(0, _find(start, wish if outright else replace(wish, ensure=fetch.installed_path)))
-        links.insert(0, Link(start))
-    if downscale > 1:
-        if not any(found.task for found in models):
-            raise UsageError("nothing here is shown a smaller picture", "--downscale is for pSp's encoders")
-        models = [replace(found, downscale=downscale) if found.task else found for found in models]
-    counts = [_steps(link, found) for link, found in zip(links, models, strict=True)]
-    for found in models[1:]:
-        _check_shared_space(models[0], found)
-    return Plan(tuple(models), tuple(counts))
-
-
-def parse_chain(text: str) -> list[Link]:
-    """The links of "name[:steps],name[:steps],…"; UsageError when it is not of this form."""
-    links = []
-    for part in (part.strip() for part in text.split(",")):
-        name, colon, count = part.rpartition(":")
-        if not colon or "/" in count or "\\" in count:  # the colon, if any, belongs to a path
-            links.append(Link(part))
-        elif count.isascii() and count.isdigit():
-            links.append(Link(name, int(count)))
-        else:
-            raise UsageError(f"'{count}' in the chain '{text}' is no number of steps", _CHAIN)
-        if not links[-1].name:
-            raise UsageError(f"a name is missing in the chain '{text}'", _CHAIN)
-    return links
-
-
-# --- finding
-
-
-@dataclass(frozen=True)
-class _Wish:
-    """How models are to be found: what gives the files of the catalog, and whose generator is to draw."""
-
-    ensure: Ensure
-    generator: str | None = None
-
-
-def _find(name: str, wish: _Wish, before: Model | None = None) -> Model:
+def find(name: str, wish: Wish, before: Model | None = None) -> Model:
     """The model called `name`: a method (its domain is chosen), an entry of the catalog or a file.
 
     `before`: the link before in the chain, whose generator serves a method that names none, and whose encoder one
@@ -246,7 +106,7 @@ def _encoders() -> dict[str, catalog.Entry]:
     return found
 
 
-def _of_any_domain(method: str, encoders: Mapping[str, catalog.Entry], wish: _Wish) -> Model:
+def _of_any_domain(method: str, encoders: Mapping[str, catalog.Entry], wish: Wish) -> Model:
     """The installed encoder of the default domain, or of the one whose networks stand in for it."""
     domains = [domain.name for domain in catalog.stand_ins()]
     wished = f"{method}-{domains[0]}"
@@ -275,7 +135,7 @@ def _method_and_domain(name: str) -> tuple[str, catalog.Domain] | None:
     return None
 
 
-def _without_encoder(method: str, domain: catalog.Domain | None, wish: _Wish, before: Model | None) -> Model:
+def _without_encoder(method: str, domain: catalog.Domain | None, wish: Wish, before: Model | None) -> Model:
     """The model of a method that needs no encoder, and the generator for it.
 
     That is the one wished, or the domain's, or the link's before, or the default domain's, or one that stands in.
@@ -318,7 +178,7 @@ def _generator_of(domain: catalog.Domain) -> tuple[str, Path] | None:
     return None
 
 
-def _fetched(domain: catalog.Domain, wish: _Wish) -> tuple[str, Path]:
+def _fetched(domain: catalog.Domain, wish: Wish) -> tuple[str, Path]:
     if domain.generator is None:
         raise RestyleError(f"the catalog knows no generator of the domain '{domain.name}'", "name one with --generator")
     return domain.generator, wish.ensure(catalog.find(domain.generator))
@@ -328,12 +188,12 @@ def _comparing(model: Model) -> Model:
     """The model with what compares pictures for it, if its method does so."""
     if not METHODS.load(model.method).compares:
         return model
-    name, path = _perceptual(METHODS.load(model.method).own_perceptual)
+    name, path = perceptual_network(METHODS.load(model.method).own_perceptual)
     notices = model.notices if path else (*model.notices, _stand_in_notice(name))
     return replace(model, notices=notices, perceptual=name, perceptual_file=path)
 
 
-def _perceptual(own: str | None = None) -> tuple[str, Path | None]:
+def perceptual_network(own: str | None = None) -> tuple[str, Path | None]:
     """The name of what compares pictures, and its file if it has one; `own` is what a method would rather have."""
     from restyle_cli.perceptual.structure import Structure
 
@@ -350,19 +210,19 @@ def _stand_in_notice(name: str) -> str:
     )
 
 
-def _of_entry(entry: catalog.Entry, wish: _Wish, notice: str | None = None) -> Model:
+def _of_entry(entry: catalog.Entry, wish: Wish, notice: str | None = None) -> Model:
     if entry.method is None:
         raise RestyleError(f"the catalog does not say how to invert with '{entry.name}'")
     return _model(entry.name, wish.ensure(entry), wish, entry, notice)
 
 
-def _of_file(path: Path, wish: _Wish) -> Model:
+def _of_file(path: Path, wish: Wish) -> Model:
     """A file tells which method it serves; one that is called as a published one has that one's latent space."""
     published = (e for e in catalog.entries() if e.kind == "encoder" and not e.embedded and e.file == path.name)
     return _model(str(path), path, wish, next(published, None))
 
 
-def _model(name: str, path: Path, wish: _Wish, entry: catalog.Entry | None = None, notice: str | None = None) -> Model:
+def _model(name: str, path: Path, wish: Wish, entry: catalog.Entry | None = None, notice: str | None = None) -> Model:
     from restyle_cli.store.files import describe
 
     held = {part.role: part for part in reversed(describe(path))}
@@ -409,7 +269,7 @@ def _generator_part(path: Path) -> Part:
     return draws
 
 
-def _generator_file(name: Any, encoder: Path | None, wish: _Wish) -> tuple[str, Path]:
+def _generator_file(name: Any, encoder: Path | None, wish: Wish) -> tuple[str, Path]:
     """The generator called `name` in the catalog, a file of that name, or the one of that name beside the encoder's."""
     if not isinstance(name, str):
         raise RestyleError(f"{str(encoder)!r} does not say which generator it is for", "name one with --generator")
@@ -434,116 +294,10 @@ def _spaces(name: str, told: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(str(space) for space in spaces if space)
 
 
-def _start_of(model: Model) -> str | None:
+def start_of(model: Model) -> str | None:
     """The model that finds the first code, where this one does not do it itself: the catalog's, or the domain's."""
     if METHODS.load(model.method).needs_start:
         named = _method_and_domain(model.name)
         domains = [named[1]] if named else [d for d in catalog.domains() if d.generator == model.generator_name]
         return domains[0].encoder if domains else None
     return next((entry.start for entry in catalog.entries() if entry.name == model.name), None)
-
-
-# --- checking
-
-
-def _steps(link: Link, model: Model) -> int:
-    method = METHODS.load(model.method)
-    steps = method.default_steps if link.steps is None else link.steps
-    if 1 <= steps <= method.max_steps:
-        return steps
-    if method.max_steps == 1:
-        raise UsageError(f"{link.name} finds the code in one step, not {steps}", "a ReStyle model takes several")
-    usual = f"{method.default_steps} are usually enough"
-    raise UsageError(f"{link.name} takes 1 to {method.max_steps} steps, not {steps}", usual)
-
-
-def _check_shared_space(first: Model, other: Model) -> None:
-    if not first.spaces & other.spaces:
-        raise UsageError(
-            f"{first.name} and {other.name} cannot be chained: their generators, {first.generator_name} and "
-            f"{other.generator_name}, do not share a latent space",
-            "chain models of one generator, or of one fine-tuned from the other",
-        )
-
-
-def _check_fit(model: Model, encoder: Any, generator: Any) -> None:
-    """RestyleError unless the encoder takes what its method gives, and gives what the generator takes."""
-    gives = (encoder.config.styles, encoder.config.w_dim)
-    takes = (generator.layers, generator.config.w_dim)
-    if gives != takes:
-        raise RestyleError(
-            f"{model.name} gives codes of {gives[0]}x{gives[1]}, {model.generator_name} takes {takes[0]}x{takes[1]}",
-            "they do not belong together; fetch or train both again",
-        )
-    method, channels = METHODS.load(model.method), encoder.config.input_channels
-    if not method.takes(channels):
-        raise RestyleError(
-            f"{model.name} reads {channels} channels, its method {model.method} gives it {method.input_channels}",
-            "it was made for another method",
-        )
-
-
-# --- loading
-
-
-@dataclass
-class _Shelf:
-    """Networks read so far: what several models share is read once, and a file that holds several opened once."""
-
-    device: str | torch.device
-    networks: dict[tuple[Path, str], Any] = field(default_factory=dict)
-    opened: dict[Path, list[Any]] = field(default_factory=dict)
-
-    def take(self, path: Path, role: str) -> Any:
-        if (path, role) not in self.networks:
-            self.networks[path, role] = self._read(path, role)
-        return self.networks[path, role]
-
-    def compare_by(self, path: Path | None) -> Perceptual:
-        """The network in `path` that compares pictures; without one, what needs none."""
-        from restyle_cli.perceptual.structure import Structure
-
-        return self.take(path, "perceptual") if path is not None else Structure()
-
-    def _read(self, path: Path, role: str) -> Any:
-        from restyle_cli.store import legacy
-        from restyle_cli.store.files import read_module
-
-        if not legacy.is_foreign(path):
-            return read_module(path, self.device, role)
-        if path not in self.opened:
-            self.opened[path] = legacy.open_parts(path)
-        return legacy.build(legacy.pick(self.opened[path], role, path), self.device, path)
-
-
-def _build(model: Model, shelf: _Shelf) -> Method:
-    generator = shelf.take(model.generator, "generator")
-    options: dict[str, Any] = {"absolute": True} if model.absolute else {}
-    if model.perceptual is not None:
-        options["perceptual"] = shelf.compare_by(model.perceptual_file)
-    method = METHODS.load(model.method)
-    if model.encoder is None:
-        _crop_as_domain(model, generator)
-        return method(model.name, generator, **options)
-    encoder = shelf.take(model.encoder, "encoder")
-    _crop(encoder, generator)
-    _check_fit(model, encoder, generator)
-    if model.task is not None:
-        options |= {"task": model.task, "downscale": model.downscale}
-    return method(model.name, encoder, generator, **options)
-
-
-def _crop_as_domain(model: Model, generator: Any) -> None:
-    """Without an encoder that would say so, the catalog knows whose pictures are cut."""
-    file = model.generator_name.partition(":")[0]  # FILE:decoder is what an encoder's file holds
-    entry = next((e for e in catalog.entries() if file in (e.name, e.file)), None)
-    domain = next((d for d in catalog.domains() if entry is not None and d.name == entry.domain), None)
-    if domain is not None and domain.crop is not None and generator.config.crop is None:
-        generator.config = replace(generator.config, crop=domain.picture)
-
-
-def _crop(encoder: Any, generator: Any) -> None:
-    """A generator's own file does not say that its pictures are cut (cars'), but its encoder reads them so."""
-    size, config = getattr(encoder.config, "input_size", None), generator.config
-    if isinstance(size, tuple) and size[0] < size[1] and config.crop is None:
-        generator.config = replace(config, crop=(config.resolution * size[0] // size[1], config.resolution))

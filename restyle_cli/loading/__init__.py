@@ -1,0 +1,25 @@
+"""From what a person names (a model, a file, a chain) to methods that are ready to run."""
+
+from restyle_cli.loading.chains import (
+    Link,
+    Plan,
+    load_method,
+    load_perceptual,
+    load_schedule,
+    parse_chain,
+    plan,
+)
+from restyle_cli.loading.models import Ensure, Model, installed
+
+__all__ = [
+    "Ensure",
+    "Link",
+    "Model",
+    "Plan",
+    "installed",
+    "load_method",
+    "load_perceptual",
+    "load_schedule",
+    "parse_chain",
+    "plan",
+]

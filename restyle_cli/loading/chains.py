@@ -1,0 +1,173 @@
+"""Chains as people write them, planned and loaded: the methods of every step, in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from restyle_cli.errors import UsageError
+from restyle_cli.loading.building import Shelf, build
+from restyle_cli.loading.models import Ensure, Model, Wish, find, perceptual_network, start_of
+from restyle_cli.methods import METHODS
+from restyle_cli.store import fetch
+
+if TYPE_CHECKING:
+    import torch
+
+    from restyle_cli.inversion import Method
+    from restyle_cli.methods.optimise import Perceptual
+
+_CHAIN = "write NAME[:STEPS], separated by commas: 'psp-portrait,restyle-psp-portrait:5'"
+
+
+@dataclass(frozen=True)
+class Link:
+    """One part of a chain as it was written: a model's name or file, and how many steps of it."""
+
+    name: str
+    steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A chain whose models were found and fit together; nothing is loaded yet."""
+
+    models: tuple[Model, ...]
+    steps: tuple[int, ...]  # of each model
+
+    @property
+    def chain(self) -> str:
+        """The chain in full: "psp-portrait:1,restyle-psp-portrait:5"."""
+        return ",".join(f"{model.name}:{n}" for model, n in zip(self.models, self.steps, strict=True))
+
+    @property
+    def generators(self) -> dict[str, str]:
+        """By the models' names, those of the generators that draw for them."""
+        return {model.name: model.generator_name for model in self.models}
+
+    @property
+    def notices(self) -> list[str]:
+        """What a person should be told about the choice of models, one line each."""
+        return list(dict.fromkeys(notice for model in self.models for notice in model.notices))
+
+    @property
+    def perceptual(self) -> str | None:
+        """What compares pictures for methods that do so: "lpips-alex" or "structure"; None if no method does."""
+        return next((model.perceptual for model in self.models if model.perceptual), None)
+
+    def networks(self) -> dict[str, str]:
+        """The SHA-256 of each file used: another training of the same name is another network."""
+        from restyle_cli.store.files import sha256
+
+        files = dict(file for model in self.models for file in model.files())
+        digests = {path: sha256(path) for path in set(files.values())}
+        return {name: digests[path] for name, path in files.items()}
+
+    def load(self, device: str | torch.device = "cpu") -> list[Method]:
+        """The method of every step, in order, on `device`; a file that serves several is read once."""
+        from restyle_cli.inversion import over
+
+        shelf = Shelf(device)
+        methods = [over(build(model, shelf), n) for model, n in zip(self.models, self.steps, strict=True)]
+        return [method for method, n in zip(methods, self.steps, strict=True) for _ in range(n)]
+
+
+def load_method(name: str | Path, device: str | torch.device = "cpu", generator: str | Path | None = None) -> Method:
+    """The method of a model called `name` in the catalog, or in the file `name`, ready on `device`.
+
+    `generator`, a name or a file too, takes the place of the one that the model belongs to. RestyleError when there is
+    none, or it does not fit its generator.
+    """
+    wish = Wish(fetch.ensure, None if generator is None else str(generator))
+    return build(find(str(name), wish), Shelf(device))
+
+
+def load_perceptual(device: str | torch.device = "cpu") -> Perceptual:
+    """How methods compare pictures: by LPIPS where it is installed, else by what stands in; `name` says which."""
+    _, path = perceptual_network()
+    return Shelf(device).compare_by(path)
+
+
+def load_schedule(
+    model: str,
+    steps: int | None = None,
+    via: str | None = None,
+    device: str | torch.device = "cpu",
+    generator: str | None = None,
+) -> list[Method]:
+    """The methods of `plan(...)`, ready on `device`: one for every step."""
+    return plan(model, steps, via, generator=generator).load(device)
+
+
+def plan(
+    model: str,
+    steps: int | None = None,
+    via: str | None = None,
+    ensure: Ensure = fetch.ensure,
+    generator: str | None = None,
+    downscale: int = 1,
+) -> Plan:
+    """Find the models of the chain `via`, or else `steps` times `model`, and check that they go together.
+
+    A network named outright is fetched by `ensure` if it is not here; one that a method stands for is not. Steps left
+    open are the method's own default. `generator`, a name or a file, takes the place of the models' own. `downscale`:
+    how much smaller pSp's encoders are to see the picture, which those for super-resolution make up for. UsageError
+    when a number of steps makes no sense or the models' generators do not share a latent space; RestyleError when a
+    model is not known or not here.
+    """
+    if via is not None and steps is not None:
+        raise UsageError("a chain has its steps in it", "leave --steps out; " + _CHAIN)
+    wish = Wish(ensure, generator)
+    links = parse_chain(via) if via is not None else [Link(model, steps)]
+    models: list[Model] = []
+    for link in links:
+        models.append(find(link.name, wish, models[-1] if models else None))
+    if via is None and (start := start_of(models[0])) is not None:
+        outright = models[0].name == model
+        models.insert(0, find(start, wish if outright else replace(wish, ensure=fetch.installed_path)))
+        links.insert(0, Link(start))
+    if downscale > 1:
+        if not any(found.task for found in models):
+            raise UsageError("nothing here is shown a smaller picture", "--downscale is for pSp's encoders")
+        models = [replace(found, downscale=downscale) if found.task else found for found in models]
+    counts = [_steps(link, found) for link, found in zip(links, models, strict=True)]
+    for found in models[1:]:
+        _check_shared_space(models[0], found)
+    return Plan(tuple(models), tuple(counts))
+
+
+def parse_chain(text: str) -> list[Link]:
+    """The links of "name[:steps],name[:steps],…"; UsageError when it is not of this form."""
+    links = []
+    for part in (part.strip() for part in text.split(",")):
+        name, colon, count = part.rpartition(":")
+        if not colon or "/" in count or "\\" in count:  # the colon, if any, belongs to a path
+            links.append(Link(part))
+        elif count.isascii() and count.isdigit():
+            links.append(Link(name, int(count)))
+        else:
+            raise UsageError(f"'{count}' in the chain '{text}' is no number of steps", _CHAIN)
+        if not links[-1].name:
+            raise UsageError(f"a name is missing in the chain '{text}'", _CHAIN)
+    return links
+
+
+def _steps(link: Link, model: Model) -> int:
+    method = METHODS.load(model.method)
+    steps = method.default_steps if link.steps is None else link.steps
+    if 1 <= steps <= method.max_steps:
+        return steps
+    if method.max_steps == 1:
+        raise UsageError(f"{link.name} finds the code in one step, not {steps}", "a ReStyle model takes several")
+    usual = f"{method.default_steps} are usually enough"
+    raise UsageError(f"{link.name} takes 1 to {method.max_steps} steps, not {steps}", usual)
+
+
+def _check_shared_space(first: Model, other: Model) -> None:
+    if not first.spaces & other.spaces:
+        raise UsageError(
+            f"{first.name} and {other.name} cannot be chained: their generators, {first.generator_name} and "
+            f"{other.generator_name}, do not share a latent space",
+            "chain models of one generator, or of one fine-tuned from the other",
+        )
