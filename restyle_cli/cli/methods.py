@@ -5,7 +5,7 @@ from __future__ import annotations
 from restyle_cli.cli.options import Json
 from restyle_cli.cli.output import Table, Terminal
 from restyle_cli.loading import installed
-from restyle_cli.methods import DESCRIPTIONS, METHODS
+from restyle_cli.methods import CHAINS, DESCRIPTIONS, METHODS
 
 
 def methods(json: Json = False) -> None:
@@ -23,7 +23,7 @@ def methods(json: Json = False) -> None:
             "description": DESCRIPTIONS[name],
             "installed": installed(name),
         }
-        for name in METHODS.names()
+        for name in (*METHODS.names(), *CHAINS)
     ]
     rows = [(m["name"], m["description"], ", ".join(m["installed"]) or "—") for m in found]
     Terminal(json=json).result({"methods": found}, Table(["method", "what a step does", "installed"], rows))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 from restyle_cli.align import Rule, rule_of
 from restyle_cli.errors import RestyleError, UsageError
@@ -30,20 +29,16 @@ def plans(
     chains = [*(_separated(text) if text is not None else ()), *((via,) if via is not None else ())]
     found = {}
     for chain in chains or _installed():
-        links = parse_chain(chain)
-        planned = plan(chain, via=chain, ensure=ensure)
-        counts = [
-            steps if steps and link.steps is None and METHODS.load(model.method).max_steps > 1 else count
-            for link, model, count in zip(links, planned.models, planned.steps, strict=True)
-        ]
-        planned = replace(planned, steps=tuple(counts))
+        first, *others = parse_chain(chain)
+        wished = {"via": chain} if others else {"steps": first.steps}
+        planned = plan(first.name, ensure=ensure, default=steps, **wished)
         found.setdefault(planned.chain, planned)
     return list(found.values())
 
 
 def courses(plans: Sequence[Plan]) -> list[Course]:
-    """What is measured of each chain, and the name it has in tables: its model's, if it is the only one of it."""
-    names = [chain.models[0].name if len(chain.models) == 1 else chain.chain for chain in plans]
+    """What is measured of each chain, and the name it has in tables: its own, if it is the only one of it."""
+    names = [chain.name or chain.chain for chain in plans]
     times = Counter(names)
     made = []
     for chain, name in zip(plans, names, strict=True):

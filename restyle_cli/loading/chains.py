@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from restyle_cli.errors import UsageError
 from restyle_cli.loading.building import Shelf, build
-from restyle_cli.loading.models import Ensure, Model, Wish, find, perceptual_network, start_of
-from restyle_cli.methods import METHODS
-from restyle_cli.store import fetch
+from restyle_cli.loading.models import Ensure, Model, Wish, chain_and_domain, find, perceptual_network, start_of
+from restyle_cli.methods import CHAINS, METHODS
+from restyle_cli.store import catalog, fetch
 
 if TYPE_CHECKING:
     import torch
@@ -35,6 +35,7 @@ class Plan:
 
     models: tuple[Model, ...]
     steps: tuple[int, ...]  # of each model
+    name: str | None = None  # of the whole chain, if it was asked for by one name
 
     @property
     def chain(self) -> str:
@@ -107,19 +108,21 @@ def plan(
     ensure: Ensure = fetch.ensure,
     generator: str | None = None,
     downscale: int = 1,
+    default: int | None = None,
 ) -> Plan:
     """Find the models of the chain `via`, or else `steps` times `model`, and check that they go together.
 
     A network named outright is fetched by `ensure` if it is not here; one that a method stands for is not. Steps left
-    open are the method's own default. `generator`, a name or a file, takes the place of the models' own. `downscale`:
-    how much smaller pSp's encoders are to see the picture, which those for super-resolution make up for. UsageError
-    when a number of steps makes no sense or the models' generators do not share a latent space; RestyleError when a
-    model is not known or not here.
+    open are `default`, for methods that take several, or the method's own. `generator`, a name or a file, takes the
+    place of the models' own. `downscale`: how much smaller pSp's encoders are to see the picture, which those for
+    super-resolution make up for. UsageError when a number of steps makes no sense or the models' generators do not
+    share a latent space; RestyleError when a model is not known or not here.
     """
     if via is not None and steps is not None:
         raise UsageError("a chain has its steps in it", "leave --steps out; " + _CHAIN)
     wish = Wish(ensure, generator)
-    links = parse_chain(via) if via is not None else [Link(model, steps)]
+    named = parse_chain(via) if via is not None else [Link(model, steps)]
+    links = [part for link in named for part in _spelt_out(link)]
     models: list[Model] = []
     for link in links:
         models.append(find(link.name, wish, models[-1] if models else None))
@@ -131,10 +134,11 @@ def plan(
         if not any(found.task for found in models):
             raise UsageError("nothing here is shown a smaller picture", "--downscale is for pSp's encoders")
         models = [replace(found, downscale=downscale) if found.task else found for found in models]
-    counts = [_steps(link, found) for link, found in zip(links, models, strict=True)]
+    counts = [_steps(link, found, default) for link, found in zip(links, models, strict=True)]
     for found in models[1:]:
         _check_shared_space(models[0], found)
-    return Plan(tuple(models), tuple(counts))
+    alone = named[0].name if chain_and_domain(named[0].name) else models[-1].name
+    return Plan(tuple(models), tuple(counts), alone if len(named) == 1 else None)
 
 
 def parse_chain(text: str) -> list[Link]:
@@ -153,15 +157,31 @@ def parse_chain(text: str) -> list[Link]:
     return links
 
 
-def _steps(link: Link, model: Model) -> int:
+def _spelt_out(link: Link) -> list[Link]:
+    """The link, or those that a chain's name stands for."""
+    found = chain_and_domain(link.name)
+    if found is None:
+        return [link]
+    chain, domain = found
+    if domain is not None:
+        if domain.encoder is None:
+            message = f"the catalog knows no encoder of the domain '{domain.name}', with which '{chain}' begins"
+            raise UsageError(message, f'write the chain out: --via "ENCODER,{CHAINS[chain]}"')
+        return [Link(domain.encoder), Link(CHAINS[chain], link.steps)]
+    usual = catalog.find(str(catalog.stand_ins()[0].encoder))
+    return [Link(str(usual.method)), Link(CHAINS[chain], link.steps)]
+
+
+def _steps(link: Link, model: Model, default: int | None = None) -> int:
     method = METHODS.load(model.method)
-    steps = method.default_steps if link.steps is None else link.steps
+    usual = default if default is not None and method.max_steps > 1 else method.default_steps
+    steps = usual if link.steps is None else link.steps
     if 1 <= steps <= method.max_steps:
         return steps
     if method.max_steps == 1:
         raise UsageError(f"{link.name} finds the code in one step, not {steps}", "a ReStyle model takes several")
-    usual = f"{method.default_steps} are usually enough"
-    raise UsageError(f"{link.name} takes 1 to {method.max_steps} steps, not {steps}", usual)
+    enough = f"{method.default_steps} are usually enough"
+    raise UsageError(f"{link.name} takes 1 to {method.max_steps} steps, not {steps}", enough)
 
 
 def _check_shared_space(first: Model, other: Model) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restyle_cli.errors import RestyleError, did_you_mean
-from restyle_cli.methods import BORROWED, METHODS, WITHOUT_ENCODER
+from restyle_cli.methods import BORROWED, CHAINS, METHODS, WITHOUT_ENCODER
 from restyle_cli.store import catalog, fetch
 
 if TYPE_CHECKING:
@@ -59,7 +59,11 @@ class Wish:
 
 
 def installed(method: str) -> list[str]:
-    """Names of the models of `method` that are ready on this machine."""
+    """Names of the models of `method`, or of the chains of that name, that are ready on this machine."""
+    if method in CHAINS:
+        encoders = {entry.name for entry in catalog.entries() if fetch.installed(entry)}
+        ready = {name.rpartition(f"{CHAINS[method]}-")[2] for name in installed(CHAINS[method])}
+        return [f"{method}-{d.name}" for d in catalog.domains() if d.encoder in encoders and d.name in ready]
     if method in WITHOUT_ENCODER:
         return [f"{method}-{domain.name}" for domain in catalog.domains() if _generator_of(domain) is not None]
     return [entry.name for entry in _encoders().values() if entry.method == method and fetch.installed(entry)]
@@ -89,7 +93,8 @@ def find(name: str, wish: Wish, before: Model | None = None) -> Model:
         raise RestyleError(f"'{name}' is not a model that inverts", every)
     if Path(name).suffix or "/" in name or "\\" in name:
         raise RestyleError(f"no file {name!r}", "check the path, or name a model; " + every)
-    known = [*METHODS.names(), *encoders, *(ready for method in WITHOUT_ENCODER for ready in installed(method))]
+    made_up = [ready for kind in (*WITHOUT_ENCODER, *CHAINS) for ready in installed(kind)]
+    known = [*METHODS.names(), *CHAINS, *encoders, *made_up]
     near = did_you_mean(name, known)
     raise RestyleError(f"no model named '{name}'", f"{near}  {every}" if near else every)
 
@@ -124,6 +129,14 @@ def _why_not(wished: str, encoders: Mapping[str, catalog.Entry]) -> str:
     if wished in encoders:
         return f"{wished} is not installed; `restyle weights get {wished}` brings it"
     return "the embedded network, made for drawn portraits rather than photographs"
+
+
+def chain_and_domain(name: str) -> tuple[str, catalog.Domain | None] | None:
+    """Of the name of a chain ("hybrid", "hybrid-portrait"), both; None for any other name."""
+    if name in CHAINS:
+        return name, None
+    named = ((name.removesuffix(f"-{domain.name}"), domain) for domain in catalog.domains())
+    return next(((chain, domain) for chain, domain in named if chain != name and chain in CHAINS), None)
 
 
 def _method_and_domain(name: str) -> tuple[str, catalog.Domain] | None:

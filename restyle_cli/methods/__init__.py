@@ -27,6 +27,9 @@ BORROWED = {"idinvert": ("psp", "e4e")}
 """Methods that any encoder serves which sees the photo alone: METHOD-DOMAIN takes those of these, in this order, where
 the domain has none of its own."""
 
+CHAINS = {"hybrid": "image2stylegan"}
+"""Names of chains: the domain's encoder, then this method, whose steps are those that are named."""
+
 # Beside the table and not in the classes, so that `restyle methods` need not import torch.
 DESCRIPTIONS = {
     "restyle-psp": "an encoder sees photo and current estimate, and corrects the code; a few steps",
@@ -40,4 +43,5 @@ DESCRIPTIONS = {
     "image2stylegan": "the code of each layer moves down the gradient of what is different: exact and slow",
     "projector": "one code for all layers and the noise maps move down the gradient: coarser, easy to edit, slow",
     "pti": "the code found before stays, and the generator is tuned to draw the photo there: most exact, slow",
+    "hybrid": "image2stylegan from the code that the domain's encoder finds: as exact, and sooner",
 }

@@ -54,6 +54,16 @@ def test_courses_name_models_and_measure_their_steps() -> None:
     assert [course.name for course in courses(plans(f"{RESTYLE}:1,{RESTYLE}:2"))] == [f"{RESTYLE}:1", f"{RESTYLE}:2"]
 
 
+def test_chains_that_are_asked_for_by_one_name_bear_it() -> None:
+    planned = plans("hybrid-portrait:3,image2stylegan:2,pti:2")
+    chains = [f"{RESTYLE}:5,image2stylegan:3", "image2stylegan-portrait:2", f"{RESTYLE}:5,pti-portrait:2"]
+    assert [plan.chain for plan in planned] == chains
+    assert [c.name for c in courses(planned)] == ["hybrid-portrait", "image2stylegan-portrait", "pti-portrait"]
+    hybrid, *_ = courses(planned)
+    assert hybrid.methods == ("start", *[RESTYLE] * 5, *["image2stylegan"] * 3)
+    assert [plan.chain for plan in plans("hybrid-portrait", steps=2)] == [f"{RESTYLE}:2,image2stylegan:2"]
+
+
 def test_of_a_long_chain_some_steps_are_measured() -> None:
     (course,) = courses(plans(f"{RESTYLE}:100"))
     assert len(course.steps) <= MOST_STEPS

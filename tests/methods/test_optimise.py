@@ -213,3 +213,33 @@ def test_lpips_compares_where_it_is_installed(
     torch.manual_seed(0)
     x = torch.rand(1, 3, 256, 256)
     assert load_method("image2stylegan-portrait").step(x, loaded.start(x)).w.isfinite().all()
+
+
+# --- hybrid
+
+
+def test_hybrid_is_the_domains_encoder_and_then_optimisation(tiny_store: Path) -> None:
+    outright = plan("hybrid-toon", 7)
+    assert outright.chain == "restyle-psp-toon:5,image2stylegan:7"
+    assert outright.name == "hybrid-toon"
+    assert [model.generator_name for model in outright.models] == ["toon", "toon"]
+    assert plan("", via=outright.chain).name is None
+    alone = plan("hybrid", 7)
+    assert alone.chain == "restyle-psp-portrait:5,image2stylegan:7"
+    assert any("restyle-psp-ffhq" in notice for notice in alone.notices)
+    assert plan("", via="hybrid-portrait:7,image2stylegan:2").chain == f"{alone.chain},image2stylegan:2"
+    assert plan("hybrid").steps == (5, 1000)
+
+
+def test_hybrid_goes_on_from_the_encoders_code(tiny_store: Path, x: torch.Tensor) -> None:
+    result = invert(x, load_schedule("hybrid", 4), codes=True)
+    encoded = invert(x, load_method("restyle-psp-portrait"), 5, codes=True)
+    torch.testing.assert_close(result.w_steps[:, :6], encoded.w_steps)
+    assert float((result.w_steps[:, 6] - result.w_steps[:, 5]).abs().max()) == pytest.approx(0.01, rel=0.01)
+
+
+def test_names_near_hybrid_are_offered(tiny_store: Path) -> None:
+    for wrong, right in (("hybird", "hybrid"), ("hybrid-portait", "hybrid-portrait")):
+        with pytest.raises(RestyleError) as caught:
+            plan(wrong)
+        assert f"did you mean '{right}'?" in (caught.value.hint or "")
