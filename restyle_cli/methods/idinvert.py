@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from restyle_cli.inversion import State
-from restyle_cli.methods.optimise import Adam, Optimisation, Perceptual, descend
+from restyle_cli.methods.optimise import Adam, Optimisation, Perceptual, descend_and_draw
 
 DOMAIN_WEIGHT = 2.0
 PERCEPTUAL_WEIGHTS = {"vgg16": 5e-5}
@@ -59,12 +59,12 @@ class IDInvert(Optimisation):
     def step(self, x: Tensor, state: State) -> State:
         """w one step down the loss."""
 
-        def loss(values: dict[str, Tensor]) -> Tensor:
+        def look(values: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
             w = values["w"]
-            image = self.generator(w, patch=state.patch)
+            image = self.generator(w, patch=state.patch).float()
             perceptual, pixels = self.differences(x, image)
             outside = (w - self.seen(image)).square().mean(dim=(1, 2))
-            return pixels + self.weight * perceptual + DOMAIN_WEIGHT * outside
+            return image, pixels + self.weight * perceptual + DOMAIN_WEIGHT * outside
 
-        values, memory = descend({"w": state.w}, loss, state.memory, self.adam, self.key)
-        return self.drawn(values["w"], state.patch, memory)
+        values, image, memory = descend_and_draw({"w": state.w}, look, state.memory, self.adam, self.key)
+        return State(values["w"], image, state.patch, memory)
