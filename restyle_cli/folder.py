@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -18,8 +18,9 @@ from restyle_cli.align import Framing, Size, frame
 from restyle_cli.devices import compute
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import TURNED, Source, open_picture
-from restyle_cli.inversion import Inversion, Method, invert
+from restyle_cli.inversion import MASK, Inversion, Method, invert
 from restyle_cli.latents import draw, rounded
+from restyle_cli.masks import Mask
 from restyle_cli.methods.inputs import UnfitPicture
 from restyle_cli.results import Inverted, Photo, Results
 from restyle_cli.store.files import sha256
@@ -49,6 +50,7 @@ class Task:
     batch_size: int = 1
     against: Sequence[Method] = ()
     on_step: Callable[[int, Tensor], None] | None = None
+    mask: Mask | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def read_photos(
     framing: Framing,
     size: Size,
     overwrite: bool = False,
+    mask: Mask | None = None,
 ) -> list[Photo | Outcome]:
     """What is to be done for one picture: a photo for each face wished, or how it went already.
 
@@ -118,10 +121,12 @@ def read_photos(
         if not overwrite and (earlier := results.earlier(files, digest)):
             return [Outcome(source.path, "skipped", here, made) for here, made in earlier]
         turned = TURNED in picture.info
-        return [
-            Photo(source.path, results.of_face(files, aligned.face), digest, picture.size, aligned, turned)
-            for aligned in frame(picture, framing, size, source.path)
-        ]
+        photos = []
+        for aligned in frame(picture, framing, size, source.path):
+            masked = (aligned, None) if mask is None else mask.put_on(aligned, picture.size, framing, size)
+            here = results.of_face(files, aligned.face)
+            photos.append(Photo(source.path, here, digest, picture.size, masked[0], turned, masked[1]))
+        return photos
     except OSError as error:  # it could be opened a moment ago
         changed = RestyleError(f"{str(source.path)!r} cannot be read any more: {error.strerror or error}")
         return [Outcome(source.path, "failed", error=changed)]
@@ -130,7 +135,8 @@ def read_photos(
 
 
 def _read(source: Source, files: dict[str, Path] | RestyleError, task: Task) -> list[Photo | Outcome]:
-    return read_photos(source, files, task.results, task.framing, task.methods[0].size, task.overwrite)
+    size = task.methods[0].size
+    return read_photos(source, files, task.results, task.framing, size, task.overwrite, task.mask)
 
 
 def _invert(items: Iterable[Photo | Outcome], task: Task) -> Iterator[Inverted | Outcome]:
@@ -154,8 +160,10 @@ def _invert(items: Iterable[Photo | Outcome], task: Task) -> Iterator[Inverted |
 def _invert_batch(batch: list[Photo], task: Task) -> list[Inverted | Outcome]:
     try:
         x = torch.stack([photo.x for photo in batch]).to(task.device)
-        inversion = _through(x, task.methods, task)
-        against = _through(x, task.against, task) if task.against else None
+        masks = [photo.mask for photo in batch if photo.mask is not None]
+        given = {MASK: torch.stack(masks).to(task.device)} if masks else {}
+        inversion = _through(x, task.methods, task, given)
+        against = _through(x, task.against, task, given) if task.against else None
     except UnfitPicture as error:
         if len(batch) > 1:
             return [one for photo in batch for one in _invert_batch([photo], task)]
@@ -175,7 +183,7 @@ def _invert_batch(batch: list[Photo], task: Task) -> list[Inverted | Outcome]:
     ]
 
 
-def _through(x: Tensor, methods: Sequence[Method], task: Task) -> Inversion:
+def _through(x: Tensor, methods: Sequence[Method], task: Task, given: Mapping[str, Tensor]) -> Inversion:
     with compute(task.device, task.dtype):
         pictures = task.results.pictures(len(methods))
         return invert(
@@ -186,6 +194,7 @@ def _through(x: Tensor, methods: Sequence[Method], task: Task) -> Inversion:
             on_step=None if task.on_step is None else lambda k, state, errors: task.on_step(k, errors),
             pictures=pictures,
             codes=task.results.keeps_codes,
+            given=given,
             interruptible=task.on_step is not None,
         )
 

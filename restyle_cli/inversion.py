@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from restyle_cli.images import fit
 
 KEEP = ("best", "last")
+MASK = "mask"
+"""Among what is given beside pictures: [N, 1, H, W] from 0, not known, to 1."""
 START = "start"
 """What stands in the place of a method's name for step 0, the first guess."""
 
@@ -126,9 +128,19 @@ class Inversion:
 def l2(
     x: Tensor,  # [N, 3, H, W]
     image: Tensor,  # [N, 3, any, any]
+    mask: Tensor | None = None,  # [N, 1, H, W], how much each pixel counts
 ) -> Tensor:
     """Mean square difference of each pair, [N], at the size of x; on [-1, 1], so 4 times that of [0, 1]."""
-    return (x.float() - fit(image.float(), (x.shape[-2], x.shape[-1]))).square().mean(dim=(1, 2, 3))
+    return mean_square(x.float(), fit(image.float(), (x.shape[-2], x.shape[-1])), mask)
+
+
+def mean_square(x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
+    """As `l2`, of pictures of one size."""
+    squares = (x - y).square()
+    if mask is None:
+        return squares.mean(dim=(1, 2, 3))
+    weight = mask.to(squares).expand_as(squares)
+    return (weight * squares).sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3)).clamp(min=1)
 
 
 def iterate(
@@ -172,7 +184,8 @@ def invert(
     others go on without it.
     `on_step(k, state, l2 [N])` is called after each. `image_steps` keeps the images of the steps
     in `pictures`, or all: much memory in a long schedule. `codes`: keep those of all steps, `w_steps`.
-    `given` is as `iterate` has it. `interruptible`: Ctrl-C ends the loop, not the program.
+    `given` is as `iterate` has it; with a MASK, L2 is that of what is known. `interruptible`: Ctrl-C ends the loop,
+    not the program.
     """
     if keep not in KEEP:
         raise ValueError(f"keep is one of {KEEP}, not {keep!r}")
@@ -183,14 +196,14 @@ def invert(
     every_w: list[Tensor] = []
     images: dict[int, Tensor] = {}
     courses: tuple[_Course, ...] = ()
-    interrupted = False
+    interrupted, mask = False, (given or {}).get(MASK)
     before = time.perf_counter()
     try:
         with torch.no_grad():  # around the consumption; a method that optimises switches gradients on for itself
             states, here, going = iterate(x, methods, given), x, None
             for k in range(len(methods) + 1):
                 state = states.send(going)
-                errors = l2(here, state.image).cpu()  # waits for the device, so that the clock tells the truth
+                errors = l2(here, state.image, mask).cpu()  # waits for the device, so that the clock tells the truth
                 seconds = time.perf_counter() - before
                 last = courses[-1].after(k, state, errors, tolerance) if courses else _first(state, errors)
                 after = (*courses[:-1], last)
@@ -206,6 +219,7 @@ def invert(
                     break
                 if (going := last.going()) is not None:
                     courses, here = (*after[:-1], *last.parted()), _row(here, going)
+                    mask = None if mask is None else _row(mask, going)
                 before = time.perf_counter()
     except KeyboardInterrupt:
         if not interruptible or not courses:

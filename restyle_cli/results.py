@@ -45,6 +45,7 @@ class Photo:
     size: tuple[int, int]
     aligned: Aligned
     turned: bool = False  # the photo lies on its side in its file
+    mask: Tensor | None = None  # [1, H, W] from 0 to 1, how much is known of each pixel, where not all is
 
     @property
     def x(self) -> Tensor:

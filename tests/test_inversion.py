@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from restyle_cli.images import fit
-from restyle_cli.inversion import Inversion, State, invert, iterate, l2
+from restyle_cli.inversion import MASK, Inversion, State, invert, iterate, l2
 from restyle_cli.methods.restyle import ReStyle, SinglePass, target_size
 
 SIDE = 8
@@ -310,6 +310,29 @@ def test_l2_is_the_mean_square_on_the_published_range() -> None:
     black, white = -torch.ones(2, 3, 256, 256), torch.ones(2, 3, 32, 32)
     assert l2(black, white).tolist() == [4, 4]
     assert l2(black, -white).tolist() == [0, 0]
+
+
+def test_l2_of_what_is_known() -> None:
+    x, image = plain(1.0, 1.0), plain(0.0, 0.0).clone()
+    mask = torch.zeros(2, 1, SIDE, SIDE)
+    mask[0, :, :2], mask[1, :, :4] = 1, 1
+    image[:, :, :2] = 1.0  # right in two of its rows
+    assert l2(x, image, mask).tolist() == pytest.approx([0, 0.5])
+    assert l2(x, image, torch.zeros_like(mask)).tolist() == [0, 0]  # and not NaN
+
+
+def test_the_best_step_is_that_of_what_is_known() -> None:
+    class Two(Approach):
+        def step(self, x: Tensor, state: State) -> State:
+            self.calls += 1
+            image = torch.zeros_like(state.image)
+            image[:, :, : SIDE // 2 if self.calls == 1 else SIDE] = 0.5 if self.calls > 1 else 1.0
+            return State(torch.full_like(state.w, self.calls), image)
+
+    mask = torch.zeros(1, 1, SIDE, SIDE)
+    mask[:, :, : SIDE // 2] = 1
+    assert int(invert(plain(1.0), Two(), 2, given={MASK: mask}).best_step) == 1
+    assert int(invert(plain(1.0), Two(), 2).best_step) == 2
 
 
 def test_l2_pools_a_larger_image() -> None:

@@ -25,7 +25,7 @@ FLOORS = [
     ["methods"],
     ["loading", "latents"],
     ["align", "strip"],
-    ["paste"],
+    ["paste", "masks"],
     ["metrics", "results"],
     ["folder"],
     ["bootstrap", "variants", "evaluate", "heatmap", "edit", "crops"],

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from restyle_cli.cli import framing, options, running
 from restyle_cli.cli.output import Terminal
+from restyle_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from restyle_cli.folder import Outcome
+    from restyle_cli.loading import Plan
+    from restyle_cli.masks import Mask
 
 
 def invert(
@@ -21,6 +29,8 @@ def invert(
     align: options.Align = "auto",
     face: options.Face = "1",
     landmarks: options.Landmarks = None,
+    mask: options.Mask = None,
+    crossover: options.Crossover = None,
     output: options.Output = options.DEFAULT_OUTPUT,
     save: options.Save = options.DEFAULT_SAVE,
     paste_back: options.PasteBack = False,
@@ -52,6 +62,8 @@ def invert(
         [bold]restyle invert photos/ --via psp-portrait,restyle-psp-portrait:3 --save image,latent,npy[/]
 
         [bold]restyle invert sketch.png -m psp-ffhq-sketch --variants 5[/]
+
+        [bold]restyle invert photo.jpg -m image2stylegan++ -n 200 --mask known.png[/]
     """
     began = time.perf_counter()
     terminal = Terminal(json=json, quiet=quiet)
@@ -68,6 +80,7 @@ def invert(
 
     plan = loading.plan(model, steps, via, running.fetching(offline, terminal), generator, downscale)
     rule = "none" if plan.models[0].task in DRAWN else rule_of(plan.models[0].name, plan.models[0].generator_name)
+    masked = _masked(mask, crossover, plan)
     framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
     machine = running.choose_machine(device, precision, batch_size)
     running.check_writable(output)
@@ -78,6 +91,7 @@ def invert(
     mixing = _mixing(variants, mix_alpha, seed)
     settings |= {"downscale": downscale} if downscale > 1 else {}
     settings |= {"variants": mixing} if mixing else {}
+    settings |= masked.described() if masked else {}
     compared = {"perceptual": plan.perceptual} if plan.perceptual else {}
     notes = {**machine.notes, **compared, "generators": plan.generators}
     methods = plan.load(machine.device)
@@ -97,12 +111,10 @@ def invert(
         overwrite,
         machine.batch_size,
         on_step=live.step if live.long else None,
+        mask=masked,
     )
     outcomes = running.run(sources, missing, invert_all(sources, task), "inverting", terminal, live)
-    for outcome in outcomes:
-        if outcome.status == "done" and "pasted" in outcome.files and outcome.made["source"]["turned"]:
-            path, pasted = str(outcome.path), str(outcome.files["pasted"])
-            terminal.note(f"{path!r} lies on its side in its file; {pasted!r} is upright")
+    _tell_of_turned(outcomes, terminal)
     summary = running.summary(outcomes, began)
     images = [running.as_json(outcome) for outcome in outcomes]
     values = {"command": "invert", **machine.notes, **compared, **result, "images": images, "summary": summary}
@@ -116,3 +128,25 @@ def _mixing(variants: int | None, alpha: float | None, seed: int) -> dict[str, A
         return {}
     count = options.DEFAULT_VARIANTS if variants is None else variants
     return {"count": count, "seed": seed, "alpha": 1.0 if alpha is None else alpha}
+
+
+def _masked(mask: Path | None, crossover: Path | None, plan: Plan) -> Mask | None:
+    """What `--mask` and `--crossover` mean; UsageError where they mean nothing to any method of the plan."""
+    from restyle_cli.masks import Mask
+    from restyle_cli.methods import METHODS
+
+    if mask is None:
+        if crossover is not None:
+            raise UsageError("--crossover needs a mask", "--mask FILE: a picture, black where the other photo shows")
+        return None
+    heed = [model for model in plan.models if getattr(METHODS.load(model.method), "takes_mask", False)]
+    if crossover is None and not heed:
+        raise UsageError("no method here heeds a mask", "image2stylegan++ does: -m image2stylegan++, or in --via")
+    return Mask(mask, crossover)
+
+
+def _tell_of_turned(outcomes: Sequence[Outcome], terminal: Terminal) -> None:
+    for outcome in outcomes:
+        if outcome.status == "done" and "pasted" in outcome.files and outcome.made["source"]["turned"]:
+            path, pasted = str(outcome.path), str(outcome.files["pasted"])
+            terminal.note(f"{path!r} lies on its side in its file; {pasted!r} is upright")

@@ -181,6 +181,26 @@ Landmarks = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+Mask = Annotated[
+    Path | None,
+    typer.Option(
+        "--mask",
+        metavar="FILE",
+        help="A picture of the photo's shape: what is black is not known, and image2stylegan++ fills it in.",
+        show_default=False,
+        rich_help_panel=_MODEL,
+    ),
+]
+Crossover = Annotated[
+    Path | None,
+    typer.Option(
+        "--crossover",
+        metavar="FILE",
+        help="With --mask: the photo that shows where the mask is black.",
+        show_default=False,
+        rich_help_panel=_MODEL,
+    ),
+]
 PasteBack = Annotated[
     bool,
     typer.Option(

@@ -14,13 +14,14 @@ METHODS = Registry(
         "idinvert": "restyle_cli.methods.idinvert:IDInvert",
         "alae": "restyle_cli.methods.alae:ALAE",
         "image2stylegan": "restyle_cli.methods.image2stylegan:Image2StyleGAN",
+        "image2stylegan++": "restyle_cli.methods.image2stylegan_pp:Image2StyleGANPlusPlus",
         "projector": "restyle_cli.methods.projector:Projector",
         "pti": "restyle_cli.methods.pti:PTI",
     },
 )
 
 # As the classes' own `needs_encoder` says; beside the table, so that listing methods need not import torch.
-WITHOUT_ENCODER = frozenset({"image2stylegan", "projector", "pti"})
+WITHOUT_ENCODER = frozenset({"image2stylegan", "image2stylegan++", "projector", "pti"})
 """Methods that need a generator only: METHOD takes that of the link before, METHOD-DOMAIN the domain's."""
 
 BORROWED = {"idinvert": ("psp", "e4e")}
@@ -41,6 +42,7 @@ DESCRIPTIONS = {
     "idinvert": "an encoder's code, then the gradient, held where the encoder knows pictures: near, and still editable",
     "alae": "an autoencoder sees the photo once and gives one code in the space that it draws from: a likeness",
     "image2stylegan": "the code of each layer moves down the gradient of what is different: exact and slow",
+    "image2stylegan++": "the same, then the noise maps; with a mask it fills in what is not known, or joins two",
     "projector": "one code for all layers and the noise maps move down the gradient: coarser, easy to edit, slow",
     "pti": "the code found before stays, and the generator is tuned to draw the photo there: most exact, slow",
     "hybrid": "image2stylegan from the code that the domain's encoder finds: as exact, and sooner",

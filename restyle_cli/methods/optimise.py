@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from restyle_cli.images import fit
-from restyle_cli.inversion import State
+from restyle_cli.inversion import State, mean_square
 from restyle_cli.methods.restyle import target_size
 
 Values = Mapping[str, Tensor]
@@ -132,6 +132,7 @@ class Optimisation:
     """
 
     needs_encoder = False
+    takes_mask = False
     needs_start = False
     compares = True
     own_perceptual: str | None = None  # the network of the catalog that the paper compares by, if another than LPIPS
@@ -157,20 +158,32 @@ class Optimisation:
                 self._average = self.generator(self.generator.start(1)).float()
         return State(self.generator.start(len(x)), self._average.expand(len(x), -1, -1, -1))
 
-    def differences(self, x: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+    def differences(self, x: Tensor, image: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """How far `image` is from x: by perceptual distance, [N], and by the mean square of pixels, [N].
 
-        At the smaller of both sizes, in fp32 in whatever format the generator computes.
+        At the smaller of both sizes, in fp32 in whatever format the generator computes. Of `mask` [N, 1, H, W] only
+        what is white is seen.
         """
         with torch.autocast(x.device.type, enabled=False):
-            if self._target is None or self._target[0] is not x:  # looked at once, not at each step
-                target = fit(x.float(), self.compared)
-                with torch.no_grad():
-                    self._target = (x, target, self.perceptual.features(target))
-            _, target, features = self._target
             image = fit(image.float(), self.compared)
-            pixels = (image - target).square().mean(dim=(1, 2, 3))
+            if mask is None:
+                target, features = self._look_at(x)
+            else:
+                mask = fit(mask.float(), self.compared)
+                target, image = mask * fit(x.float(), self.compared), mask * image
+                with torch.no_grad():
+                    features = self.perceptual.features(target)
+            pixels = mean_square(image, target, mask)
             return self.perceptual.distances(self.perceptual.features(image), features), pixels
+
+    def _look_at(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Pictures and what is compared of them; looked at once, not at each step."""
+        if self._target is None or self._target[0] is not x:
+            target = fit(x.float(), self.compared)
+            with torch.no_grad():
+                self._target = (x, target, self.perceptual.features(target))
+        _, target, features = self._target
+        return target, features
 
     def drawn(self, w: Tensor, patch: Mapping[str, Tensor], memory: Mapping[str, Tensor]) -> State:
         """The state of the code w [N, L, 512], drawn with `patch`."""

@@ -1,0 +1,83 @@
+"""Parts of a photo: a mask that says what is known of it, and a second photo for the other part.
+
+A mask is a picture of the photo's own shape: white is what is to be found again, black what is not known. It is cut
+and turned as the photo is. With a second photo, framed by its own face, the black part shows that one (crossover).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from restyle_cli.align import Aligned, Framing, Size, frame
+from restyle_cli.errors import RestyleError
+from restyle_cli.images import open_picture
+from restyle_cli.store.places import sha256
+
+SOFT = 0.01
+"""How far the edge between two photos is blurred, in the picture's side."""
+GREY = 128
+"""What stands where nothing is known."""
+_SHAPE_WITHIN = 0.02
+
+
+@dataclass(frozen=True)
+class Mask:
+    """The file of a mask, and of the photo for its black part."""
+
+    path: Path
+    other: Path | None = None
+
+    def described(self) -> dict[str, str]:
+        """What a result depends on: the files by their SHA-256. RestyleError when one cannot be read."""
+        try:
+            known = {"mask": sha256(self.path)}
+            return known if self.other is None else known | {"crossover": sha256(self.other)}
+        except OSError as error:
+            missing = f"cannot read {error.filename!r}: {(error.strerror or str(error)).lower()}"
+            raise RestyleError(missing, "check the name of the mask") from error
+
+    def put_on(self, aligned: Aligned, photo: tuple[int, int], framing: Framing, size: Size) -> tuple[Aligned, Tensor]:
+        """The framed photo with its black part replaced, and how much is known of each pixel, [1, H, W] from 0 to 1.
+
+        `photo`: the upright photo's (width, height); `size`: (height, width) of what is framed. RestyleError when the
+        mask has another shape than the photo, or is black.
+        """
+        known = self._framed(aligned, photo, size)
+        if self.other is None:
+            second, joined = Image.new("RGB", aligned.picture.size, (GREY, GREY, GREY)), known
+            counts = known
+        else:
+            second = frame(open_picture(self.other), framing, size, self.other)[0].picture
+            joined, counts = _softened(known), np.ones_like(known)
+        share = Image.fromarray(np.rint(joined * 255).astype(np.uint8))
+        picture = Image.composite(aligned.picture, second, share)
+        return replace(aligned, picture=picture), torch.from_numpy(counts.astype(np.float32))[None]
+
+    def _framed(self, aligned: Aligned, photo: tuple[int, int], size: Size) -> NDArray[np.float32]:
+        import cv2
+
+        mask = open_picture(self.path).convert("L")
+        if abs(mask.width * photo[1] - mask.height * photo[0]) > _SHAPE_WITHIN * mask.width * photo[1]:
+            raise RestyleError(
+                f"the mask {str(self.path)!r} is {mask.width}x{mask.height}, the photo {photo[0]}x{photo[1]}",
+                "paint the mask on the photo itself, white where it is known",
+            )
+        values = np.asarray(mask.resize(photo, Image.Resampling.BILINEAR), np.float32) / 255
+        turned = np.array(aligned.matrix, np.float64)
+        known = cv2.warpAffine(values, turned, (size[1], size[0]), borderMode=cv2.BORDER_REPLICATE)
+        if known.max() < 0.5:
+            raise RestyleError(f"nothing of {str(self.path)!r} is white where the picture is", "white is what is known")
+        return known
+
+
+def _softened(known: NDArray[np.float32]) -> NDArray[np.float32]:
+    import cv2
+
+    return cv2.GaussianBlur(known, (0, 0), SOFT * max(known.shape))

@@ -1,0 +1,145 @@
+"""Masks: cut as the photo is, and put on it; from the command too."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import Result
+
+from restyle_cli.align import Aligned, Framing, frame, frame_mark, matrix_of
+from restyle_cli.errors import RestyleError
+from restyle_cli.images import save_picture
+from restyle_cli.masks import GREY, Mask
+from restyle_cli.store.files import read_latent
+
+Run = Callable[..., Result]
+NEVER = Framing(mode="never")
+
+
+def halves(width: int = 64, height: int = 64) -> Image.Image:
+    """White on the left, black on the right."""
+    mask = Image.new("L", (width, height), 0)
+    mask.paste(255, (0, 0, width // 2, height))
+    return mask
+
+
+def colour(path: Path, value: tuple[int, int, int], size: tuple[int, int] = (64, 64)) -> Path:
+    save_picture(Image.new("RGB", size, value), path, frame_mark())
+    return path
+
+
+@pytest.fixture
+def mask(tmp_path: Path) -> Path:
+    halves().save(tmp_path / "mask.png")
+    return tmp_path / "mask.png"
+
+
+def framed(picture: Image.Image, side: int = 32) -> Aligned:
+    return frame(picture, NEVER, (side, side), Path("x"))[0]
+
+
+def test_what_is_not_known_becomes_grey(mask: Path) -> None:
+    aligned, known = Mask(mask).put_on(framed(Image.new("RGB", (64, 64), (200, 10, 10))), (64, 64), NEVER, (32, 32))
+    assert known.shape == (1, 32, 32)
+    assert torch.equal(known[..., :15], torch.ones(1, 32, 15))
+    assert torch.equal(known[..., 17:], torch.zeros(1, 32, 15))
+    pixels = np.asarray(aligned.picture)
+    assert (pixels[:, :15] == (200, 10, 10)).all()
+    assert (pixels[:, 17:] == GREY).all()
+
+
+def test_it_is_cut_and_turned_as_the_photo(mask: Path) -> None:
+    photo = Image.new("RGB", (128, 128))
+    quad = ((112.0, 32.0), (16.0, 32.0), (16.0, 96.0), (112.0, 96.0))  # a quarter turn: its top is the photo's right
+    aligned = Aligned(Image.new("RGB", (32, 32)), quad, matrix_of(quad, (32, 32)), 1, "aligned")
+    _, known = Mask(mask).put_on(aligned, photo.size, NEVER, (32, 32))
+    assert float(known[0, :14].max()) == 0  # black, the photo's right
+    assert float(known[0, 18:].min()) == 1
+
+
+def test_with_a_second_photo_all_is_known(mask: Path, tmp_path: Path) -> None:
+    other = colour(tmp_path / "other.png", (0, 0, 250))
+    aligned, known = Mask(mask, other).put_on(
+        framed(Image.new("RGB", (64, 64), (200, 10, 10))), (64, 64), NEVER, (32, 32)
+    )
+    assert torch.equal(known, torch.ones(1, 32, 32))
+    pixels = np.asarray(aligned.picture)
+    assert (pixels[:, :12] == (200, 10, 10)).all()
+    assert (pixels[:, 20:] == (0, 0, 250)).all()
+
+
+def test_masks_that_do_not_fit(tmp_path: Path, mask: Path) -> None:
+    wide = framed(Image.new("RGB", (128, 64)))
+    with pytest.raises(RestyleError, match="is 64x64, the photo 128x64"):
+        Mask(mask).put_on(wide, (128, 64), NEVER, (32, 32))
+    Image.new("L", (64, 64), 0).save(tmp_path / "black.png")
+    with pytest.raises(RestyleError, match="is white"):
+        Mask(tmp_path / "black.png").put_on(framed(Image.new("RGB", (64, 64))), (64, 64), NEVER, (32, 32))
+    with pytest.raises(RestyleError, match="cannot read"):
+        Mask(tmp_path / "nowhere.png").described()
+
+
+# --- restyle invert --mask
+
+
+@pytest.fixture
+def face(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return colour(tmp_path / "face.png", (200, 10, 10))
+
+
+def made(name: str) -> tuple[torch.Tensor, dict[str, object]]:
+    tensors, told = read_latent(Path(name) / "face.safetensors")
+    return tensors["w"], told
+
+
+def test_filling_in(restyle: Run, face: Path, mask: Path, tmp_path: Path) -> None:
+    model = ("-m", "image2stylegan++-portrait", "-n", 3)
+    assert restyle("invert", face, *model, "--mask", mask, "-o", "one").exit_code == 0
+    w, told = made("one")
+    assert len(str(told["mask"])) == 64
+    spoiled = Image.open(face).convert("RGB")
+    spoiled.paste((0, 255, 0), (36, 0, 64, 64))  # at the edge itself, resizing mixes both sides
+    save_picture(spoiled, face, frame_mark())
+    restyle("invert", face, *model, "--mask", mask, "-o", "two")
+    assert torch.equal(made("two")[0], w)  # what is not known has no say
+    restyle("invert", face, *model, "-o", "three")
+    assert not torch.equal(made("three")[0], w)
+
+
+def test_another_mask_is_another_result(restyle: Run, face: Path, mask: Path) -> None:
+    command = ("invert", face, "-m", "image2stylegan++-portrait", "-n", 2, "--json")
+    statuses = []
+    for options in ((), ("--mask", mask), ("--mask", mask)):
+        statuses.append(json.loads(restyle(*command, *options).stdout)["images"][0]["status"])
+    halves().rotate(180).save(mask)
+    statuses.append(json.loads(restyle(*command, "--mask", mask).stdout)["images"][0]["status"])
+    assert statuses == ["done", "done", "skipped", "done"]
+
+
+def test_crossover_is_for_every_method(restyle: Run, face: Path, mask: Path, tmp_path: Path) -> None:
+    other = colour(tmp_path / "other.png", (0, 0, 250))
+    done = restyle("invert", face, "-m", "psp-portrait", "--mask", mask, "--crossover", other, "-o", "both")
+    assert done.exit_code == 0
+    assert made("both")[1]["crossover"]
+    restyle("invert", face, "-m", "psp-portrait", "-o", "alone")
+    assert not torch.equal(made("both")[0], made("alone")[0])
+
+
+def test_masks_that_mean_nothing_are_refused(restyle: Run, face: Path, mask: Path) -> None:
+    for options, said in (
+        (("-m", "psp-portrait", "--mask", mask), "no method here heeds a mask"),
+        (("-m", "psp-portrait", "--crossover", face), "--crossover needs a mask"),
+    ):
+        done = restyle("invert", face, *options)
+        assert done.exit_code == 2
+        assert said in done.stderr
+    missing = restyle("invert", face, "-m", "image2stylegan++-portrait", "-n", 1, "--mask", "nowhere.png")
+    assert missing.exit_code == 1
+    assert "nowhere.png" in missing.stderr
