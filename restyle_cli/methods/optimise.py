@@ -6,6 +6,7 @@ picture, so that a picture's course does not depend on the batch it is in.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -106,8 +107,9 @@ def adam_step(
     count = steps_made(memory, key, n, device) + 1
     remembered = {**memory, f"{key}.count": count}
     rate = adam.rate if ramp is None else adam.rate * ramp
-    shrunk = [1 - beta ** count.double() for beta in adam.betas]  # moments begin at 0 and are too small at first
-    factor, norm = (rate / shrunk[0]).float(), shrunk[1].sqrt().float()
+    # Moments begin at 0 and are too small at first, by 1 - beta^count: written so, it is exact in single precision.
+    shrunk = [-torch.expm1(count * math.log(beta)) for beta in adam.betas]
+    factor, norm = rate / shrunk[0], shrunk[1].sqrt()
     moved = {}
     for name, value in values.items():
         gradient, shape = gradients[name].detach(), (-1, *[1] * (value.dim() - 1))
