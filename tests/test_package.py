@@ -12,7 +12,7 @@ import torch
 import restyle_cli
 from restyle_cli.encoders import ENCODERS
 from restyle_cli.generators import GENERATORS
-from restyle_cli.methods import CHAINS, DESCRIPTIONS, METHODS
+from restyle_cli.methods import METHODS
 
 
 def test_from_python(tiny_store: Path) -> None:
@@ -32,10 +32,6 @@ def test_unknown_name() -> None:
 def test_every_name_in_a_table_leads_to_a_class(table: object) -> None:
     for name in table.names():
         assert isinstance(table.load(name), type)
-
-
-def test_every_method_is_described() -> None:
-    assert list(DESCRIPTIONS) == [*METHODS.names(), *CHAINS]
 
 
 def test_importing_the_package_imports_no_torch() -> None:

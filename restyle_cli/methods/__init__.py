@@ -1,4 +1,4 @@
-"""What one step of an inversion is; a new method is a file, a line in the table and a line of description."""
+"""What one step of an inversion is; a new method is a file, a line in the table and a page in `pages`."""
 
 from restyle_cli.registry import Registry
 
@@ -30,20 +30,3 @@ the domain has none of its own."""
 
 CHAINS = {"hybrid": "image2stylegan"}
 """Names of chains: the domain's encoder, then this method, whose steps are those that are named."""
-
-# Beside the table and not in the classes, so that `restyle methods` need not import torch.
-DESCRIPTIONS = {
-    "restyle-psp": "an encoder sees photo and current estimate, and corrects the code; a few steps",
-    "restyle-e4e": "the same, held close to one code for all layers: a little less alike, easier to edit",
-    "psp": "an encoder sees the photo once and gives a code for each layer",
-    "e4e": "an encoder sees the photo once and gives one code and small offsets: easier to edit",
-    "e4e-w": "an encoder sees the photo once and gives one code for all layers: coarse, a start for hyperstyle",
-    "hyperstyle": "a network changes the generator's weights until the code found before draws the photo",
-    "idinvert": "an encoder's code, then the gradient, held where the encoder knows pictures: near, and still editable",
-    "alae": "an autoencoder sees the photo once and gives one code in the space that it draws from: a likeness",
-    "image2stylegan": "the code of each layer moves down the gradient of what is different: exact and slow",
-    "image2stylegan++": "the same, then the noise maps; with a mask it fills in what is not known, or joins two",
-    "projector": "one code for all layers and the noise maps move down the gradient: coarser, easy to edit, slow",
-    "pti": "the code found before stays, and the generator is tuned to draw the photo there: most exact, slow",
-    "hybrid": "image2stylegan from the code that the domain's encoder finds: as exact, and sooner",
-}
