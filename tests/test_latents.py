@@ -14,7 +14,6 @@ from torch import Tensor
 from typer.testing import Result
 
 from restyle_cli import folder
-from restyle_cli.encoders.small_hyper import SmallHyperConfig, SmallHyperNetwork, choose_targets
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import to_picture
 from restyle_cli.latents import draw_latent, load_generator, read
@@ -47,14 +46,7 @@ def chain(request: pytest.FixtureRequest, tiny_store: Path, tmp_path: Path) -> s
     """A chain in which the names of the W encoder and the hypernetwork are those of files."""
     of = {"generator": "portrait"}
     write_module(tmp_path / "w.safetensors", tiny.encoder(channels=3), "small", {"method": "e4e-w", **of})
-    torch.manual_seed(0)
-    targets = choose_targets(tiny.generator().conv_shapes())
-    config = SmallHyperConfig(
-        styles=8, w_dim=tiny.W_DIM, input_size=16, widths=(8, 8), blocks=(1, 1), hidden=16, code=4, **targets
-    )
-    hyper = SmallHyperNetwork(config)
-    torch.nn.init.normal_(hyper.kernels.w1, std=0.1)
-    write_module(tmp_path / "h.safetensors", hyper, "small-hyper", {"method": "hyperstyle", **of})
+    write_module(tmp_path / "h.safetensors", tiny.hypernetwork(), "small-hyper", {"method": "hyperstyle", **of})
     files = {"e4e-w": "w", "hyperstyle": "h"}
     text = request.param
     for name, file in files.items():

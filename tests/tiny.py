@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig
+from restyle_cli.encoders.small_hyper import SmallHyperConfig, SmallHyperNetwork, choose_targets
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.store.files import write_module
 
@@ -29,6 +30,18 @@ def encoder(seed: int = 1, channels: int = 6, styles: int = 8) -> SmallEncoder:
     config = SmallEncoderConfig(channels, styles, W_DIM, input_size=16, widths=(8, 8), blocks=(1, 1), hidden=16)
     network = SmallEncoder(config)
     network.basis.mul_(5.0)
+    return network.eval().requires_grad_(False)
+
+
+def hypernetwork() -> SmallHyperNetwork:
+    """A hypernetwork whose changes of `generator` are seen."""
+    torch.manual_seed(0)
+    shape = choose_targets(generator().conv_shapes())
+    config = SmallHyperConfig(
+        styles=8, w_dim=W_DIM, input_size=16, widths=(8, 8), blocks=(1, 1), hidden=16, code=4, **shape
+    )
+    network = SmallHyperNetwork(config)
+    torch.nn.init.normal_(network.kernels.w1, std=0.1)
     return network.eval().requires_grad_(False)
 
 

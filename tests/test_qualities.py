@@ -1,0 +1,106 @@
+"""What `--quality` chooses: the chain, and how long each link may go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+
+from restyle_cli.errors import RestyleError, UsageError
+from restyle_cli.loading import plan_quality
+from restyle_cli.loading.qualities import ENCODER, HYPERNETWORK, SHORT, TUNING
+from restyle_cli.store import catalog
+from restyle_cli.store.catalog import Entry
+from restyle_cli.store.files import write_module
+
+pytestmark = pytest.mark.usefixtures("tiny_store")
+
+
+def own_hypernetwork(name: str, generator: str) -> None:
+    """A hypernetwork of the person's own, for that generator."""
+    path = catalog.own_file(name).with_suffix(".safetensors")
+    told = {"method": "hyperstyle", "generator": generator}
+    write_module(path, tiny.hypernetwork(), "small-hyper", told)
+    unknown = {"licence_code": "?", "licence_weights": "?", "licence_data": "?", "commercial": "unclear"}
+    catalog.write_own(
+        Entry(name=name, kind="encoder", domain=generator, file=path.name, summary="tiny", own=True, **told, **unknown)
+    )
+
+
+def chain(quality: str, model: str = "restyle-psp") -> str:
+    return plan_quality(quality, model)[0].chain
+
+
+def test_without_a_hypernetwork() -> None:
+    assert chain("fast") == "restyle-psp-portrait:10"
+    assert chain("balanced") == "restyle-psp-portrait:10,image2stylegan:100"
+    assert chain("best") == "restyle-psp-portrait:10,pti:1000"
+    assert plan_quality("fast", "restyle-psp")[1] == (ENCODER,)
+    assert plan_quality("balanced", "restyle-psp")[1] == (ENCODER, SHORT)
+    assert plan_quality("best", "restyle-psp")[1] == (ENCODER, TUNING)
+
+
+def test_with_a_hypernetwork() -> None:
+    own_hypernetwork("mine", "portrait")
+    assert chain("fast") == "restyle-psp-portrait:10"
+    assert chain("balanced") == "restyle-psp-portrait:10,mine:10"
+    assert chain("best") == "restyle-psp-portrait:10,mine:10,pti:1000"
+    plan, patience = plan_quality("best", "restyle-psp")
+    assert patience == (ENCODER, HYPERNETWORK, TUNING)
+    assert plan.models[2].generator == plan.models[1].generator
+    methods = plan.load()
+    assert len(methods) == 1020
+    assert methods[15].encoder.config.targets
+
+
+def test_a_hypernetwork_of_another_generator_is_left_alone() -> None:
+    own_hypernetwork("mine", "toon")
+    assert chain("balanced") == "restyle-psp-portrait:10,image2stylegan:100"
+    assert chain("balanced", "restyle-psp-toon") == "restyle-psp-toon:10,mine:10"
+
+
+def test_the_encoder_may_be_chosen() -> None:
+    plan, patience = plan_quality("best", "psp-portrait")
+    assert plan.chain == "psp-portrait:1,pti:1000"  # it takes one step only
+    assert [one.most for one in patience] == [1, 1000]
+
+
+def test_the_encoder_may_be_a_file(tiny_store: Path) -> None:
+    own_hypernetwork("mine", "portrait")
+    file = str(tiny_store / "restyle-psp-portrait.safetensors")
+    assert chain("balanced", file) == f"{file}:10,mine:10"
+
+
+def test_what_stands_in_is_told() -> None:
+    plan, _ = plan_quality("best", "restyle-psp")
+    assert any("restyle-psp-ffhq is not installed" in notice for notice in plan.notices)
+    assert any("'structure'" in notice for notice in plan.notices)
+
+
+@pytest.mark.parametrize("model", ["pti", "image2stylegan", "hyperstyle", "hyperstyle-ffhq", "pti-portrait", "hybrid"])
+def test_only_encoders_begin(model: str) -> None:
+    with pytest.raises(UsageError, match="begin with an encoder"):
+        plan_quality("fast", model)
+
+
+def test_what_is_not_to_resemble_its_picture_makes_no_progress(tmp_path: Path) -> None:
+    told = {"method": "psp", "generator": "portrait", "task": "frontal"}
+    file = tmp_path / "turns.safetensors"
+    write_module(file, tiny.encoder(channels=3), "small", told)
+    (tmp_path / "portrait.safetensors").symlink_to(catalog_file())
+    with pytest.raises(UsageError, match="not to resemble"):
+        plan_quality("fast", str(file))
+
+
+def catalog_file() -> Path:
+    from restyle_cli.store import fetch
+
+    return fetch.path_of(catalog.find("portrait"))
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(UsageError, match="no quality named 'worst'"):
+        plan_quality("worst", "restyle-psp")
+    with pytest.raises(RestyleError, match="no model named 'restile'"):
+        plan_quality("fast", "restile")
