@@ -7,6 +7,7 @@ default.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +18,7 @@ from restyle_cli.errors import UsageError, did_you_mean
 
 DEFAULT_OUTPUT = Path("restyle-out")
 DEFAULT_MODEL = "restyle-psp"
+DEFAULT_QUALITY = "balanced"
 DEFAULT_SAVE = "image,strip,latent"
 SAVE_KINDS = ("image", "strip", "steps", "latent", "npy")
 MAX_STEPS = 10_000
@@ -140,6 +142,27 @@ MixAlpha = Annotated[
         "default).",
         show_default=False,
         rich_help_panel=_RESULTS,
+    ),
+]
+Quality = Annotated[
+    Literal["fast", "balanced", "best"] | None,
+    typer.Option(
+        "--quality",
+        help="Choose a chain, and go on with each of its links while it pays. fast: the encoder; balanced: then the "
+        "hypernetwork, or a short optimisation; best: then pti too, as long as it takes.",
+        show_default=False,
+        rich_help_panel=_MODEL,
+    ),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="TIME",
+        help="Time for each picture, [bold]20s[/] or [bold]2m[/]: the best that is reached by then is kept. "
+        "Without --quality, balanced.",
+        show_default=False,
+        rich_help_panel=_MODEL,
     ),
 ]
 Tolerance = Annotated[
@@ -291,6 +314,15 @@ def parse_save(kinds: str) -> frozenset[str]:
             near = did_you_mean(name, SAVE_KINDS)
             raise UsageError(f"--save knows no '{name}'", near or f"choose from {', '.join(SAVE_KINDS)}")
     return frozenset(names) | {"latent"}
+
+
+def parse_budget(text: str) -> float:
+    """The seconds that `--budget` names ("20s", "1.5m", "1h"); UsageError when it names none."""
+    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|h)", text.strip(), re.ASCII)
+    seconds = float(found[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[found[2]] if found else 0.0
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"--budget takes a time, not '{text}'", "20s, 1.5m or 1h")
+    return seconds
 
 
 def parse_face(text: str) -> int | Literal["all"]:

@@ -101,7 +101,7 @@ PAGES: Mapping[str, Page] = {
         space=("W+",),
         networks=("encoder", "generator"),
         steps=5,
-        seconds=0.031,
+        seconds=0.030,
         example="restyle invert photo.jpg -m restyle-e4e -n 5",
     ),
     "psp": Page(
@@ -140,7 +140,7 @@ PAGES: Mapping[str, Page] = {
         space=("W+",),
         networks=("encoder", "generator"),
         steps=1,
-        seconds=0.030,
+        seconds=0.027,
         example="restyle invert photo.jpg -m e4e",
     ),
     "e4e-w": Page(
@@ -165,7 +165,7 @@ PAGES: Mapping[str, Page] = {
         space=("weights",),
         networks=("hypernetwork", "generator"),
         steps=5,
-        seconds=0.033,
+        seconds=0.031,
         example='restyle invert photo.jpg --via "e4e-w-ffhq,hyperstyle-ffhq:5"',
     ),
     "idinvert": Page(
@@ -184,7 +184,7 @@ PAGES: Mapping[str, Page] = {
         space=("W+",),
         networks=("encoder", "generator", "perceptual"),
         steps=100,
-        seconds=0.079,
+        seconds=0.073,
         example="restyle invert photo.jpg -m idinvert -n 100",
     ),
     "alae": Page(
@@ -220,7 +220,7 @@ PAGES: Mapping[str, Page] = {
         space=("W+",),
         networks=("generator", "perceptual"),
         steps=1000,
-        seconds=0.061,
+        seconds=0.053,
         papers_steps="5,000",
         example="restyle invert photo.jpg -m image2stylegan -n 200",
     ),
@@ -241,7 +241,7 @@ PAGES: Mapping[str, Page] = {
         space=("W+", "noise"),
         networks=("generator", "perceptual"),
         steps=1000,
-        seconds=0.063,
+        seconds=0.057,
         papers_steps="5,000 for codes and 3,000 for noise",
         example="restyle invert photo.jpg -m image2stylegan++ -n 200",
     ),
@@ -261,7 +261,7 @@ PAGES: Mapping[str, Page] = {
         space=("W", "noise"),
         networks=("generator", "perceptual"),
         steps=1000,
-        seconds=0.081,
+        seconds=0.078,
         example="restyle invert photo.jpg -m projector -n 500",
     ),
     "pti": Page(
@@ -280,7 +280,7 @@ PAGES: Mapping[str, Page] = {
         space=("weights",),
         networks=("generator", "perceptual"),
         steps=350,
-        seconds=0.102,
+        seconds=0.100,
         example='restyle invert photo.jpg --via "restyle-psp:5,pti:350"',
     ),
     "hybrid": Page(
@@ -298,7 +298,7 @@ PAGES: Mapping[str, Page] = {
         space=("W+",),
         networks=("encoder", "generator", "perceptual"),
         steps=1000,
-        seconds=0.061,
+        seconds=0.053,
         example="restyle invert photo.jpg -m hybrid -n 100",
     ),
 }
