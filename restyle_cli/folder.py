@@ -18,7 +18,7 @@ from restyle_cli.align import Framing, Size, frame
 from restyle_cli.devices import compute
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import TURNED, Source, open_picture
-from restyle_cli.inversion import MASK, Inversion, Method, invert
+from restyle_cli.inversion import MASK, Inversion, Method, Pace, invert
 from restyle_cli.latents import draw, rounded
 from restyle_cli.masks import Mask
 from restyle_cli.methods.inputs import UnfitPicture
@@ -37,6 +37,9 @@ class Task:
     made, which are written, and no other is begun.
 
     `against`: another schedule that every picture goes through too, for `Results` to compare.
+
+    `pace`: what makes the pace of a batch of so many pictures, which then decides what steps are made; there are not
+    more than `methods`, and of no others.
     """
 
     methods: Sequence[Method]
@@ -51,6 +54,7 @@ class Task:
     against: Sequence[Method] = ()
     on_step: Callable[[int, Tensor], None] | None = None
     mask: Mask | None = None
+    pace: Callable[[int], Pace] | None = None
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,7 @@ def _invert_batch(batch: list[Photo], task: Task) -> list[Inverted | Outcome]:
         x = torch.stack([photo.x for photo in batch]).to(task.device)
         masks = [photo.mask for photo in batch if photo.mask is not None]
         given = {MASK: torch.stack(masks).to(task.device)} if masks else {}
-        inversion = _through(x, task.methods, task, given)
+        inversion = _through(x, task.methods, task, given, task.pace)
         against = _through(x, task.against, task, given) if task.against else None
     except UnfitPicture as error:
         if len(batch) > 1:
@@ -183,12 +187,18 @@ def _invert_batch(batch: list[Photo], task: Task) -> list[Inverted | Outcome]:
     ]
 
 
-def _through(x: Tensor, methods: Sequence[Method], task: Task, given: Mapping[str, Tensor]) -> Inversion:
+def _through(
+    x: Tensor,
+    methods: Sequence[Method],
+    task: Task,
+    given: Mapping[str, Tensor],
+    pace: Callable[[int], Pace] | None = None,
+) -> Inversion:
     with compute(task.device, task.dtype):
         pictures = task.results.pictures(len(methods))
         return invert(
             x,
-            methods,
+            methods if pace is None else pace(len(x)),
             keep=task.keep,
             tolerance=task.tolerance,
             on_step=None if task.on_step is None else lambda k, state, errors: task.on_step(k, errors),
@@ -204,7 +214,8 @@ def _as_kept(one: Inversion, methods: Sequence[Method], task: Task) -> Inversion
     if not one.patch:
         return one
     patch = rounded(one.patch)
-    generator = methods[max(int(one.kept_step), 1) - 1].generator
+    by_name = {method.name: method.generator for method in methods}
+    generator = by_name.get(one.steps[int(one.kept_step)].method, methods[0].generator)  # the start is the first's
     return replace(one, patch=patch, images=draw(generator, one.w, patch, task.dtype))
 
 

@@ -6,8 +6,9 @@ ReStyle is `[method] * n`, a single-pass encoder `[method]`, bootstrapping `[fir
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from itertools import chain, count
 from operator import attrgetter
 from typing import Protocol, Self, runtime_checkable
 
@@ -81,6 +82,49 @@ class Scheduled(Protocol):
 
 
 @dataclass(frozen=True)
+class Turn:
+    """What may be sent to `iterate` between two steps: how it goes on.
+
+    With the pictures at the places `rows` [n] alone, if they are given; from `state`, of these pictures, and not from
+    the last one, if that is.
+    """
+
+    rows: Tensor | None = None
+    state: State | None = None
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Where a part of a picture's way ended, and why."""
+
+    step: int
+    why: str
+
+
+@runtime_checkable
+class Pace(Protocol):
+    """A schedule that is decided as it goes: an iterator of methods, for one batch.
+
+    It is told the L2 after each state, and says which pictures stop. As long as one goes on there is a next method.
+    """
+
+    method: Method  # of the step that is being made
+    afresh: bool  # the next step goes on from each picture's best state, not from its last
+
+    def __iter__(self) -> Iterator[Method]:
+        """Itself."""
+
+    def __next__(self) -> Method:
+        """The method of the next step; it becomes `method`."""
+
+    def look(self, l2: Tensor) -> Tensor:
+        """The L2 [n] of the pictures that are on their way, first of their start -> which of them stop there, [n]."""
+
+    def stops(self) -> tuple[tuple[Stop, ...], ...]:
+        """Of each picture of the batch, where and why the parts of its way ended; nothing if nobody asks."""
+
+
+@dataclass(frozen=True)
 class Step:
     """One step of a batch: step 0 is the first guess. `seconds` are those of the whole batch."""
 
@@ -106,6 +150,7 @@ class Inversion:
     w_steps: Tensor | None  # [N, S + 1, L, 512], if asked for
     image_steps: dict[int, Tensor]  # step -> [N, 3, H, W]
     interrupted: bool = False
+    stops: tuple[tuple[Stop, ...], ...] = ()  # N, where the schedule was a `Pace` that tells
 
     def one(self, index: int) -> Inversion:
         """The picture at `index` alone, on the CPU, with its own steps only and its share of the seconds."""
@@ -122,6 +167,7 @@ class Inversion:
             w_steps=None if self.w_steps is None else self.w_steps[here, : last + 1].cpu(),
             image_steps={k: images[here].cpu() for k, images in self.image_steps.items() if k <= last},
             interrupted=self.interrupted,
+            stops=self.stops[here],
         )
 
 
@@ -144,30 +190,34 @@ def mean_square(x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 def iterate(
-    x: Tensor, schedule: Sequence[Method], given: Mapping[str, Tensor] | None = None
-) -> Generator[State, Tensor | None, None]:
+    x: Tensor, schedule: Iterable[Method], given: Mapping[str, Tensor] | None = None
+) -> Generator[State, Turn | None, None]:
     """Yield the first guess for x [N, 3, H, W] in [-1, 1], then the state after each method of the schedule.
 
     Each state carries its own step's graph only. Whether there is one is up to the caller's gradient mode.
     A method's memory reaches its next step, but no other method. `given`, [N, ...] each: what every step finds there.
-    Who `send`s the places of some pictures [n] goes on with these alone.
+    The schedule is asked for a method when its step is due, after what the caller `send`s, if anything, was heeded.
     """
-    if not schedule:
+    methods = iter(schedule)
+    first = next(methods, None)
+    if first is None:
         raise ValueError("a schedule needs at least one method")
-    given, before = given or {}, schedule[0]
-    state = before.start(x)
-    going = yield state
-    for method in schedule:
-        if going is not None:
-            x, state, given = _row(x, going), state.rows(going), _rows(given, going)
+    given, before = given or {}, first
+    state = first.start(x)
+    turn = yield state
+    for method in chain([first], methods):
+        if turn is not None and turn.rows is not None:
+            x, state, given = _row(x, turn.rows), state.rows(turn.rows), _rows(given, turn.rows)
+        if turn is not None and turn.state is not None:
+            state = turn.state
         memory = {**state.memory, **given} if method is before else given
         state, before = method.step(x, replace(state, memory=memory).detach()), method
-        going = yield state
+        turn = yield state
 
 
 def invert(
     x: Tensor,  # [N, 3, H, W] in [-1, 1]
-    schedule: Method | Sequence[Method],
+    schedule: Method | Sequence[Method] | Pace,
     steps: int | None = None,
     *,
     keep: str = "best",
@@ -181,7 +231,7 @@ def invert(
     """Find the codes of x and keep each picture's best step (or its last).
 
     A single method runs `steps` times. A picture stops once a step lowers its L2 by less than `tolerance`, and the
-    others go on without it.
+    others go on without it; a `Pace` decides both by itself.
     `on_step(k, state, l2 [N])` is called after each. `image_steps` keeps the images of the steps
     in `pictures`, or all: much memory in a long schedule. `codes`: keep those of all steps, `w_steps`.
     `given` is as `iterate` has it; with a MASK, L2 is that of what is known. `interruptible`: Ctrl-C ends the loop,
@@ -189,37 +239,32 @@ def invert(
     """
     if keep not in KEEP:
         raise ValueError(f"keep is one of {KEEP}, not {keep!r}")
-    methods = _as_schedule(schedule, steps)
-    if any(getattr(method, "keeps_last", False) for method in methods):
-        keep = "last"
-    records: list[Step] = []
-    every_w: list[Tensor] = []
-    images: dict[int, Tensor] = {}
+    pace = _as_pace(schedule, steps, tolerance)
+    keep = "last" if getattr(pace, "keeps_last", False) else keep
+    log = _Log(pictures, codes)
     courses: tuple[_Course, ...] = ()
     interrupted, mask = False, (given or {}).get(MASK)
     before = time.perf_counter()
     try:
         with torch.no_grad():  # around the consumption; a method that optimises switches gradients on for itself
-            states, here, going = iterate(x, methods, given), x, None
-            for k in range(len(methods) + 1):
-                state = states.send(going)
+            states, here, turn = iterate(x, pace, given), x, None
+            for k in count():
+                state = states.send(turn)
                 errors = l2(here, state.image, mask).cpu()  # waits for the device, so that the clock tells the truth
                 seconds = time.perf_counter() - before
-                last = courses[-1].after(k, state, errors, tolerance) if courses else _first(state, errors)
+                settled = pace.look(errors)
+                last = courses[-1].after(k, state, errors, settled) if courses else _first(state, errors)
                 after = (*courses[:-1], last)
-                records.append(Step(methods[k - 1].name if k else START, _joined(after, "last_l2"), seconds))
-                if codes:
-                    every_w.append(_joined(after, "last.w"))
-                if pictures is None or k in pictures:
-                    images[k] = _joined(after, "last.image")
+                log.add(k, pace.method.name if k else START, after, seconds)
                 courses = after
                 if on_step is not None:
-                    on_step(k, _joined_state(after, "last"), records[-1].l2)
+                    on_step(k, _joined_state(after, "last"), log.steps[-1].l2)
                 if last.settled.all():
                     break
                 if (going := last.going()) is not None:
                     courses, here = (*after[:-1], *last.parted()), _row(here, going)
                     mask = None if mask is None else _row(mask, going)
+                turn = Turn(going, courses[-1].best if pace.afresh else None)
                 before = time.perf_counter()
     except KeyboardInterrupt:
         if not interruptible or not courses:
@@ -232,14 +277,64 @@ def invert(
         w=kept.w,
         images=kept.image,
         patch=kept.patch,
-        steps=records[:made],
+        steps=log.steps[:made],
         best_step=best_step,
         kept_step=best_step if keep == "best" else last_step,
         last_step=last_step,
-        w_steps=torch.stack(every_w[:made], dim=1) if codes else None,
-        image_steps={k: image for k, image in images.items() if k < made},
+        w_steps=torch.stack(log.codes[:made], dim=1) if log.codes is not None else None,
+        image_steps={k: image for k, image in log.images.items() if k < made},
         interrupted=interrupted,
+        stops=pace.stops(),
     )
+
+
+class _Listed:
+    """The pace of a list of methods: one after the other, to the end, or until a step lowers the L2 too little."""
+
+    afresh = False
+
+    def __init__(self, methods: Sequence[Method], tolerance: float | None) -> None:
+        self.keeps_last = any(getattr(method, "keeps_last", False) for method in methods)
+        self.method = methods[0]
+        self._left = iter(methods)
+        self._steps, self._made = len(methods), -1
+        self._tolerance = tolerance
+        self._before: Tensor | None = None  # the L2 [n] of those that are on their way
+
+    def __iter__(self) -> Iterator[Method]:
+        return self
+
+    def __next__(self) -> Method:
+        self.method = next(self._left)
+        return self.method
+
+    def look(self, l2: Tensor) -> Tensor:
+        self._made += 1
+        settled = torch.full(l2.shape, self._made == self._steps)
+        if self._tolerance is not None and self._before is not None:
+            settled |= self._before - l2 < self._tolerance
+        self._before = l2[~settled]
+        return settled
+
+    def stops(self) -> tuple[tuple[Stop, ...], ...]:
+        return ()
+
+
+class _Log:
+    """What is kept of every step, of all pictures in their order."""
+
+    def __init__(self, pictures: Collection[int] | None, codes: bool) -> None:
+        self.steps: list[Step] = []
+        self.images: dict[int, Tensor] = {}
+        self.codes: list[Tensor] | None = [] if codes else None
+        self._pictures = pictures
+
+    def add(self, k: int, method: str, courses: Sequence[_Course], seconds: float) -> None:
+        self.steps.append(Step(method, _joined(courses, "last_l2"), seconds))
+        if self.codes is not None:
+            self.codes.append(_joined(courses, "last.w"))
+        if self._pictures is None or k in self._pictures:
+            self.images[k] = _joined(courses, "last.image")
 
 
 @dataclass(frozen=True)
@@ -255,10 +350,9 @@ class _Course:
     best_step: Tensor
     settled: Tensor
 
-    def after(self, k: int, state: State, errors: Tensor, tolerance: float | None) -> _Course:
-        """After step k, which led to `state` with the L2 `errors` [n]."""
+    def after(self, k: int, state: State, errors: Tensor, settled: Tensor) -> _Course:
+        """After step k, which led to `state` with the L2 `errors` [n], and where those `settled` [n] stop."""
         better = errors < self.best_l2
-        gain = self.last_l2 - errors
         return _Course(
             self.places,
             last=state,
@@ -267,7 +361,7 @@ class _Course:
             best=_choose(better, replace(state, memory={}), self.best),
             best_l2=torch.where(better, errors, self.best_l2),
             best_step=self.best_step.masked_fill(better, k),
-            settled=self.settled if tolerance is None else gain < tolerance,
+            settled=settled,
         )
 
     def going(self) -> Tensor | None:
@@ -322,6 +416,17 @@ def _row(values: Tensor, rows: Tensor) -> Tensor:
 
 def _rows(held: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
     return {name: _row(values, rows) for name, values in held.items()}
+
+
+def _as_pace(schedule: Method | Sequence[Method] | Pace, steps: int | None, tolerance: float | None) -> Pace:
+    if isinstance(schedule, Pace):
+        if steps is not None or tolerance is not None:
+            raise ValueError("a pace decides about steps and stops by itself")
+        return schedule
+    methods = _as_schedule(schedule, steps)
+    if not methods:
+        raise ValueError("a schedule needs at least one method")
+    return _Listed(methods, tolerance)
 
 
 def _as_schedule(schedule: Method | Sequence[Method], steps: int | None) -> list[Method]:

@@ -212,6 +212,7 @@ class Results:
             "best_step": int(inversion.best_step),
             "kept_step": int(inversion.kept_step),
             "has_steps": "steps" in self.kinds,
+            **({"links": links_of(inversion)} if inversion.stops else {}),
             **({"interrupted": True} if inversion.interrupted else {}),
         }
 
@@ -253,6 +254,22 @@ def steps_of(inversion: Inversion) -> list[dict[str, Any]]:
         {"step": k, "method": step.method, "l2": float(step.l2), "seconds": round(step.seconds, 6)}
         for k, step in enumerate(inversion.steps)
     ]
+
+
+def links_of(inversion: Inversion) -> list[dict[str, Any]]:
+    """The parts of the way of an `Inversion.one` as JSON has them, each with the lowest L2 so far and why it ended."""
+    (stops,), last = inversion.stops, len(inversion.steps) - 1
+    ends = {stop.step: stop.why for stop in stops}
+    if last > 0:
+        ends.setdefault(last, "interrupted")  # there was no other reason
+    links, before = [], 0
+    for end, why in ends.items():
+        made = inversion.steps[before + 1 : end + 1]
+        best = min(float(step.l2) for step in inversion.steps[: end + 1])
+        seconds = round(sum(step.seconds for step in made), 6)
+        links.append({"method": made[0].method, "steps": len(made), "l2": best, "seconds": seconds, "ended": why})
+        before = end
+    return links
 
 
 def _write_image(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:

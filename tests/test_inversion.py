@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from restyle_cli.images import fit
-from restyle_cli.inversion import MASK, Inversion, State, invert, iterate, l2
+from restyle_cli.inversion import MASK, Inversion, State, Turn, invert, iterate, l2
 from restyle_cli.methods.restyle import ReStyle, SinglePass, target_size
 
 SIDE = 8
@@ -423,7 +423,7 @@ def test_a_caller_of_the_loop_can_go_on_with_some() -> None:
     states = iterate(plain(1.0, 0.5, 0.2), [Counting(0.5)] * 3, {"shift": torch.tensor([10.0, 20.0, 30.0])})
     next(states)
     next(states)
-    assert states.send(torch.tensor([2, 0])).w.flatten().tolist() == [32, 12]
+    assert states.send(Turn(torch.tensor([2, 0]))).w.flatten().tolist() == [32, 12]
     assert next(states).w.flatten().tolist() == [33, 13]
 
 

@@ -24,7 +24,7 @@ FLOORS = [
     ["inversion"],
     ["methods"],
     ["loading", "latents"],
-    ["align", "strip"],
+    ["align", "strip", "pace"],
     ["paste", "masks"],
     ["metrics", "results"],
     ["folder"],

@@ -25,6 +25,8 @@ def invert(
     via: options.Via = None,
     generator: options.Generator = None,
     downscale: options.Downscale = 1,
+    quality: options.Quality = None,
+    budget: options.Budget = None,
     tolerance: options.Tolerance = None,
     align: options.Align = "auto",
     face: options.Face = "1",
@@ -61,6 +63,10 @@ def invert(
 
         [bold]restyle invert photos/ --via psp-portrait,restyle-psp-portrait:3 --save image,latent,npy[/]
 
+        [bold]restyle invert photo.jpg --budget 20s[/]
+
+        [bold]restyle invert photos/ --quality best --budget 2m[/]
+
         [bold]restyle invert sketch.png -m psp-ffhq-sketch --variants 5[/]
 
         [bold]restyle invert photo.jpg -m image2stylegan++ -n 200 --mask known.png[/]
@@ -68,6 +74,8 @@ def invert(
     began = time.perf_counter()
     terminal = Terminal(json=json, quiet=quiet)
     kinds = options.parse_save(save) | ({"pasted"} if paste_back else set())
+    seconds = None if budget is None else options.parse_budget(budget)
+    wish = _wish(quality, seconds, steps, via, tolerance)
     sources, missing = running.find(paths, output, terminal)
 
     # From here on torch is needed, which takes seconds to import.
@@ -75,10 +83,15 @@ def invert(
     from restyle_cli.align import rule_of
     from restyle_cli.folder import Task, invert_all
     from restyle_cli.methods.psp import DRAWN
+    from restyle_cli.pace import by_progress
     from restyle_cli.results import Results
     from restyle_cli.variants import VariantResults
 
-    plan = loading.plan(model, steps, via, running.fetching(offline, terminal), generator, downscale)
+    fetching, patience = running.fetching(offline, terminal), ()
+    if wish:
+        plan, patience = loading.plan_quality(wish["quality"], model, fetching, generator, downscale)
+    else:
+        plan = loading.plan(model, steps, via, fetching, generator, downscale)
     rule = "none" if plan.models[0].task in DRAWN else rule_of(plan.models[0].name, plan.models[0].generator_name)
     masked = _masked(mask, crossover, plan)
     framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
@@ -86,7 +99,7 @@ def invert(
     running.check_writable(output)
     for notice in plan.notices:
         terminal.note(notice)
-    result = {"model": plan.models[-1].name, "chain": plan.chain}
+    result = {"model": plan.models[-1].name, "chain": plan.chain, **wish}
     settings = {**result, "networks": plan.networks(), "keep": keep, "tolerance": tolerance, **framing_settings}
     mixing = _mixing(variants, mix_alpha, seed)
     settings |= {"downscale": downscale} if downscale > 1 else {}
@@ -99,7 +112,7 @@ def invert(
         partial(VariantResults, generator=methods[-1].generator, dtype=machine.dtype, **mixing) if mixing else Results
     )
     results = make(output, kinds, settings, notes, numbered=framed.face == "all")
-    live = running.Live(len(methods))
+    live = running.Live(len(methods), open_end=bool(wish), seconds=seconds)
     task = Task(
         methods,
         results,
@@ -112,6 +125,7 @@ def invert(
         machine.batch_size,
         on_step=live.step if live.long else None,
         mask=masked,
+        pace=by_progress(methods, plan.steps, patience, seconds) if wish else None,
     )
     outcomes = running.run(sources, missing, invert_all(sources, task), "inverting", terminal, live)
     _tell_of_turned(outcomes, terminal)
@@ -119,7 +133,23 @@ def invert(
     images = [running.as_json(outcome) for outcome in outcomes]
     values = {"command": "invert", **machine.notes, **compared, **result, "images": images, "summary": summary}
     terminal.result(values, *running.views(outcomes, summary, output))
-    running.end(outcomes, len(methods))
+    running.end(outcomes, None if wish else len(methods))
+
+
+def _wish(
+    quality: str | None, budget: float | None, steps: int | None, via: str | None, tolerance: float | None
+) -> dict[str, Any]:
+    """What `--quality` and `--budget` (in seconds) ask for; nothing where neither is given.
+
+    UsageError where another option decides already what they are to decide.
+    """
+    if quality is None and budget is None:
+        return {}
+    asked = "--quality" if quality is not None else "--budget"
+    for option, value in (("--steps", steps), ("--via", via), ("--tolerance", tolerance)):
+        if value is not None:
+            raise UsageError(f"{asked} chooses the chain and when to stop; {option} says it too", "give one of them")
+    return {"quality": quality or options.DEFAULT_QUALITY, "budget": budget}
 
 
 def _mixing(variants: int | None, alpha: float | None, seed: int) -> dict[str, Any]:

@@ -79,10 +79,10 @@ class Terminal:
         report(error)
 
     @contextmanager
-    def progress(self, what: str, total: int) -> Iterator[Progress]:
-        """Progress of `total` things, with the time left: a bar on a terminal, else a line now and then.
+    def progress(self, what: str, total: int | None) -> Iterator[Progress]:
+        """Progress of `total` things, and the time left: a bar on a terminal, else a line now and then.
 
-        `what` names the work ("inverting"). Nothing is shown with --quiet.
+        `what` names the work ("inverting"); how many there are may not be known. Nothing is shown with --quiet.
         """
         if self.quiet:
             yield _Silent()

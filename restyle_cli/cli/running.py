@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections import Counter
@@ -91,12 +92,21 @@ def choose_machine(device: str, precision: str, batch_size: int | None) -> Machi
 
 
 class Live:
-    """The L2 of a schedule of so many `steps`, shown as it goes if it is `long`."""
+    """The L2 of a schedule of so many `steps`, shown as it goes if it is `long`.
 
-    def __init__(self, steps: int) -> None:
+    `open_end`: so many at most. `seconds`: the budget, which then is what progress is counted by. `total`: what it
+    counts up to with one picture alone, if that is known.
+    """
+
+    def __init__(self, steps: int, open_end: bool = False, seconds: float | None = None) -> None:
         self.steps = steps
-        self.long = steps > LONG
+        self.long = steps > LONG or seconds is not None
+        self.total = math.ceil(seconds) if seconds is not None else None if open_end else steps
+        self._of = "" if open_end else f" of {steps}"
+        self._timed = seconds is not None
         self._alone = False
+        self._began = time.perf_counter()
+        self._counted = 0
         self._progress: Progress | None = None
 
     def begin(self, progress: Progress, alone: bool) -> None:
@@ -105,12 +115,16 @@ class Live:
 
     def step(self, k: int, l2: Tensor) -> None:
         """Step k of a batch was made, and its pictures have these L2."""
+        if k == 0:
+            self._began = time.perf_counter()
         if self._progress is None or k == 0:
             return
-        where = "" if self._alone else f"step {k} of {self.steps}, "
+        where = "" if self._alone and not self._timed else f"step {k}{self._of}, "
         self._progress.tell(f"{where}L2 {float(l2.mean()):.4f}")
         if self._alone:
-            self._progress.advance()
+            reached = min(int(time.perf_counter() - self._began), self.total or 0) if self._timed else k
+            self._progress.advance(reached - self._counted)
+            self._counted = reached
 
 
 def run(
@@ -125,14 +139,15 @@ def run(
     from restyle_cli.folder import Outcome
 
     outcomes: list[Outcome] = []
-    steps = live.steps if live is not None and live.long and len(sources) == 1 else 0
-    shown = terminal if len(sources) > 1 or steps else Terminal(quiet=True)
+    alone = live is not None and live.long and len(sources) == 1
+    shown = terminal if len(sources) > 1 or alone else Terminal(quiet=True)
     try:
-        with closing(done), shown.progress(what, steps or len(sources)) as progress:
+        total = live.total if live is not None and alone else len(sources)
+        with closing(done), shown.progress(what, total) as progress:
             if live is not None:
-                live.begin(progress, alone=steps > 0)
+                live.begin(progress, alone)
             for outcome in done:
-                if not steps and not any(outcome.path == before.path for before in outcomes[-1:]):  # another face of it
+                if not alone and not any(outcome.path == before.path for before in outcomes[-1:]):  # another face of it
                     progress.advance()
                 outcomes.append(outcome)
                 if outcome.error:
@@ -146,12 +161,13 @@ def run(
     return failed + sorted(outcomes, key=lambda outcome: order[outcome.path])
 
 
-def end(outcomes: Sequence[Outcome], steps: int) -> None:
-    """The exit status that the outcomes of a schedule of so many `steps` ask for."""
+def end(outcomes: Sequence[Outcome], steps: int | None) -> None:
+    """The exit status that the outcomes of a schedule of so many `steps` ask for; None: that was not decided before."""
     cut = [outcome for outcome in outcomes if outcome.made.get("interrupted")]
     if cut:
         reached = cut[0].made["steps"][-1]["step"]
-        message = f"interrupted after step {reached} of {steps}; what was reached by then is written"
+        of = "" if steps is None else f" of {steps}"
+        message = f"interrupted after step {reached}{of}; what was reached by then is written"
         raise Interrupted(message, "the same command begins these pictures again")
     if any(outcome.status == "failed" for outcome in outcomes):
         raise typer.Exit(1)
@@ -175,8 +191,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "best_step": outcome.made.get("best_step"),
         "alignment": outcome.made.get("alignment"),
     }
-    if outcome.made.get("interrupted"):
-        values["interrupted"] = True
+    values |= {key: outcome.made[key] for key in ("links", "interrupted") if outcome.made.get(key)}
     if outcome.error:
         values["error"] = outcome.error.message
     return values
@@ -188,8 +203,11 @@ def views(outcomes: Sequence[Outcome], summary: dict[str, Any], output: Path) ->
     shown: list[Table | str] = []
     if len(outcomes) > 1 and made:
         shown.append(f"mean of {len(made)} pictures:")
-    if made:
+    by_links = bool(made) and all(m.get("links") for m in made)
+    if made and not (by_links and len(made) > 1):  # pictures that went different ways have no step in common
         shown.append(steps_table(made))
+    if by_links:
+        shown.extend(["", links_table(made)] if len(made) == 1 else [links_table(made)])
     if len(outcomes) == 1 and made:
         shown.extend(str(file) for file in outcomes[0].files.values())
         if summary["skipped"]:
@@ -197,6 +215,21 @@ def views(outcomes: Sequence[Outcome], summary: dict[str, Any], output: Path) ->
     else:
         shown.append(counts(summary, output))
     return shown
+
+
+def links_table(made: Sequence[dict[str, Any]]) -> Table:
+    """One row a link of the chains that were decided by progress: how far it led, and why it ended."""
+    rows = [("start", "", f"{sum(m['steps'][0]['l2'] for m in made) / len(made):.4f}", "", "")]
+    every = [link for m in made for link in m["links"]]
+    for method in dict.fromkeys(link["method"] for link in every):
+        links = [link for link in every if link["method"] == method]
+        steps, l2, seconds = (sum(link[key] for link in links) / len(links) for key in ("steps", "l2", "seconds"))
+        reasons = Counter(link["ended"] for link in links).most_common()
+        why = ", ".join(reason if len(made) == 1 else f"{reason} {times}" for reason, times in reasons)
+        rows.append((method, f"{steps:.{0 if len(made) == 1 else 1}f}", f"{l2:.4f}", f"{seconds:.3f}", why))
+    return Table(
+        ["link", "steps", "best L2", "seconds", "ended"], rows, right=frozenset({"steps", "best L2", "seconds"})
+    )
 
 
 def counts(summary: dict[str, Any], output: Path) -> str:

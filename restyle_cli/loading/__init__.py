@@ -10,11 +10,14 @@ from restyle_cli.loading.chains import (
     plan,
 )
 from restyle_cli.loading.models import Ensure, Model, installed
+from restyle_cli.loading.qualities import QUALITIES, Patience, plan_quality
 
 __all__ = [
+    "QUALITIES",
     "Ensure",
     "Link",
     "Model",
+    "Patience",
     "Plan",
     "installed",
     "load_method",
@@ -22,4 +25,5 @@ __all__ = [
     "load_schedule",
     "parse_chain",
     "plan",
+    "plan_quality",
 ]
