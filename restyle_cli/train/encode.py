@@ -125,10 +125,15 @@ class Encode:
                 if k <= len(before):
                     continue
                 step = k - len(before)
-                wanted = self._on_the_way(known, stage.pace[step - 1]) if step <= len(stage.pace) else known
-                loss = self._code_loss(state.w.float(), wanted, of_codes, stage.emphasis)
-                if weights and step > len(stage.pace):  # a part of the way does not look like the picture
-                    loss = loss + picture_loss(fit(state.image, target.shape[-2:]), target, weights, stage.focus)
+                if step <= len(stage.pace):  # a part of the way, which does not look like the picture yet
+                    wanted = self._on_the_way(known, stage.pace[step - 1])
+                    only = {"latent": of_codes.get("latent", 0.0)}
+                    loss = self._code_loss(state.w.float(), wanted, only, stage.emphasis)
+                else:
+                    loss = self._code_loss(state.w.float(), known, of_codes, stage.emphasis)
+                    if weights:
+                        size = (target.shape[-2], target.shape[-1])
+                        loss = loss + picture_loss(fit(state.image, size), target, weights, stage.focus)
                 (weight * loss).backward()
                 weight *= stage.step_gain
         return float(loss.detach())
