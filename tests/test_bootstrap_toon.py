@@ -14,7 +14,6 @@ TARGET = "restyle-psp-toon"
 pytestmark = pytest.mark.weights
 
 
-@pytest.mark.xfail(strict=True, reason="the toon encoder has not been trained from portraits' codes: README says so")
 def test_bootstrapped_codes_come_nearer_to_the_twin_than_those_from_the_average() -> None:
     z = sample_z(16, HELD_OUT + 3)
     portraits, toons = draw(z, 256, "portrait"), draw(z, 256, "toon")
