@@ -49,6 +49,7 @@ class Shelf:
 
 
 def build(model: Model, shelf: Shelf) -> Method:
+    """The method of `model`, its networks taken from `shelf`; RestyleError if they do not fit each other."""
     generator = shelf.take(model.generator, "generator")
     options: dict[str, Any] = {"absolute": True} if model.absolute else {}
     if model.perceptual is not None:

@@ -1,0 +1,47 @@
+"""What README says of the embedded networks beyond L2 of a folder: known codes, and bootstrapping against true toons.
+
+python tests/bench/measure_networks.py [people]
+"""
+
+import sys
+
+import torch
+from torch import Tensor
+
+from restyle_cli.inversion import Method, iterate, l2
+from restyle_cli.loading import load_method
+from restyle_cli.train.looks import LookSpace, looks, sample_z
+from restyle_cli.train.portraits import HELD_OUT, draw_looks
+
+SEED = 7
+BATCH = 20
+
+
+def main(people: int) -> None:
+    """Mean L2 at 256 px over the people of `restyle samples --seed 7`, held out from training."""
+    portraits, toons = load_method("restyle-psp-portrait"), load_method("restyle-psp-toon")
+    generator = portraits.generator
+    space = LookSpace(generator.config.w_dim)
+    values = looks(sample_z(people, HELD_OUT + SEED))
+    sums = dict.fromkeys(("known codes, portraits", "bootstrapped, 2 steps", "from the average, 2 steps"), 0.0)
+    with torch.no_grad():
+        for part in values.split(BATCH):
+            x, twin = (draw_looks(part, 256, style) for style in ("portrait", "toon"))
+            errors = (
+                l2(x, generator(generator.w_plus(space.embed(part)))),
+                _last(x, twin, [portraits, toons, toons]),
+                _last(x, twin, [toons, toons]),
+            )
+            for name, error in zip(sums, errors, strict=True):
+                sums[name] += float(error.sum())
+    for name, total in sums.items():
+        print(f"{name:28} {total / people:.4f}")
+
+
+def _last(x: Tensor, twin: Tensor, schedule: list[Method]) -> Tensor:
+    *_, state = iterate(x, schedule)
+    return l2(twin, state.image)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
