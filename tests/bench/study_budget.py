@@ -1,0 +1,94 @@
+"""`--quality` and `--budget` against plain ReStyle at equal time, for docs/fewer-steps.md.
+
+    python tests/bench/study_budget.py [--people 12]
+
+Held-out people, in batches of four on one thread; seconds, those of the budget too, are a processor's, so that they do
+not depend on what else the machine does. Each picture's best step counts, as in `restyle invert`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from restyle_cli.inversion import Method, invert
+from restyle_cli.loading import load_method, plan_quality
+from restyle_cli.pace import ByProgress
+from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
+
+SEED = 25
+BATCH = 4
+PLAIN_STEPS = 40  # nothing changes any more
+MODEL = "restyle-psp-portrait"
+WAYS: tuple[tuple[str, float | None], ...] = (
+    ("fast", None),
+    ("balanced", 0.5),
+    ("balanced", None),
+    ("best", 0.5),
+    ("best", 2.0),
+    ("best", 8.0),
+)
+"""Qualities, and the budgets in seconds a picture."""
+
+
+def by_quality(x: Tensor, quality: str, budget: float | None) -> tuple[str, float, float, float]:
+    """The chain that a quality stands for; the seconds a picture, its steps, and the L2, on average."""
+    plan, patience = plan_quality(quality, MODEL)
+    methods = plan.load()
+    begins = [0, *accumulate(plan.steps[:-1])]
+    links = [(methods[k], one) for k, one in zip(begins, patience, strict=True)]
+    seconds, steps, errors = 0.0, 0, 0.0
+    for part in x.split(BATCH):
+        before = time.process_time()
+        found = invert(part, ByProgress(len(part), links, budget, time.process_time), pictures=[])
+        seconds += time.process_time() - before
+        steps += int(found.last_step.sum())
+        errors += float(_best(found.steps).sum())
+    return " → ".join(model.name for model in plan.models), seconds / len(x), steps / len(x), errors / len(x)
+
+
+def plain(x: Tensor, method: Method, steps: int) -> list[tuple[float, float]]:
+    """After each step of plain ReStyle: the seconds a picture, and the mean L2 of its best step so far."""
+    reached: list[list[tuple[float, float]]] = []
+    for part in x.split(BATCH):
+        before, moments = time.process_time(), []
+        found = invert(
+            part, [method] * steps, pictures=[], on_step=lambda k, s, e, m=moments: m.append(time.process_time())
+        )
+        sums = [(moment - before, float(_best(found.steps[: k + 1]).sum())) for k, moment in enumerate(moments)]
+        reached.append(sums)
+    return [tuple(sum(values) / len(x) for values in zip(*batch, strict=True)) for batch in zip(*reached, strict=True)]
+
+
+def _best(steps: list) -> Tensor:
+    return torch.stack([step.l2 for step in steps]).amin(dim=0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--people", type=int, default=12)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    x = draw(sample_z(options.people, HELD_OUT + SEED), 256)
+    method = load_method(MODEL)
+    invert(x[:BATCH], method, 1)  # the first call of all is slower
+    alone = plain(x, method, PLAIN_STEPS)
+    print("| quality | budget | steps | seconds | L2 | plain ReStyle in that time | chain |")
+    print("|---|---|---|---|---|---|---|")
+    for quality, budget in WAYS:
+        chain, seconds, steps, error = by_quality(x, quality, budget)
+        made, (_, beside) = max(
+            ((k, point) for k, point in enumerate(alone) if point[0] <= max(seconds, alone[1][0])),
+            key=lambda one: one[0],
+        )
+        given = "" if budget is None else f"{budget:g} s"
+        cells = (quality, given, f"{steps:.1f}", f"{seconds:.2f}", f"{error:.4f}", f"{beside:.4f}, {made} steps", chain)
+        print("| " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
