@@ -1,0 +1,89 @@
+"""Moves in code space, and how far a code is from W and an edit from what was asked: arithmetic alone.
+
+Looks are [N, LOOK_DIM]; what is read from pictures is in standard deviations of the looks' columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from restyle_cli.train.looks import COLUMNS, LookSpace, looks, sample_z
+
+
+@dataclass(frozen=True)
+class Move:
+    """A change of a look: its `columns`, all by as many standard deviations. People call it `name`."""
+
+    name: str
+    columns: tuple[str, ...]
+    strength: float
+
+    @property
+    def places(self) -> list[int]:
+        """Where its columns are in a look."""
+        return [COLUMNS.index(column) for column in self.columns]
+
+    @property
+    def title(self) -> str:
+        """Such as "smile +2"."""
+        return f"{self.name} {self.strength:+g}"
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The looks that are drawn: `space` and each column's bounds."""
+
+    space: LookSpace
+    least: Tensor  # [LOOK_DIM]
+    most: Tensor
+
+    @classmethod
+    def of(cls, w_dim: int) -> Domain:
+        """The bounds are those of 8192 looks."""
+        known = looks(sample_z(8192, seed=1))
+        return cls(LookSpace(w_dim), known.min(dim=0).values, known.max(dim=0).values)
+
+    def moved(self, values: Tensor, move: Move) -> Tensor:
+        """The looks after a move; where it would leave what is drawn, at the bound."""
+        change = torch.zeros_like(values)
+        change[:, move.places] = move.strength * self.space.spread[move.places]
+        return torch.clamp(values + change, self.least, self.most)
+
+    def apart(self, w: Tensor) -> Tensor:
+        """Codes [N, L, w_dim] -> how far the layers' are from their mean, rms in W's standard deviations: [N]."""
+        return self._length(w - w.mean(dim=1, keepdim=True))
+
+    def beyond(self, w: Tensor) -> Tensor:
+        """Codes [N, L, w_dim] -> how far each layer's is from the nearest of a drawn look, as `apart`: [N].
+
+        The look nearest in each column is taken, which is near to the nearest one.
+        """
+        columns = self.space.mean + self.space.spread * (w @ self.space.coordinates)
+        return self._length(w - self.space.embed(torch.clamp(columns, self.least, self.most)))
+
+    def between(self, w: Tensor, other: Tensor) -> Tensor:
+        """How far codes [N, L, w_dim] are from others, as `apart`: [N]."""
+        return self._length(w - other)
+
+    def _length(self, difference: Tensor) -> Tensor:
+        return (difference / self.space.deviation()).square().mean(dim=(1, 2)).sqrt()
+
+
+def gain(changes: Tensor, wanted: Tensor) -> float:
+    """How much of the `wanted` changes was made: the slope of the best line through zero; 1 when all."""
+    return float((changes * wanted).sum() / wanted.square().sum())
+
+
+def miss(changes: Tensor, wanted: Tensor) -> float:
+    """How far the changes are from those `wanted`, as a share of these (rms): 0 at best, 1 where nothing was made."""
+    return float(((changes - wanted).square().sum() / wanted.square().sum()).sqrt())
+
+
+def leak(changes: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+    """How differently from what was `wanted` other traits changed, rms over all values of all moves; 0 at best."""
+    apart = [(one - other).flatten() for one, other in zip(changes, wanted, strict=True)]
+    return float(torch.cat(apart).square().mean().sqrt())

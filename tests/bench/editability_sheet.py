@@ -1,0 +1,66 @@
+"""One person's edits by the codes of every method: rows are methods, columns moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from edit_measures import Domain, Move
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from restyle_cli.images import to_picture
+from restyle_cli.train.portraits import draw_looks
+
+SIDE, TITLE, MARGIN, GAP, TEXT = 128, 220, 12, 6, 18
+INK, PAPER = (24, 24, 24), (255, 255, 255)
+
+
+class Drawn(Protocol):
+    """Codes with a name."""
+
+    name: str
+    w: Tensor
+
+    def draw(self, move: Tensor | None, rows: slice) -> Tensor:
+        """Pictures [n, 3, H, W] of the people in `rows`, moved by `move` [n, w_dim]."""
+
+
+def telling(moves: Sequence[Move], look: Tensor, domain: Domain) -> list[Move]:
+    """Of each trait's moves the one that changes this `look` [LOOK_DIM] most."""
+
+    def change(move: Move) -> float:
+        after = domain.moved(look[None], move)[0]
+        return float(((after - look) / domain.space.spread).norm())
+
+    names = dict.fromkeys(move.name for move in moves)
+    return [max((move for move in moves if move.name == name), key=change) for name in names]
+
+
+def draw_sheet(
+    path: Path, every: Sequence[Drawn], values: Tensor, moves: Sequence[Move], domain: Domain, person: int
+) -> None:
+    """Write the sheet: above, the person as the data set draws them after each move; below, every method."""
+    here = slice(person, person + 1)
+    look = values[here]
+    changed = [look, *(domain.moved(look, move) for move in moves)]
+    ways = [domain.space.embed(after) - domain.space.embed(look) for after in changed]
+    rows = {"as they are drawn": torch.cat([draw_looks(after, SIDE) for after in changed])}
+    rows |= {codes.name: torch.cat([codes.draw(way, here) for way in ways]) for codes in every}
+    titles = ["inverted", *(move.title for move in moves)]
+    width, height = (MARGIN + TITLE + len(titles) * (SIDE + GAP), 3 * MARGIN + TEXT + len(rows) * (SIDE + GAP))
+    sheet = Image.new("RGB", (width, height), PAPER)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(TEXT)
+    for column, title in enumerate(titles):
+        centre = MARGIN + TITLE + column * (SIDE + GAP) + SIDE // 2
+        pen.text((centre, MARGIN + TEXT // 2), title, INK, font, anchor="mm")
+    for row, (name, pictures) in enumerate(rows.items()):
+        top = 2 * MARGIN + TEXT + row * (SIDE + GAP)
+        lines = name.replace(",", ",\n")
+        pen.text((MARGIN, top + SIDE // 2), lines, INK, font, anchor="lm")
+        for column, picture in enumerate(map(to_picture, pictures)):
+            sheet.paste(picture.resize((SIDE, SIDE)), (MARGIN + TITLE + column * (SIDE + GAP), top))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path, optimize=True)

@@ -1,0 +1,73 @@
+"""The arithmetic of editability, on codes whose distances and changes are known."""
+
+import pytest
+import torch
+from bench.edit_measures import Domain, Move, gain, leak, miss
+
+from restyle_cli.train.looks import COLUMNS, looks, sample_z
+
+
+@pytest.fixture(scope="module")
+def domain():
+    return Domain.of(512)
+
+
+@pytest.fixture(scope="module")
+def people():
+    return looks(sample_z(6, seed=3))
+
+
+def test_a_move_changes_its_columns_by_their_deviation_and_no_other(domain):
+    smile = COLUMNS.index("smile")
+    mean = domain.space.mean[None]
+    change = domain.moved(mean, Move("smile", ("smile",), 1.5)) - mean
+    assert change[0, smile] == pytest.approx(1.5 * float(domain.space.spread[smile]), rel=1e-5)
+    assert int((change != 0).sum()) == 1
+
+
+def test_a_move_ends_where_drawn_looks_end(domain, people):
+    moved = domain.moved(people, Move("skin", ("skin.r", "skin.g"), 50.0))
+    for column in ("skin.r", "skin.g"):
+        place = COLUMNS.index(column)
+        assert torch.equal(moved[:, place], domain.most[place].expand(len(people)))
+
+
+def test_known_codes_lie_in_w_and_on_the_domain(domain, people):
+    w = domain.space.embed(people)[:, None].expand(-1, 12, -1)
+    assert float(domain.apart(w).max()) < 1e-5
+    assert float(domain.beyond(w).max()) < 1e-4
+
+
+def test_layers_that_disagree_are_apart_by_so_many_deviations(domain, people):
+    w = domain.space.embed(people)[:, None].repeat(1, 12, 1)
+    w[:, ::2] += 0.5 * domain.space.deviation()
+    w[:, 1::2] -= 0.5 * domain.space.deviation()
+    assert domain.apart(w).tolist() == pytest.approx([0.5] * len(people), rel=1e-4)
+
+
+def test_codes_beside_all_directions_are_beyond_the_domain(domain, people):
+    w = domain.space.embed(people)[:, None].repeat(1, 12, 1)
+    step = torch.randn(512, generator=torch.Generator().manual_seed(1))  # 0 made the directions
+    step -= step @ domain.space.coordinates @ domain.space.directions
+    step *= 0.7 / float((step / domain.space.deviation()).square().mean().sqrt())
+    assert domain.beyond(w + step).tolist() == pytest.approx([0.7] * len(people), rel=1e-3)
+    assert domain.between(w + step, w).tolist() == pytest.approx([0.7] * len(people), rel=1e-3)
+
+
+def test_gain_and_miss_of_half_a_change():
+    wanted = torch.tensor([1.0, -2.0, 0.5])
+    assert gain(wanted / 2, wanted) == pytest.approx(0.5)
+    assert miss(wanted / 2, wanted) == pytest.approx(0.5)
+
+
+def test_a_gain_of_one_may_still_miss_each_person():
+    wanted = torch.tensor([1.0, 1.0])
+    changes = torch.tensor([0.0, 2.0])
+    assert gain(changes, wanted) == pytest.approx(1.0)
+    assert miss(changes, wanted) == pytest.approx(1.0)
+
+
+def test_leak_counts_every_value_of_every_move():
+    wanted = [torch.zeros(2, 1), torch.zeros(2, 3)]
+    changes = [torch.ones(2, 1), torch.zeros(2, 3)]
+    assert leak(changes, wanted) == pytest.approx(0.5)
