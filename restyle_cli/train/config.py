@@ -55,7 +55,7 @@ class Recipe:
     """One network to train. `network` holds the settings of its family; `start_from` names the one it goes on from."""
 
     name: str
-    family: Literal["stylegan2", "small", "small-hyper", "drawn-identity"]
+    family: Literal["stylegan2", "small", "small-hyper", "drawn-identity", "alae"]
     data: Data
     network: dict
     stages: tuple[Stage, ...]

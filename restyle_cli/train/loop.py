@@ -19,6 +19,7 @@ from restyle_cli.images import save_picture, to_picture, write_atomic
 from restyle_cli.registry import Registry
 from restyle_cli.store.files import write_module
 from restyle_cli.train.config import Recipe, Stage, read_recipe
+from restyle_cli.train.networks import Ensemble
 
 TASKS = Registry(
     "kind of training",
@@ -27,6 +28,7 @@ TASKS = Registry(
         "small": "restyle_cli.train.encode:Encode",
         "small-hyper": "restyle_cli.train.hyper:Hyper",
         "drawn-identity": "restyle_cli.train.identify:Identify",
+        "alae": "restyle_cli.train.latent_autoencoder:LatentAutoencoder",
     },
 )
 WARM_UP = 50  # steps over which a stage's learning rate rises
@@ -115,7 +117,7 @@ def fit(recipe: Recipe, task: Task, output: Path, until: int, note: Callable[[st
         elif done.step == 0:
             task.begin(done.stage, None)
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(done.stage, done.step_in_stage)
+            group["lr"] = learning_rate(done.stage, done.step_in_stage) * group.get("rate", 1.0)
         optimiser.zero_grad(set_to_none=True)
         # Numbered by step: resuming draws the same batches as not stopping would have.
         losses.append(task.backward(done.stage, np.random.default_rng([recipe.steps, done.step])))
@@ -196,7 +198,8 @@ def learning_rate(stage: Stage, step: int) -> float:
 
 def _fresh(network: nn.Module, recipe: Recipe, stage: Stage) -> tuple[AveragedModel, torch.optim.Adam]:
     averaged = AveragedModel(network, multi_avg_fn=_running_average(stage.ema), use_buffers=False)
-    return averaged, torch.optim.Adam(network.parameters(), lr=stage.lr, betas=recipe.betas, fused=True)
+    parameters = network.groups() if isinstance(network, Ensemble) else network.parameters()
+    return averaged, torch.optim.Adam(parameters, lr=stage.lr, betas=recipe.betas, fused=True)
 
 
 def _running_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]:
@@ -239,6 +242,7 @@ def _save_checkpoint(
 
 
 def _write(task: Task, network: nn.Module, recipe: Recipe, step: int, scores: dict[str, float], output: Path) -> None:
-    main = {name: round(value, 5) for name, value in scores.items() if not name.startswith("share_")}
-    extra = task.finish(network) | {"trained": {"recipe": recipe.name, "steps": step, "scores": main}}
-    write_module(output / f"{recipe.name}.safetensors", network, task.family, extra, half=True)
+    told = {name: round(value, 5) for name, value in scores.items() if not name.startswith("share_")}
+    extra = task.finish(network) | {"trained": {"recipe": recipe.name, "steps": step, "scores": told}}
+    main = network.main if isinstance(network, Ensemble) else network
+    write_module(output / f"{recipe.name}.safetensors", main, task.family, extra, half=True)

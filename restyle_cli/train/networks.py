@@ -12,6 +12,19 @@ from restyle_cli.store import catalog, fetch
 from restyle_cli.store.files import read_header, read_module
 
 
+class Ensemble(nn.Module):
+    """Networks that are trained together. The recipe's file holds the one that is `main`."""
+
+    @property
+    def main(self) -> nn.Module:
+        """The network that the file of the recipe's name holds."""
+        raise NotImplementedError
+
+    def groups(self) -> list[dict[str, Any]]:
+        """All parameters in groups for the optimiser, each with its `rate`, a share of the stage's learning rate."""
+        raise NotImplementedError
+
+
 def network_file(name: str, folder: Path) -> Path:
     """A network by file, or by name: beside the run's folder when trained there, else from the catalog."""
     if name.endswith(".safetensors"):
