@@ -40,6 +40,7 @@ WEIGHTS = {"r1": 10.0, "reciprocity": 1.0}
 """Of the losses beside the verdicts, as the authors set them; a stage may set others."""
 FADE = 0.4  # share of a growing stage in which the new layers fade in
 R1_EVERY = 4  # rounds; the penalty needs a second derivative, hence not at every one
+FIRST_COLOURS = 0.1  # how strong a generator's colours are at first; stronger ones take long to be unlearned
 HEAD_RATE = 0.1  # of the head's learning rate, as StyleGAN's mappings have one
 
 
@@ -50,6 +51,8 @@ class Autoencoder(Ensemble):
         super().__init__()
         self.config = config
         self.generator = StyleGAN1(config)
+        for to_rgb in self.generator.to_rgbs:
+            to_rgb.weight.data.mul_(FIRST_COLOURS)
         widths = tuple(config.channels[side] for side in sorted(config.channels, reverse=True))
         self.encoder = ALAEEncoder(
             ALAEEncoderConfig(

@@ -159,6 +159,12 @@ def test_new_layers_fade_in(task):
     assert task.fade(last) == 1
 
 
+def test_samples_are_pale_at_first_at_every_size(task):
+    with torch.no_grad():
+        for side in (4, 8, 16):
+            assert float(task.network.draw(torch.randn(16, 8), side).abs().mean()) < 0.3
+
+
 def test_every_parameter_has_one_rate_and_wide_layers_go_slowly(task, tmp_path):
     groups = task.network.groups()
     listed = [id(parameter) for group in groups for parameter in group["params"]]
