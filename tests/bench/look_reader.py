@@ -19,15 +19,17 @@ from restyle_cli.images import fit
 from restyle_cli.store.files import read_module, write_module
 from restyle_cli.train.config import Data
 from restyle_cli.train.drawings import Drawings, held_out, read_pictures
-from restyle_cli.train.looks import LOOK_DIM, LookSpace, looks, sample_z
+from restyle_cli.train.looks import COLUMNS, LOOK_DIM, LookSpace, looks, sample_z
 from restyle_cli.train.portraits import HELD_OUT
 
-PEOPLE = 4096  # drawn, and as many others that the generator makes
+PEOPLE = 8192  # drawn, and as many others that the generator makes
 SIDE = 64
-STEPS, BATCH, RATE = 3000, 32, 1.5e-3
+STEPS, BATCH, RATE = 5000, 32, 1.5e-3
 GENERATED_SEED = 900_000  # far from the seeds of the drawings, and not held out
 CHECKED, CHECKED_SEED = 256, HELD_OUT + 21
 AT_ONCE = 32
+SIDES = ("yaw", "roll", "head_x", "gaze_x", "parting", "light_x")
+"""What a mirror turns round."""
 
 Note = Callable[[str], None]
 
@@ -80,12 +82,16 @@ def train(folder: Path, generator: nn.Module, space: LookSpace, note: Note) -> n
     ).to(memory_format=torch.channels_last)
     optimiser = torch.optim.Adam(network.parameters(), lr=RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=STEPS, pct_start=0.05)
+    mirrored = mirror(space)
     rng, average = np.random.default_rng(0), 1.0
     for step in range(1, STEPS + 1):
         index = torch.from_numpy(rng.choice(len(pictures), BATCH, replace=False))
+        seen, wanted = pictures[index].float() / 127.5 - 1, targets[index]
+        if step % 2:  # twice as many people for nothing
+            seen, wanted = seen.flip(3), mirrored(wanted)
         with torch.autocast("cpu", torch.bfloat16):
-            found = network(pictures[index].float() / 127.5 - 1)[:, 0]
-        loss = (found.float() - targets[index]).square().mean()
+            found = network(seen)[:, 0]
+        loss = (found.float() - wanted).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -108,6 +114,13 @@ def check(network: nn.Module, generator: nn.Module, space: LookSpace) -> Tensor:
 def r2(found: Tensor, targets: Tensor) -> Tensor:
     """The share of each column's variance that is explained: two of [N, C] -> [C]; 1 at best, 0 for the mean."""
     return 1 - (found - targets).square().mean(dim=0) / targets.var(dim=0, correction=0)
+
+
+def mirror(space: LookSpace) -> Callable[[Tensor], Tensor]:
+    """What makes of looks in standard deviations those of the mirrored pictures."""
+    sides = torch.tensor([column in SIDES for column in COLUMNS])
+    middle = space.mean / space.spread
+    return lambda values: torch.where(sides, -values - 2 * middle, values)
 
 
 def _opened(drawings: Drawings) -> list[Tensor]:
