@@ -9,6 +9,7 @@ import torch
 from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig
 from restyle_cli.encoders.small_hyper import SmallHyperConfig, SmallHyperNetwork, choose_targets
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from restyle_cli.perceptual.drawn_identity import DrawnIdentity, DrawnIdentityConfig
 from restyle_cli.store.files import write_module
 
 W_DIM = 16
@@ -45,6 +46,15 @@ def hypernetwork() -> SmallHyperNetwork:
     return network.eval().requires_grad_(False)
 
 
+def identity() -> DrawnIdentity:
+    """A network that tells who is who, at random."""
+    torch.manual_seed(2)
+    config = DrawnIdentityConfig(
+        input_channels=3, styles=8, w_dim=W_DIM, input_size=16, widths=(8, 8), blocks=(1, 1), hidden=16, size=8
+    )
+    return DrawnIdentity(config).eval().requires_grad_(False)
+
+
 def write_encoder(path: Path, method: str, of: str = "portrait", **options: int) -> None:
     """A file with an encoder for `method` ("psp") and the generator `of`."""
     channels = 6 if method.startswith("restyle") else 3
@@ -56,6 +66,7 @@ def write_store(folder: Path) -> None:
     write_module(folder / "portrait.safetensors", generator(), "stylegan2")
     write_encoder(folder / "restyle-psp-portrait.safetensors", "restyle-psp")
     write_encoder(folder / "psp-portrait.safetensors", "psp")
+    write_module(folder / "id-portrait.safetensors", identity(), "drawn-identity")
     toons = generator()  # a second domain, whose generator is the portraits' fine-tuned
     toons.to_rgbs[0].bias.add_(0.5)
     write_module(folder / "toon.safetensors", toons, "stylegan2", {"latent_space": "portrait"})

@@ -109,11 +109,8 @@ def frame(picture: Image.Image, framing: Framing, size: Size, path: Path) -> lis
 
 def rule_of(*names: str) -> Rule:
     """How photos are framed for networks or files called so; as faces when the catalog does not know any of them."""
-    domains = {domain.name: domain.align for domain in catalog.domains()}
-    known = {name: entry.domain for entry in catalog.entries() for name in (entry.file, entry.name)}
-    files = [Path(name).name.partition(":")[0] for name in names]  # FILE:decoder is what an encoder's file holds
-    found = next((known[name] for name in (*names, *files) if name in known), None)
-    return domains.get(found, "face") if found else "face"
+    domain = catalog.domain_of(*names)
+    return domain.align if domain is not None else "face"
 
 
 def frame_mark() -> dict[str, str]:

@@ -53,7 +53,8 @@ Metrics = Annotated[
     typer.Option(
         "--metrics",
         metavar="A,B",
-        help="Of l2, lpips, ms_ssim, id, id/curricularface, id/dlib; by default all that are installed.",
+        help="Of l2, lpips, structure, ms_ssim, id, id/curricularface, id/dlib, id/portrait; by default all that are "
+        "installed, of the last three the first that fits the domain.",
         show_default=False,
     ),
 ]
@@ -112,7 +113,7 @@ def evaluate(
         for notice in dict.fromkeys(notice for plan in plans for notice in plan.notices):
             terminal.note(notice)
     rule = schedules.rule(plans)
-    chosen = choose(names, machine.device, faces=rule == "face")
+    chosen = choose(names, machine.device, schedules.identities(plans, rule))
     check_writable(output)
     task = Task(chosen.metrics, machine.device, machine.dtype, Framing(align, rule=rule), machine.batch_size)
     study = Study(Wish(paths, output, plans, against, chosen.missing), task, overwrite)

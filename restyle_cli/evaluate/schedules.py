@@ -11,6 +11,7 @@ from restyle_cli.evaluate.rows import Course
 from restyle_cli.inversion import START
 from restyle_cli.loading import Ensure, Plan, parse_chain, plan
 from restyle_cli.methods import METHODS
+from restyle_cli.metrics import IDENTITIES
 from restyle_cli.store import catalog, fetch
 from restyle_cli.strip import shown_steps
 
@@ -57,6 +58,14 @@ def rule(plans: Sequence[Plan]) -> Rule:
         if other != one:
             raise UsageError(f"{first} and {name} take photos of different kinds", "compare them in two runs")
     return one
+
+
+def identities(plans: Sequence[Plan], rule: Rule) -> tuple[str, ...]:
+    """The metrics, best first, that tell who is who in the pictures of these plans; none where they are no faces."""
+    if rule != "face":
+        return ()
+    domain = catalog.domain_of(plans[0].models[0].name, plans[0].models[0].generator_name) if plans else None
+    return (domain.identity,) if domain is not None and domain.identity else IDENTITIES
 
 
 def _separated(text: str) -> list[str]:

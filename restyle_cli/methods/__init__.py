@@ -9,7 +9,7 @@ METHODS = Registry(
         "restyle-e4e": "restyle_cli.methods.restyle:ReStyle",
         "psp": "restyle_cli.methods.psp:PSP",
         "e4e": "restyle_cli.methods.restyle:SinglePass",
-        "e4e-w": "restyle_cli.methods.restyle:SinglePass",
+        "e4e-w": "restyle_cli.methods.restyle:OneCode",
         "hyperstyle": "restyle_cli.methods.hyperstyle:HyperStyle",
         "idinvert": "restyle_cli.methods.idinvert:IDInvert",
         "alae": "restyle_cli.methods.alae:ALAE",
@@ -24,9 +24,9 @@ METHODS = Registry(
 WITHOUT_ENCODER = frozenset({"image2stylegan", "image2stylegan++", "projector", "pti"})
 """Methods that need a generator only: METHOD takes that of the link before, METHOD-DOMAIN the domain's."""
 
-BORROWED = {"idinvert": ("psp", "e4e")}
-"""Methods that any encoder serves which sees the photo alone: METHOD-DOMAIN takes those of these, in this order, where
-the domain has none of its own."""
+BORROWED = {"idinvert": ("psp", "e4e"), "e4e-w": ("e4e",)}
+"""Methods that other methods' encoders serve: METHOD-DOMAIN takes those of these, in this order, where the domain has
+none of its own."""
 
 CHAINS = {"hybrid": "image2stylegan"}
 """Names of chains: the domain's encoder, then this method, whose steps are those that are named."""

@@ -152,7 +152,8 @@ PAGES: Mapping[str, Page] = {
         space=("W",),
         networks=("encoder", "generator"),
         steps=1,
-        example='restyle invert photo.jpg --via "e4e-w-ffhq,pti:350"',
+        seconds=0.030,
+        example='restyle invert photo.jpg --via "e4e-w,hyperstyle:5"',
     ),
     "hyperstyle": Page(
         line="a network changes the generator's weights until the code found before draws the photo",
@@ -165,8 +166,8 @@ PAGES: Mapping[str, Page] = {
         space=("weights",),
         networks=("hypernetwork", "generator"),
         steps=5,
-        seconds=0.031,
-        example='restyle invert photo.jpg --via "e4e-w-ffhq,hyperstyle-ffhq:5"',
+        seconds=0.036,
+        example='restyle invert photo.jpg -m hyperstyle -n 5',
     ),
     "idinvert": Page(
         line="an encoder's code, then the gradient, held where the encoder knows pictures: near, and still editable",

@@ -15,10 +15,7 @@ TARGET_SIDE = 256
 
 
 class SinglePass:
-    """The encoder sees the picture alone and gives the code as its distance from the average: pSp and e4e.
-
-    An encoder of one code gives it for every style, so it needs no method of its own ("e4e-w").
-    """
+    """The encoder sees the picture alone and gives the code as its distance from the average: pSp and e4e."""
 
     needs_encoder = True
     needs_start = False
@@ -58,11 +55,22 @@ class SinglePass:
 
     def step(self, x: Tensor, state: State) -> State:
         """The code found from x; nothing of `state` is used."""
-        found = self.encoder(self.given(x))
+        found = self._found(x)
         return self._draw(found if self.absolute else self.generator.start(len(x)) + found)
+
+    def _found(self, x: Tensor) -> Tensor:
+        return self.encoder(self.given(x))
 
     def _draw(self, w: Tensor, patch: Mapping[str, Tensor] | None = None) -> State:
         return State(w, self.generator(w, patch=patch).float(), patch or {})
+
+
+class OneCode(SinglePass):
+    """One code for every style: an encoder of a single one, or e4e's base code, which its offsets are left off."""
+
+    def _found(self, x: Tensor) -> Tensor:
+        found = super()._found(x)
+        return found[:, :1].expand_as(found)
 
 
 class ReStyle(SinglePass):

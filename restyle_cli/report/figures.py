@@ -8,7 +8,7 @@ from typing import Any
 from restyle_cli.metrics.metric import Column
 
 NOTHING = "—"
-_ORDER = ("l2", "lpips", "ms_ssim", "id", "fid")
+_ORDER = ("l2", "lpips", "structure", "ms_ssim", "id", "fid")
 """Of the metrics, as the papers' tables have them."""
 
 

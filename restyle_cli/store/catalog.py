@@ -62,6 +62,7 @@ class Domain:
     generator: str | None = None
     encoder: str | None = None
     stand_in: str | None = None
+    identity: str | None = None
 
     @property
     def crop(self) -> tuple[int, int, int, int] | None:
@@ -108,6 +109,14 @@ def domain(name: str) -> Domain:
         near = did_you_mean(name, known)
         raise RestyleError(f"no domain named '{name}'", near or f"there are: {', '.join(known)}")
     return known[name]
+
+
+def domain_of(*names: str) -> Domain | None:
+    """The domain of the first of these names of networks, or files of theirs, that the catalog knows."""
+    known = {name: entry.domain for entry in entries() for name in (entry.file, entry.name)}
+    files = [Path(name).name.partition(":")[0] for name in names]  # FILE:decoder is what an encoder's file holds
+    found = next((known[name] for name in (*names, *files) if name in known), None)
+    return next((domain for domain in domains() if domain.name == found), None)
 
 
 def stand_ins(name: str | None = None) -> list[Domain]:

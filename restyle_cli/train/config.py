@@ -61,7 +61,7 @@ class Recipe:
     stages: tuple[Stage, ...]
     method: str | None = None  # encoders: the method they are for
     generator: str | None = None  # encoders: the frozen generator, a name or a file
-    first: str | None = None  # encoders: a model that every other batch makes its first step with (bootstrapping)
+    first: str | None = None  # encoders: the chain that every other batch begins with (bootstrapping); "NAME:STEPS,…"
     start_from: str | None = None
     precision: Literal["fp32", "bf16"] = "bf16"
     check_every: int = 500

@@ -3,13 +3,15 @@
 The drawn pictures' codes are known, so a stage may also pull the codes towards them (`latent`). A stage that asks for
 nothing else sends no gradient through the generator, and a single pass does without one: faster, and fair to traits
 that cover few pixels. So a generator of another style than the pictures is served too: a portrait and its toon have one
-code. `spread` holds the codes of all layers close to each other, as e4e does. A stage with a `pace` settles coarse
-layers first: early steps are asked for a part of the way only, the less the finer the layer.
+code. `spread` holds the codes of all layers close to each other, as e4e does. Coarse layers settle first in a stage
+with a `pace`, whose early steps are asked for a part of the way only, the less the finer the layer; and by the loss
+`settle`, for which a layer that moves again costs the more the coarser it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from restyle_cli.encoders.widen import to_offsets, widen_input
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import fit
 from restyle_cli.inversion import Method, invert, iterate, l2
+from restyle_cli.loading import parse_chain
 from restyle_cli.methods import METHODS
 from restyle_cli.store.files import read_header, read_module
 from restyle_cli.train.config import Recipe, Stage
@@ -55,7 +58,7 @@ class Encode:
         self.steps = CHECKED_STEPS if method.max_steps > 1 else 1
         self.network = self._new_network(method.input_channels, folder).to(memory_format=torch.channels_last)
         self.method = lambda network: method(recipe.name, network, self.generator)
-        self.first = None if recipe.first is None else begun_by(recipe.first, folder)
+        self.first = [] if recipe.first is None else begun_by(recipe.first, folder)
         self.drawings = Drawings(folder, recipe.data, self.space)
 
     def _new_network(self, channels: int, folder: Path) -> nn.Module:
@@ -110,7 +113,7 @@ class Encode:
         known = self.space.embed(self.looks[index])[:, None]
         seen = spoil(target, stage.augment, rng)
         weights = dict(stage.losses)
-        of_codes = {name: weights.pop(name) for name in ("latent", "spread") if name in weights}
+        of_codes = {name: weights.pop(name) for name in ("latent", "spread", "settle") if name in weights}
         if not weights and self.steps == 1:
             with self.autocast():
                 codes = self.network(seen)
@@ -118,19 +121,21 @@ class Encode:
             loss.backward()
             return float(loss.detach())
         method = self.method(self.network)
-        before = [self.first] if self.first is not None and rng.random() < self.first_share else []
+        before = self.first if self.first and rng.random() < self.first_share else []
         weight = stage.step_gain ** (1 - stage.iterations)
         with self.autocast():
-            for k, state in enumerate(iterate(seen, before + [method] * stage.iterations)):
-                if k <= len(before):
+            states = pairwise(iterate(seen, before + [method] * stage.iterations))
+            for step, (was, state) in enumerate(states, start=1 - len(before)):
+                if step < 1:
                     continue
-                step = k - len(before)
                 if step <= len(stage.pace):  # a part of the way, which does not look like the picture yet
                     wanted = self._on_the_way(known, stage.pace[step - 1])
                     only = {"latent": of_codes.get("latent", 0.0)}
                     loss = self._code_loss(state.w.float(), wanted, only, stage.emphasis)
                 else:
                     loss = self._code_loss(state.w.float(), known, of_codes, stage.emphasis)
+                    if step > 1 and "settle" in of_codes:
+                        loss = loss + of_codes["settle"] * self._moved_again(state.w.float() - was.w.detach().float())
                     if weights:
                         size = (target.shape[-2], target.shape[-1])
                         loss = loss + picture_loss(fit(state.image, size), target, weights, stage.focus)
@@ -154,6 +159,11 @@ class Encode:
             apart = codes - codes.mean(dim=1, keepdim=True)
             loss = loss + weights["spread"] * (apart / deviation).square().mean()
         return loss
+
+    def _moved_again(self, moves: Tensor) -> Tensor:
+        """Of moves [N, L, w_dim] after the first step: their cost, full for the coarsest layer, none for the finest."""
+        cost = torch.linspace(1, 0, self.generator.layers)[:, None]
+        return (cost * moves / self.space.deviation()).square().mean()
 
     def autocast(self) -> torch.autocast:
         """The recipe's precision."""
@@ -189,12 +199,15 @@ class Encode:
         return {"method": self.recipe.method, "generator": Path(self.recipe.generator).stem}
 
 
-def begun_by(name: str, folder: Path) -> Method:
-    """The method of an encoder of ours, by name or file, with its generator."""
-    path = network_file(name, folder)
-    told = read_header(path)["extra"]
-    generator = read_module(network_file(told["generator"], folder)).to(memory_format=torch.channels_last)
-    return METHODS.load(told["method"])(name, read_module(path), generator)
+def begun_by(chain: str, folder: Path) -> list[Method]:
+    """The methods of the steps of a chain of our encoders, each by name or file; one step where none are named."""
+    schedule = []
+    for link in parse_chain(chain):
+        path = network_file(link.name, folder)
+        told = read_header(path)["extra"]
+        generator = read_module(network_file(told["generator"], folder)).to(memory_format=torch.channels_last)
+        schedule += [METHODS.load(told["method"])(link.name, read_module(path), generator)] * (link.steps or 1)
+    return schedule
 
 
 def spoil(pictures: Tensor, share: float, rng: np.random.Generator) -> Tensor:

@@ -32,4 +32,4 @@ class Hyper(Encode):
         return SmallHyperNetwork(SmallHyperConfig.from_dict(self.recipe.network | shape))
 
     def _measured(self, network: nn.Module) -> list[Method]:
-        return [self.first, *super()._measured(network)]
+        return self.first + super()._measured(network)

@@ -3,8 +3,7 @@
     OMP_NUM_THREADS=1 python tests/bench/bench_methods.py [--repeats 12] [--methods psp,pti]
 
 One picture of 256 px, the generator's 128 px, one thread. What counts is the processor's time of the middle step, so
-that another program on the machine disturbs little. Where a method's network is not embedded, one that its recipe
-describes is made, untrained: a step costs the same. For methods with neither there is no number.
+that another program on the machine disturbs little. A method without an embedded network has no number.
 """
 
 from __future__ import annotations
@@ -17,36 +16,21 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig
-from restyle_cli.encoders.small_hyper import SmallHyperConfig, SmallHyperNetwork, choose_targets
 from restyle_cli.inversion import Method, iterate, over
 from restyle_cli.loading import installed, load_method
-from restyle_cli.methods import METHODS
-from restyle_cli.train.config import Recipe, read_recipe, recipe_names
+from restyle_cli.methods import BORROWED, METHODS
 from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
 DOMAIN = "portrait"
 
 
 def ready(method: str) -> Method | None:
-    """The method with its embedded network, or with an untrained one of its recipe; None where there is neither."""
+    """The method with its embedded network, or a generator alone; None where there is no such network."""
     name = f"{method}-{DOMAIN}"
-    if name in installed(method):
-        return load_method(name)
-    return untrained(read_recipe(name)) if name in recipe_names() else None
-
-
-def untrained(recipe: Recipe) -> Method:
-    """The method of a recipe, with a network that was not trained."""
-    made = METHODS.load(str(recipe.method))
-    generator = load_method(f"image2stylegan-{recipe.generator}").generator
-    like = {"styles": generator.layers, "w_dim": generator.config.w_dim, "input_channels": made.input_channels}
-    if recipe.family == "small-hyper":
-        like |= choose_targets(generator.conv_shapes())
-        encoder = SmallHyperNetwork(SmallHyperConfig.from_dict(recipe.network | like))
-    else:
-        encoder = SmallEncoder(SmallEncoderConfig.from_dict(recipe.network | like))
-    return made(recipe.name, encoder.eval().requires_grad_(False), generator)
+    served = name in installed(method) or any(
+        f"{lender}-{DOMAIN}" in installed(lender) for lender in BORROWED.get(method, ())
+    )
+    return load_method(name) if served else None
 
 
 def step_seconds(x: Tensor, method: Method, repeats: int) -> float:
@@ -80,7 +64,7 @@ def main() -> None:
     for name in options.methods.split(","):
         method = ready(name)
         if method is None:
-            print(f"{name:18} no embedded network, and no recipe", flush=True)
+            print(f"{name:18} no embedded network", flush=True)
             continue
         print(f"{name:18} {step_seconds(x, method, options.repeats):8.4f} s a step", flush=True)
 

@@ -141,22 +141,22 @@ def test_every_figure_has_its_protocol(restyle: Run, faces: Path) -> None:
     restyle("eval", faces, "-m", f"{RESTYLE}:1")
     protocol = report()["protocol"]
     assert {"resize", "range", "framing", "seconds", "peak_memory", "statistics", "machine"} < set(protocol)
-    assert [metric["name"] for metric in protocol["metrics"]] == ["l2", "ms_ssim", "id/dlib"]
+    assert [metric["name"] for metric in protocol["metrics"]] == ["l2", "structure", "ms_ssim", "id/portrait"]
     networks = {network["name"]: network for network in protocol["networks"]}
-    assert set(networks) == {RESTYLE, "portrait", "dlib-face"}
+    assert set(networks) == {RESTYLE, "portrait", "id-portrait"}
     assert networks["portrait"]["licence_weights"] == "MIT"
-    assert len(networks["dlib-face"]["sha256"]) == 64
+    assert len(networks["id-portrait"]["sha256"]) == 64
     assert {one["name"]: one["hint"] for one in protocol["missing"]}["lpips"].startswith("`restyle weights get lpips")
     step = report()["methods"][0]["steps"][-1]
     assert (step["lpips"], step["fid"]) == (None, None)
-    assert {"id/dlib", "id/dlib-distance"} < set(step)
+    assert {"id/portrait", "structure"} < set(step)
     assert "torch" in protocol["versions"]
     assert "restyle weights get lpips-alex" in (OUT / "report.html").read_text()
 
 
 def test_the_page_needs_nothing_else(restyle: Run, faces: Path) -> None:
     (faces / "broken <b>.png").write_text("no picture")
-    command = ("eval", faces, "-n", 1, "--metrics", "l2,id")
+    command = ("eval", faces, "-n", 1, "--metrics", "l2,id/dlib")
     restyle(*command)
     page = (OUT / "report.html").read_text()
     assert "<script" not in page

@@ -57,7 +57,8 @@ def test_list_of_what_is_installed(restyle: Callable[..., Result], tiny_store: P
     (fetch.home() / "hyperstyle_ffhq.pt").write_bytes(b"x")
     rows = restyle("weights", "list", "--installed").stdout.splitlines()[1:]
     names = [row.split()[0] for row in rows]
-    assert names == [entry.name for entry in catalog.entries() if entry.embedded] + ["hyperstyle-ffhq"]
+    assert names == [entry.name for entry in catalog.entries() if fetch.installed(entry)]
+    assert names[-1] == "hyperstyle-ffhq" and {path.stem for path in tiny_store.iterdir()} == set(names[:-1])
     assert rows[-1].split()[3] == "yes"
 
 

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.weights
 
 @pytest.fixture(scope="module")
 def average() -> Changes:
-    """Of five steps on eight of the people of `restyle samples --seed 3`."""
-    x = draw(sample_z(16, HELD_OUT + 3)[:8], 256, "portrait")
+    """Of five steps on sixteen of the people of `restyle samples --seed 3`."""
+    x = draw(sample_z(16, HELD_OUT + 3), 256, "portrait")
     inversion = invert(x, load_method("restyle-psp-portrait"), steps=5, codes=True)
     mean = Mean()
     for index, picture in enumerate(x):
@@ -30,16 +30,17 @@ def test_most_of_the_change_comes_first(average: Changes) -> None:
 
 
 def test_regions_become_smaller(average: Changes) -> None:
-    assert average.area[0] > 1.1 * average.area[-1]
+    assert average.area[0] > 1.03 * average.area[-1]
     assert average.area[0] == average.area.max()
 
 
-def test_structure_comes_first_and_details_last(average: Changes) -> None:
-    assert average.broad[0] > 1.5 * average.broad[-1]
+def test_most_of_the_first_change_is_broad_and_of_the_last_small(average: Changes) -> None:
     assert average.broad[0] == average.broad.max()
+    assert average.broad[0] > 0.6 > 0.5 > average.broad[-1]
 
 
-def test_coarse_layers_give_way_to_fine_ones(average: Changes) -> None:
+def test_coarse_layers_lead_at_first_and_fine_ones_at_last(average: Changes) -> None:
+    coarse, fine = ([average.groups(k)[name] for k in range(5)] for name in ("coarse", "fine"))
     first, last = average.groups(0), average.groups(4)
-    assert first["coarse"] == max(first.values()) > last["coarse"]
-    assert last["fine"] > first["fine"]
+    assert first["coarse"] == max(first.values()) and last["fine"] == max(last.values())
+    assert coarse == sorted(coarse, reverse=True) and fine == sorted(fine)

@@ -12,7 +12,6 @@ from restyle_cli.loading import parse_chain
 from restyle_cli.methods import BORROWED, CHAINS, METHODS, WITHOUT_ENCODER
 from restyle_cli.methods.pages import NETWORKS, PAGES, SPACES
 from restyle_cli.store import catalog
-from restyle_cli.train.config import recipe_names
 
 
 def test_every_method_has_a_page_and_no_other() -> None:
@@ -47,7 +46,7 @@ def test_a_page_says_what_the_method_says_of_itself(name: str) -> None:
 def test_seconds_are_told_where_they_can_be_measured(name: str) -> None:
     embedded = {name, *BORROWED.get(name, ())} & set(catalog.encoders("portrait"))
     alone = name in WITHOUT_ENCODER or name in CHAINS
-    assert (PAGES[name].seconds is not None) == (bool(embedded) or alone or f"{name}-portrait" in recipe_names())
+    assert (PAGES[name].seconds is not None) == (bool(embedded) or alone)
 
 
 @pytest.mark.parametrize("name", PAGES)

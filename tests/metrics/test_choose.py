@@ -10,23 +10,35 @@ import torch
 
 from restyle_cli import metrics
 from restyle_cli.errors import UsageError
+from restyle_cli.evaluate.schedules import identities
+from restyle_cli.loading import plan
 from restyle_cli.metrics import METRICS, choose
 from restyle_cli.metrics.missing import Missing
 
 
 def test_by_default_all_that_are_installed() -> None:
     chosen = choose()
-    assert [metric.name for metric in chosen.metrics] == ["l2", "ms_ssim", "id/dlib"]
+    assert [metric.name for metric in chosen.metrics] == ["l2", "structure", "ms_ssim", "id/dlib"]
     assert list(chosen.missing) == ["lpips", "fid"]
     assert "`restyle weights get lpips-alex`" in str(chosen.missing["lpips"].hint)
     assert "Inception" in chosen.missing["fid"].message
 
 
 def test_pictures_that_are_no_faces_have_no_identity() -> None:
-    chosen = choose(faces=False)
-    assert [metric.name for metric in chosen.metrics] == ["l2", "ms_ssim"]
+    chosen = choose(identities=())
+    assert [metric.name for metric in chosen.metrics] == ["l2", "structure", "ms_ssim"]
     assert "no faces" in chosen.missing["id"].message
-    assert [metric.name for metric in choose(["id"], faces=False).metrics] == ["id/dlib"]
+    assert [metric.name for metric in choose(["id"], identities=()).metrics] == ["id/dlib"]
+
+
+@pytest.mark.weights
+def test_drawn_portraits_have_their_own_identity() -> None:
+    plans = [plan("psp-portrait")]
+    own = identities(plans, "face")
+    assert own == ("id/portrait",)
+    assert [metric.name for metric in choose(identities=own).metrics] == ["l2", "structure", "ms_ssim", "id/portrait"]
+    assert identities([], "face") == metrics.IDENTITIES
+    assert identities(plans, "centre") == ()
 
 
 @pytest.mark.parametrize(
@@ -79,5 +91,5 @@ def test_every_metric_says_what_equal_pictures_have() -> None:
         for column, value in zip(metric.columns, apart[0].tolist(), strict=True):
             assert value < column.equal if column.higher else value > column.equal
         seen.append(name)
-    assert seen == ["l2", "ms_ssim", "id/dlib"]
+    assert seen == ["l2", "structure", "ms_ssim", "id/dlib", "id/portrait"]
     assert set(metrics.IDENTITIES) < set(METRICS.names())

@@ -180,6 +180,8 @@ def test_a_second_styles_encoder_may_begin_with_the_first_styles_step(tmp_path, 
     run(recipe(tmp_path, many.replace('"many"', '"next"\nfirst = "many"', 1)), tmp_path / "next", steps=12)
     trained = [names for names in schedules if names != ["next"] * 5]
     assert {tuple(names) for names in trained} == {("next", "next"), ("many", "next", "next")}
+    longer = [method.name for method in encode.begun_by("many:3,next", tmp_path / "other")]
+    assert longer == ["many", "many", "many", "next"]
 
 
 def test_an_encoder_of_offsets_starts_from_one_of_free_codes_and_is_drawn_together(tmp_path):
@@ -212,6 +214,22 @@ def test_an_early_step_at_a_pace_is_asked_for_less_of_the_finer_layers(tmp_path)
     states = list(encode.iterate(x, [found] * 2))
     first, second = ((b.w - a.w).norm(dim=2).mean(dim=0) for a, b in pairwise(states))
     assert first[0] > 2 * first[-1] and second[-1] > second[0]
+
+
+def test_settling_makes_coarse_layers_dearer_to_move_again(tmp_path):
+    run(recipe(tmp_path, GENERATOR.format(check=30)), tmp_path / "tiny")
+    text = ENCODER.format(name="many", method="restyle-psp", more="", iterations=2, losses="{ latent = 1.0 }")
+    text = text.replace("augment = 0.5", "augment = 0.0").replace("steps = 80", "steps = 200")
+    _, x = drawings.held_out(16, 32, "portrait")
+    generator = read_module(tmp_path / "tiny" / "tiny.safetensors")
+    moved = {}
+    for name, losses in (("free", "latent = 1.0"), ("settled", "latent = 1.0, settle = 9.0")):
+        path = run(recipe(tmp_path, text.replace("latent = 1.0", losses)), tmp_path / name)
+        method = encode.METHODS.load("restyle-psp")("many", read_module(path), generator)
+        moves = [(b.w - a.w).norm(dim=2).mean(dim=0) for a, b in pairwise(encode.iterate(x, [method] * 2))]
+        moved[name] = [float(one[0] / one[-1]) for one in moves]
+    assert moved["settled"][1] < 0.6 * moved["free"][1], "the coarsest layer, beside the finest, in step 2"
+    assert moved["settled"][0] > 0.8 * moved["free"][0], "the first step is free"
 
 
 def test_emphasis_weighs_columns_and_refuses_unknown_ones():
