@@ -5,7 +5,7 @@ Looks are [N, LOOK_DIM]; what is read from pictures is in standard deviations of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -73,17 +73,33 @@ class Domain:
         return (difference / self.space.deviation()).square().mean(dim=(1, 2)).sqrt()
 
 
-def gain(changes: Tensor, wanted: Tensor) -> float:
+Changes = Sequence[Tensor]
+"""Of each move, in order, the changes that are read from the pictures: [N] or [N, columns]."""
+
+
+def gain(changes: Changes, wanted: Changes) -> float:
     """How much of the `wanted` changes was made: the slope of the best line through zero; 1 when all."""
-    return float((changes * wanted).sum() / wanted.square().sum())
+    made, whole = _joined(changes), _joined(wanted)
+    return float((made * whole).sum() / whole.square().sum())
 
 
-def miss(changes: Tensor, wanted: Tensor) -> float:
+def miss(changes: Changes, wanted: Changes) -> float:
     """How far the changes are from those `wanted`, as a share of these (rms): 0 at best, 1 where nothing was made."""
-    return float(((changes - wanted).square().sum() / wanted.square().sum()).sqrt())
+    return float(((_joined(changes) - _joined(wanted)).square().sum() / _joined(wanted).square().sum()).sqrt())
 
 
-def leak(changes: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
-    """How differently from what was `wanted` other traits changed, rms over all values of all moves; 0 at best."""
-    apart = [(one - other).flatten() for one, other in zip(changes, wanted, strict=True)]
-    return float(torch.cat(apart).square().mean().sqrt())
+def leak(changes: Changes, wanted: Changes) -> float:
+    """How differently from what was `wanted` other traits changed, rms over all values; 0 at best."""
+    return float((_joined(changes) - _joined(wanted)).square().mean().sqrt())
+
+
+def doubt(measure: Callable[[Changes, Changes], float], changes: Changes, wanted: Changes) -> float:
+    """The standard error of a measure over the N people: the jackknife's."""
+    n = len(wanted[0])
+    left = [torch.arange(n) != person for person in range(n)]
+    values = torch.tensor([measure([c[rest] for c in changes], [c[rest] for c in wanted]) for rest in left])
+    return float(((values - values.mean()).square().sum() * (n - 1) / n).sqrt())
+
+
+def _joined(changes: Changes) -> Tensor:
+    return torch.cat([change.flatten() for change in changes])

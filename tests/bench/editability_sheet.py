@@ -14,7 +14,7 @@ from torch import Tensor
 from restyle_cli.images import to_picture
 from restyle_cli.train.portraits import draw_looks
 
-SIDE, TITLE, MARGIN, GAP, TEXT = 128, 220, 12, 6, 18
+SIDE, TITLE, MARGIN, GAP, TEXT = 128, 250, 12, 6, 18
 INK, PAPER = (24, 24, 24), (255, 255, 255)
 
 

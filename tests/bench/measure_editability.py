@@ -18,7 +18,7 @@ from itertools import compress
 from pathlib import Path
 
 import torch
-from edit_measures import Domain, Move, gain, leak, miss
+from edit_measures import Domain, Move, doubt, gain, leak, miss
 from editability_sheet import draw_sheet, telling
 from look_reader import Reader, make_reader
 from torch import Tensor, nn
@@ -74,6 +74,7 @@ class Readings:
     """What was measured of one method: of each move, in order, [N]."""
 
     drawing: list[Tensor] = field(default_factory=list)  # L2 to the drawing of the look as it should be now
+    beyond: list[Tensor] = field(default_factory=list)  # how far the moved code is from a drawn look's
     picture: list[Tensor] = field(default_factory=list)  # L2 to the known code's picture after the move
     identity: list[Tensor] = field(default_factory=list)
     moved: list[Tensor] = field(default_factory=list)  # change of what was moved, as it is read
@@ -165,6 +166,7 @@ def measure(
         for codes in every:
             picture, held = draw_all(codes, way), measured[codes.name]
             change = reader(picture) - before[codes.name]
+            held.beyond.append(domain.beyond(codes.w + way[:, None]))
             held.drawing.append(l2(drawing, picture))
             held.picture.append(l2(wanted, picture))
             held.moved.append(change[:, move.places].mean(dim=1))
@@ -196,20 +198,26 @@ def draw_all(codes: Codes, way: Tensor | None = None) -> Tensor:
 
 def print_table(every: Sequence[Codes], measured: Mapping[str, Readings], domain: Domain, drawn: Tensor) -> None:
     """A row for each method, over all moves; `drawn` [N, 3, H, W] are the people, of the generator's size."""
-    titles = ("apart", "beyond", "from known", "L2", "L2 edited", "to known", "gain", "miss", "leak", "ID")
-    print("\n" + f"{'codes of':36}" + "".join(f"{title:>11}" for title in titles))
+    titles = ("apart", "beyond", "moved", "from known", "L2", "L2 edited", "to known", "ID")
+    shares = (gain, miss, leak)
+    print("\n" + _row("codes of", titles) + "".join(f"{share.__name__:>16}" for share in shares))
     known = measured[every[0].name]
     for codes in every:
         held = measured[codes.name]
-        numbers = [domain.apart(codes.w), domain.beyond(codes.w), domain.between(codes.w, every[0].w)]
-        numbers += [l2(drawn, draw_all(codes)), torch.cat(held.drawing), torch.cat(held.picture)]
-        shares = [measure(torch.cat(held.moved), torch.cat(known.moved)) for measure in (gain, miss)]
-        shares.append(leak(held.others, known.others))
-        cells = [f"{float(number.mean()):11.4f}" for number in numbers] + [f"{share:11.3f}" for share in shares]
-        cells.append(f"{float(torch.cat(held.identity).mean()):11.3f}" if held.identity else f"{'—':>11}")
-        print(f"{codes.name:36}" + "".join(cells))
+        numbers = [domain.apart(codes.w), domain.beyond(codes.w), torch.cat(held.beyond)]
+        numbers += [domain.between(codes.w, every[0].w), l2(drawn, draw_all(codes))]
+        numbers += [torch.cat(held.drawing), torch.cat(held.picture)]
+        cells = [f"{float(number.mean()):.4f}" for number in numbers]
+        cells.append(f"{float(torch.cat(held.identity).mean()):.3f}" if held.identity else "—")
+        pairs = [(held.moved, known.moved)] * 2 + [(held.others, known.others)]
+        sure = [f"{share(*pair):.3f} ± {doubt(share, *pair):.3f}" for share, pair in zip(shares, pairs, strict=True)]
+        print(_row(codes.name, cells) + "".join(f"{cell:>16}" for cell in sure))
     still = [torch.zeros_like(change) for change in known.others]
     print(f"where the known codes are moved, other traits change by {leak(known.others, still):.3f} as they are read")
+
+
+def _row(name: str, cells: Sequence[str]) -> str:
+    return f"{name:40}" + "".join(f"{cell:>12}" for cell in cells)
 
 
 def print_parts(measured: Mapping[str, Readings], moves: Sequence[Move]) -> None:
@@ -218,10 +226,10 @@ def print_parts(measured: Mapping[str, Readings], moves: Sequence[Move]) -> None
     parts |= {f"{strength:+g}": [move.strength == strength for move in moves] for strength in STRENGTHS}
     (_, known), *others = measured.items()
     for title, measure in (("gain", gain), ("miss", miss)):
-        print("\n" + f"{title:36}" + "".join(f"{name:>13}" for name in parts))
+        print("\n" + _row(title, list(parts)))
         for name, held in others:
-            pairs = [[torch.cat(list(compress(one.moved, here))) for one in (held, known)] for here in parts.values()]
-            print(f"{name:36}" + "".join(f"{measure(*pair):13.3f}" for pair in pairs))
+            pairs = [[list(compress(one.moved, here)) for one in (held, known)] for here in parts.values()]
+            print(_row(name, [f"{measure(*pair):.3f}" for pair in pairs]))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from bench.edit_measures import Domain, Move, gain, leak, miss
+from bench.edit_measures import Domain, Move, doubt, gain, leak, miss
 
 from restyle_cli.train.looks import COLUMNS, looks, sample_z
 
@@ -55,14 +55,14 @@ def test_codes_beside_all_directions_are_beyond_the_domain(domain, people):
 
 
 def test_gain_and_miss_of_half_a_change():
-    wanted = torch.tensor([1.0, -2.0, 0.5])
-    assert gain(wanted / 2, wanted) == pytest.approx(0.5)
-    assert miss(wanted / 2, wanted) == pytest.approx(0.5)
+    wanted = [torch.tensor([1.0, -2.0]), torch.tensor([0.5, 3.0])]
+    half = [change / 2 for change in wanted]
+    assert gain(half, wanted) == pytest.approx(0.5)
+    assert miss(half, wanted) == pytest.approx(0.5)
 
 
 def test_a_gain_of_one_may_still_miss_each_person():
-    wanted = torch.tensor([1.0, 1.0])
-    changes = torch.tensor([0.0, 2.0])
+    wanted, changes = [torch.tensor([1.0, 1.0])], [torch.tensor([0.0, 2.0])]
     assert gain(changes, wanted) == pytest.approx(1.0)
     assert miss(changes, wanted) == pytest.approx(1.0)
 
@@ -71,3 +71,9 @@ def test_leak_counts_every_value_of_every_move():
     wanted = [torch.zeros(2, 1), torch.zeros(2, 3)]
     changes = [torch.ones(2, 1), torch.zeros(2, 3)]
     assert leak(changes, wanted) == pytest.approx(0.5)
+
+
+def test_the_doubt_of_a_mean_is_its_standard_error():
+    values = torch.tensor([0.2, 0.9, 1.4, 0.7, 1.1])
+    found = doubt(gain, [values], [torch.ones(5)])
+    assert found == pytest.approx(float(values.std()) / 5**0.5, rel=1e-4)
