@@ -23,7 +23,7 @@ class Anderson(ReStyle):
 
     ReStyle looks for a code that g(w) = w + E(x ‖ G(w)) leaves where it is. From the corrections f = g(w) - w at the
     last m + 1 codes, next is w + b f - (dW + b dF) c: dW and dF hold the differences of successive codes and
-    corrections, and c minimises |f - dF c|² + r |c|².
+    corrections, and c minimises |f - dF c|², with a ridge.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Anderson(ReStyle):
         method: ReStyle,
         window: int,  # m, differences that are kept
         damping: float = 1.0,  # b, the part of a mixed correction that is made; the first step is plain
-        ridge: float = 0.01,  # r, as a share of the mean square of the differences
+        ridge: float = 0.01,  # as a share of each difference's own square
         guarded: bool = False,  # where a step has raised the L2, what was before it is forgotten
         by_pictures: bool = False,  # c minimises what remains of the error of pictures, not of the corrections
     ) -> None:
@@ -71,13 +71,12 @@ class Anderson(ReStyle):
 
 
 def least_squares(rows: Tensor, target: Tensor, ridge: float) -> Tensor:
-    """c [N, k] that minimises |target - c rows|² + r |c|², for rows [N, k, d] and targets [N, d].
+    """c [N, k] that minimises |target - c rows|² + r Σ c²|row|², for rows [N, k, d] and targets [N, d].
 
-    r is `ridge` times the mean square length of the rows. A row of zeros gets none.
+    So the ridge r weighs on long and short rows alike. A row of zeros gets none.
     """
     gram = rows @ rows.mT
-    size = gram.diagonal(dim1=1, dim2=2).mean(dim=1)
-    damped = gram + (ridge * size + TINY)[:, None, None] * torch.eye(rows.shape[1])
+    damped = gram + torch.diag_embed(ridge * gram.diagonal(dim1=1, dim2=2) + TINY)
     return torch.linalg.solve(damped, rows @ target[:, :, None])[..., 0]
 
 
@@ -96,13 +95,14 @@ class Stretched(ReStyle):
         return replace(drawn, memory={"stretched.made": made + 1})
 
 
-def fit_lengths(method: ReStyle, x: Tensor, steps: int, groups: int, rounds: int = 2, batch: int = 10) -> Tensor:
+def fit_lengths(method: ReStyle, x: Tensor, steps: int, groups: int, rounds: int = 2, batch: int = 6) -> Tensor:
     """Lengths [steps, L] of least L2 of the pictures x after the last of the steps, by Adam through all of them.
 
     The layers are divided into so many `groups` of equal size, coarse to fine, that share a length.
     """
     lengths = torch.ones(steps, groups, requires_grad=True)
     optimiser = torch.optim.Adam([lengths], lr=0.08, betas=(0.8, 0.99))
+    slowing = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.1, rounds * -(-len(x) // batch))
     each = method.generator.layers // groups
     for _ in range(rounds):
         for part in x.split(batch):
@@ -113,4 +113,5 @@ def fit_lengths(method: ReStyle, x: Tensor, steps: int, groups: int, rounds: int
             optimiser.zero_grad()
             (100 * l2(part, state.image).mean()).backward()
             optimiser.step()
+            slowing.step()
     return lengths.detach().repeat_interleave(each, dim=1)

@@ -29,9 +29,9 @@ SEED, FITTING_SEED = 24, 23
 BATCH = 4
 STEPS = 10
 FITTED_STEPS = (1, 2, 3)
-GROUPS = {"one length a step": 1, "one a step and layer group": 3}
+GROUPS = {"fitted lengths, one a step": 1, "fitted lengths, three a step": 3}
 TOLERANCES = (4e-3, 2e-3, 1e-3, 5e-4)
-PLAIN = "plain ReStyle"
+PLAIN, SINGLE = "plain ReStyle", "a single pass (pSp)"
 COLUMNS = (1, 2, 3, 4, 5, 7, 10)
 """Numbers of evaluations that the table has."""
 
@@ -100,13 +100,13 @@ def ways(x: Tensor, fitting: Tensor, two_steps: Path | None) -> dict[str, Callab
     method, single = load_method("restyle-psp-portrait"), load_method("psp-portrait")
     found = {
         PLAIN: lambda: measured(x, [method] * STEPS),
-        "a single pass (pSp)": lambda: measured(x, [single]),
+        SINGLE: lambda: measured(x, [single]),
         "pSp, then ReStyle": lambda: measured(x, [single] + [method] * (STEPS - 1)),
     }
     for window in (1, 2, 3):
         found[f"Anderson, window {window}"] = lambda m=window: measured(x, [Anderson(method, m)] * STEPS)
     found["Anderson, window 2, guarded"] = lambda: measured(x, [Anderson(method, 2, guarded=True)] * STEPS)
-    found["Anderson by pictures, window 3"] = lambda: measured(x, [Anderson(method, 3, by_pictures=True)] * STEPS)
+    found["Anderson by pictures, window 2"] = lambda: measured(x, [Anderson(method, 2, by_pictures=True)] * STEPS)
     for name, groups in GROUPS.items():
         found[name] = lambda g=groups: fitted(x, fitting, method, g)
     if two_steps is not None:
@@ -153,8 +153,9 @@ def plot(found: dict[str, Curve], people: int, path: Path) -> None:
 
     figure = Figure(figsize=(12, 6.4), layout="constrained", dpi=110)
     axes = figure.subplots(1, 2, sharey=True)
-    for number, (name, curve) in enumerate(found.items()):
-        style = {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)], "markersize": 5}
+    shown = [(name, curve) for name, curve in found.items() if name != SINGLE]  # where another curve begins
+    for colour, marker, (name, curve) in zip(("black", *COLOURS), (".", *MARKERS), shown, strict=False):
+        style = {"color": colour, "marker": marker, "markersize": 5}
         style |= {"label": name, "linewidth": 2.4 if name == PLAIN else 1.2, "zorder": 3 if name == PLAIN else 2}
         for axis, key in zip(axes, ("evaluations", "seconds"), strict=True):
             axis.plot([getattr(point, key) for point in curve], [point.l2 for point in curve], **style)
@@ -177,7 +178,7 @@ def _people(n: int, seed: int, size: int) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=100)
-    parser.add_argument("--fit-on", type=int, default=60, help="people that step lengths are fitted on")
+    parser.add_argument("--fit-on", type=int, default=36, help="people that step lengths are fitted on")
     parser.add_argument("--two-steps", type=Path, help="the encoder trained for two steps")
     parser.add_argument("--anderson", action="store_true", help="forms of Anderson's acceleration instead")
     parser.add_argument("--keep", type=Path, help="keep each curve here, and go on from what is there")
