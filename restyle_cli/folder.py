@@ -210,13 +210,16 @@ def _through(
 
 
 def _as_kept(one: Inversion, methods: Sequence[Method], task: Task) -> Inversion:
-    """With changes of the generator as files keep them, and the picture that these draw."""
-    if not one.patch:
+    """With changes of the generator as files keep them, and the picture that files draw.
+
+    That is drawn anew where these changes are rounded, or where a gradient was taken and the last digits are others.
+    """
+    by_name = {method.name: method for method in methods}
+    method = by_name.get(one.steps[int(one.kept_step)].method, methods[0])  # the start is the first's
+    if not one.patch and not method.compares:
         return one
     patch = rounded(one.patch)
-    by_name = {method.name: method.generator for method in methods}
-    generator = by_name.get(one.steps[int(one.kept_step)].method, methods[0].generator)  # the start is the first's
-    return replace(one, patch=patch, images=draw(generator, one.w, patch, task.dtype))
+    return replace(one, patch=patch, images=draw(method.generator, one.w, patch, task.dtype))
 
 
 def _write(item: Inverted | Outcome, task: Task) -> Outcome:

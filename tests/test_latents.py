@@ -87,6 +87,20 @@ def test_a_reload_draws_bit_for_bit_what_was_shown(
     assert (without - again).abs().max() > 1e-3  # the patch is seen
 
 
+def test_so_does_a_code_that_was_optimised(
+    restyle: Run, photos: Path, tmp_path: Path, shown: list[Tensor], tiny_store: Path
+) -> None:
+    out, chain = tmp_path / "out", "psp-portrait,image2stylegan:3"
+    result = restyle("invert", photos, "--via", chain, "-o", out, "--align", "never", "--keep", "last")
+    assert result.exit_code == 0, result.output
+    assert len(shown) == 3
+    for index in range(3):
+        again = draw_latent(out / f"{index}.safetensors")
+        assert torch.equal(again, shown[index])
+        assert to_picture(again[0]).tobytes() == Image.open(out / f"{index}.png").convert("RGB").tobytes()
+        assert not read(out / f"{index}.safetensors").patch
+
+
 @pytest.mark.parametrize("chain", CHAINS[-2:], indirect=True)
 def test_a_second_run_does_only_what_is_missing(restyle: Run, photos: Path, tmp_path: Path, chain: str) -> None:
     out = tmp_path / "out"
