@@ -63,4 +63,5 @@ def draw_sheet(
         for column, picture in enumerate(map(to_picture, pictures)):
             sheet.paste(picture.resize((SIDE, SIDE)), (MARGIN + TITLE + column * (SIDE + GAP), top))
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, optimize=True)
+    colours = sheet.quantize(256, Image.Quantize.MEDIANCUT, kmeans=3)
+    sheet.quantize(palette=colours).save(path, optimize=True)  # dithered; in all colours it would take 2 MB
