@@ -167,7 +167,7 @@ PAGES: Mapping[str, Page] = {
         networks=("hypernetwork", "generator"),
         steps=5,
         seconds=0.036,
-        example='restyle invert photo.jpg -m hyperstyle -n 5',
+        example="restyle invert photo.jpg -m hyperstyle -n 5",
     ),
     "idinvert": Page(
         line="an encoder's code, then the gradient, held where the encoder knows pictures: near, and still editable",
