@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,17 @@ from restyle_cli.store import catalog, fetch
 from restyle_cli.store.files import read_header, read_module
 
 
-class Ensemble(nn.Module):
+class Ensemble(nn.Module, ABC):
     """Networks that are trained together. The recipe's file holds the one that is `main`."""
 
     @property
+    @abstractmethod
     def main(self) -> nn.Module:
         """The network that the file of the recipe's name holds."""
-        raise NotImplementedError
 
+    @abstractmethod
     def groups(self) -> list[dict[str, Any]]:
         """All parameters in groups for the optimiser, each with its `rate`, a share of the stage's learning rate."""
-        raise NotImplementedError
 
 
 def network_file(name: str, folder: Path) -> Path:
