@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from PIL import Image
 
@@ -117,6 +117,8 @@ class BootstrapResults(Results):
 
     first: str
     target: str
+
+    of_every_step: ClassVar[bool] = True
 
     def _writers(self) -> Mapping[str, Writer]:
         return {**super()._writers(), "strip": self._write_strip}

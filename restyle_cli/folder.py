@@ -178,13 +178,16 @@ def _invert_batch(batch: list[Photo], task: Task) -> list[Inverted | Outcome]:
         message = f"{task.device} has not enough memory for {len(batch)} pictures at once"
         raise RestyleError(message, f"use {fewer}") from error
     return [
-        Inverted(
-            photo,
-            _as_kept(inversion.one(index), task.methods, task),
-            _as_kept(against.one(index), task.against, task) if against else None,
-        )
+        _inverted(photo, inversion.one(index), against.one(index) if against else None, task)
         for index, photo in enumerate(batch)
     ]
+
+
+def _inverted(photo: Photo, one: Inversion, against: Inversion | None, task: Task) -> Inverted:
+    method = _kept_by(one, task.methods)
+    kept = _as_kept(one, method, task.dtype)
+    other = None if against is None else _as_kept(against, _kept_by(against, task.against), task.dtype)
+    return Inverted(photo, kept, other, task.results.beside(kept, method.generator, task.dtype))
 
 
 def _through(
@@ -209,17 +212,21 @@ def _through(
         )
 
 
-def _as_kept(one: Inversion, methods: Sequence[Method], task: Task) -> Inversion:
+def _kept_by(one: Inversion, methods: Sequence[Method]) -> Method:
+    """The method whose step is kept; the start is the first's."""
+    by_name = {method.name: method for method in methods}
+    return by_name.get(one.steps[int(one.kept_step)].method, methods[0])
+
+
+def _as_kept(one: Inversion, method: Method, dtype: torch.dtype) -> Inversion:
     """With changes of the generator as files keep them, and the picture that files draw.
 
     That is drawn anew where these changes are rounded, or where a gradient was taken and the last digits are others.
     """
-    by_name = {method.name: method for method in methods}
-    method = by_name.get(one.steps[int(one.kept_step)].method, methods[0])  # the start is the first's
     if not one.patch and not method.compares:
         return one
     patch = rounded(one.patch)
-    return replace(one, patch=patch, images=draw(method.generator, one.w, patch, task.dtype))
+    return replace(one, patch=patch, images=draw(method.generator, one.w, patch, dtype))
 
 
 def _write(item: Inverted | Outcome, task: Task) -> Outcome:

@@ -137,7 +137,7 @@ class Step:
 class Inversion:
     """What came of a batch: `w`, `images` and `patch` are each picture's kept step.
 
-    `interrupted`: Ctrl-C ended it, and this is how far it had come.
+    `interrupted`: Ctrl-C ended it, and this is how far it had come; the pictures that are `finished` had been done.
     """
 
     w: Tensor  # [N, L, 512]
@@ -149,6 +149,7 @@ class Inversion:
     last_step: Tensor  # [N], smaller than S where `tolerance` stopped a picture; later steps repeat it
     w_steps: Tensor | None  # [N, S + 1, L, 512], if asked for
     image_steps: dict[int, Tensor]  # step -> [N, 3, H, W]
+    finished: Tensor  # [N], whether the way of a picture came to its end
     interrupted: bool = False
     stops: tuple[tuple[Stop, ...], ...] = ()  # N, where the schedule was a `Pace` that tells
 
@@ -166,6 +167,7 @@ class Inversion:
             last_step=self.last_step[here],
             w_steps=None if self.w_steps is None else self.w_steps[here, : last + 1].cpu(),
             image_steps={k: images[here].cpu() for k, images in self.image_steps.items() if k <= last},
+            finished=self.finished[here],
             interrupted=self.interrupted,
             stops=self.stops[here],
         )
@@ -228,10 +230,10 @@ def invert(
     given: Mapping[str, Tensor] | None = None,
     interruptible: bool = False,
 ) -> Inversion:
-    """Find the codes of x and keep each picture's best step (or its last).
+    """Find the codes of x and keep each picture's best step (or its last), of those that the last generator drew.
 
-    A single method runs `steps` times. A picture stops once a step lowers its L2 by less than `tolerance`, and the
-    others go on without it; a `Pace` decides both by itself.
+    A single method runs `steps` times. A picture stops once a step of the schedule's last method lowers its L2 by less
+    than `tolerance`, and the others go on without it; a `Pace` decides both by itself.
     `on_step(k, state, l2 [N])` is called after each. `image_steps` keeps the images of the steps
     in `pictures`, or all: much memory in a long schedule. `codes`: keep those of all steps, `w_steps`.
     `given` is as `iterate` has it; with a MASK, L2 is that of what is known. `interruptible`: Ctrl-C ends the loop,
@@ -247,13 +249,14 @@ def invert(
     before = time.perf_counter()
     try:
         with torch.no_grad():  # around the consumption; a method that optimises switches gradients on for itself
-            states, here, turn = iterate(x, pace, given), x, None
+            states, here, turn, drawing = iterate(x, pace, given), x, None, pace.method.generator
             for k in count():
                 state = states.send(turn)
                 errors = l2(here, state.image, mask).cpu()  # waits for the device, so that the clock tells the truth
                 seconds = time.perf_counter() - before
                 settled = pace.look(errors)
-                last = courses[-1].after(k, state, errors, settled) if courses else _first(state, errors)
+                anew, drawing = pace.method.generator is not drawing, pace.method.generator
+                last = courses[-1].after(k, state, errors, settled, anew) if courses else _first(state, errors)
                 after = (*courses[:-1], last)
                 log.add(k, pace.method.name if k else START, after, seconds)
                 courses = after
@@ -283,19 +286,20 @@ def invert(
         last_step=last_step,
         w_steps=torch.stack(log.codes[:made], dim=1) if log.codes is not None else None,
         image_steps={k: image for k, image in log.images.items() if k < made},
+        finished=_joined(courses, "settled"),
         interrupted=interrupted,
         stops=pace.stops(),
     )
 
 
 class _Listed:
-    """The pace of a list of methods: one after the other, to the end, or until a step lowers the L2 too little."""
+    """The pace of a list of methods: one after the other, until a step of the last one lowers the L2 too little."""
 
     afresh = False
 
     def __init__(self, methods: Sequence[Method], tolerance: float | None) -> None:
         self.keeps_last = any(getattr(method, "keeps_last", False) for method in methods)
-        self.method = methods[0]
+        self.method, self._last = methods[0], methods[-1]
         self._left = iter(methods)
         self._steps, self._made = len(methods), -1
         self._tolerance = tolerance
@@ -311,7 +315,7 @@ class _Listed:
     def look(self, l2: Tensor) -> Tensor:
         self._made += 1
         settled = torch.full(l2.shape, self._made == self._steps)
-        if self._tolerance is not None and self._before is not None:
+        if self._tolerance is not None and self._before is not None and self.method is self._last:
             settled |= self._before - l2 < self._tolerance
         self._before = l2[~settled]
         return settled
@@ -350,9 +354,12 @@ class _Course:
     best_step: Tensor
     settled: Tensor
 
-    def after(self, k: int, state: State, errors: Tensor, settled: Tensor) -> _Course:
-        """After step k, which led to `state` with the L2 `errors` [n], and where those `settled` [n] stop."""
-        better = errors < self.best_l2
+    def after(self, k: int, state: State, errors: Tensor, settled: Tensor, anew: bool) -> _Course:
+        """After step k, which led to `state` with the L2 `errors` [n], and where those `settled` [n] stop.
+
+        `anew`: drawn by another generator than before, whose pictures are no rivals of these.
+        """
+        better = errors.isfinite() if anew else errors < self.best_l2
         return _Course(
             self.places,
             last=state,

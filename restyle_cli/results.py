@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from restyle_cli.align import Aligned
 from restyle_cli.errors import RestyleError
@@ -55,11 +56,15 @@ class Photo:
 
 @dataclass(frozen=True)
 class Inverted:
-    """A picture and what came of it; `against`: of the schedule that it is compared with, where there is one."""
+    """A picture and what came of it; `against`: of the schedule that it is compared with, where there is one.
+
+    `beside`: what the results wished for beside it; see `Results.beside`.
+    """
 
     photo: Photo
     inversion: Inversion  # the `Inversion.one` of it
     against: Inversion | None = None
+    beside: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ class Results:
 
     suffixes: ClassVar[Mapping[str, str]] = SUFFIXES
     mark: ClassVar[str] = "latent"  # the kind that is written last and says how it was made
+    of_every_step: ClassVar[bool] = False  # each step must have come to numbers, not only that which is kept
 
     @property
     def keeps_codes(self) -> bool:
@@ -89,6 +95,13 @@ class Results:
     def pictures(self, last: int) -> list[int]:
         """Which of the steps 0 … `last` are needed as pictures."""
         return shown_steps(last) if "strip" in self.kinds else []
+
+    def beside(self, inversion: Inversion, generator: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
+        """What else there is to draw with the `generator` of the kept step, in `dtype`.
+
+        It is asked for by the thread that computes: methods may change a generator while files are written.
+        """
+        return {}
 
     def names(self, sources: Iterable[Source]) -> Iterator[tuple[Source, dict[str, Path] | RestyleError]]:
         """Each picture's files by kind, or an error where they would be written over something else."""
@@ -160,22 +173,29 @@ class Results:
     def write(self, inverted: Inverted) -> dict[str, Any]:
         """Write the files of a picture; returns the description that they carry.
 
-        On a RestyleError nothing of them is left.
+        Whatever stops it, nothing of them is left; nor is an earlier mark, which would vouch for what is written here.
         """
-        made = self._describe(inverted)
-        steps = made["steps"] + (steps_of(inverted.against) if inverted.against else [])
-        if not all(np.isfinite(step["l2"]) for step in steps):
+        if not self._has_numbers(inverted):
             raise RestyleError("the networks came to no numbers", "use --precision fp32")
+        made = self._describe(inverted)
         written: list[Path] = []
         try:
+            inverted.photo.files[self.mark].unlink(missing_ok=True)
             for kind, file in inverted.photo.files.items():
                 self._writers()[kind](file, inverted, made)
                 written.append(file)
-        except RestyleError:
+        except BaseException:
             for file in written:
                 file.unlink(missing_ok=True)
             raise
         return made
+
+    def _has_numbers(self, inverted: Inverted) -> bool:
+        """Whether there is a result: the first guess is none where a step after it came to no number."""
+        inversion, kept = inverted.inversion, int(inverted.inversion.kept_step)
+        of_all = [inversion, inverted.against] if self.of_every_step or not kept else [inverted.against]
+        every = [inversion.steps[kept], *(step for one in of_all if one is not None for step in one.steps)]
+        return all(bool(step.l2.isfinite()) for step in every)
 
     def _files(self, source: Source) -> dict[str, Path]:
         base = self.folder / source.relative
@@ -213,7 +233,7 @@ class Results:
             "kept_step": int(inversion.kept_step),
             "has_steps": "steps" in self.kinds,
             **({"links": links_of(inversion)} if inversion.stops else {}),
-            **({"interrupted": True} if inversion.interrupted else {}),
+            **({"interrupted": True} if inversion.interrupted and not inversion.finished else {}),
         }
 
     def _generator_of(self, steps: Sequence[Mapping[str, Any]], kept: int) -> str | None:
@@ -249,9 +269,14 @@ def _with_number(file: Path, suffix: str, number: int) -> Path:
 
 
 def steps_of(inversion: Inversion) -> list[dict[str, Any]]:
-    """The steps of an `Inversion.one` as JSON has them."""
+    """The steps of an `Inversion.one` as JSON has them; the L2 of one that came to no number is None."""
     return [
-        {"step": k, "method": step.method, "l2": float(step.l2), "seconds": round(step.seconds, 6)}
+        {
+            "step": k,
+            "method": step.method,
+            "l2": float(step.l2) if step.l2.isfinite() else None,
+            "seconds": round(step.seconds, 6),
+        }
         for k, step in enumerate(inversion.steps)
     ]
 
@@ -259,13 +284,13 @@ def steps_of(inversion: Inversion) -> list[dict[str, Any]]:
 def links_of(inversion: Inversion) -> list[dict[str, Any]]:
     """The parts of the way of an `Inversion.one` as JSON has them, each with the lowest L2 so far and why it ended."""
     (stops,), last = inversion.stops, len(inversion.steps) - 1
-    ends = {stop.step: stop.why for stop in stops}
+    ends = {stop.step: stop.why for stop in stops if stop.step <= last}  # Ctrl-C may come before a step's record
     if last > 0:
         ends.setdefault(last, "interrupted")  # there was no other reason
     links, before = [], 0
     for end, why in ends.items():
         made = inversion.steps[before + 1 : end + 1]
-        best = min(float(step.l2) for step in inversion.steps[: end + 1])
+        best = min(float(step.l2) for step in inversion.steps[: end + 1] if step.l2.isfinite())
         seconds = round(sum(step.seconds for step in made), 6)
         links.append({"method": made[0].method, "steps": len(made), "l2": best, "seconds": seconds, "ended": why})
         before = end
@@ -283,6 +308,8 @@ def _write_strip(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
     cells = [Cell(to_picture(inverted.photo.x), "target")]
     for k, image in images.items():
         step = made["steps"][k]
+        if step["l2"] is None:
+            continue
         lines = [f"L2 {step['l2']:.4f}", *([step["method"]] if several and k else [])]
         cells.append(Cell(to_picture(image[0]), f"step {k}" if k else "start", lines, marked=k == kept))
     save_picture(draw_strip(cells), file)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from restyle_cli.images import open_picture, save_picture, to_picture
+from restyle_cli.images import save_picture, to_picture
 from restyle_cli.inversion import Inversion
 from restyle_cli.latents import draw
 from restyle_cli.methods.mixing import mix, sample
@@ -23,22 +23,24 @@ SHEET = "variants"
 """The kind of the file with all of them side by side."""
 
 
+def check_fine(generator: nn.Module) -> None:
+    """RestyleError when the generator has no fine layers, which variants are made of."""
+    mix(generator.start(1), generator.start(1)[0])
+
+
 @dataclass(frozen=True, kw_only=True)
 class VariantResults(Results):
     """Results with `count` further pictures, each a file, and all on a sheet; their codes are in the latent file.
 
     The first is of the random numbers of `seed`, the next of `seed` + 1, …, the same ones for every picture; `alpha`
-    says how far fine layers go towards sampled ones. RestyleError when `generator` has no fine layers.
+    says how far fine layers go towards sampled ones.
     """
 
-    generator: nn.Module
     count: int
     seed: int = 0
     alpha: float = 1.0
-    dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
-        mix(self.generator.start(1), self.generator.start(1)[0])
         object.__setattr__(self, "kinds", self.kinds | set(self._ends()))
 
     @property
@@ -47,11 +49,12 @@ class VariantResults(Results):
         others = {kind: end for kind, end in SUFFIXES.items() if kind != self.mark}
         return {**others, **self._ends(), self.mark: SUFFIXES[self.mark]}
 
-    def codes(self, inversion: Inversion) -> Tensor:
-        """The variants' codes [count, L, w_dim] of one picture's inversion."""
-        w = inversion.w.to(self.generator.w_avg)
-        sampled = [sample(self.generator, seed) for seed in self._seeds()]
-        return torch.cat([mix(w, one, self.alpha) for one in sampled]).float().cpu()
+    def beside(self, inversion: Inversion, generator: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
+        """The variants' codes [count, L, w_dim], and their pictures [count, 3, H, W]."""
+        w = inversion.w.to(generator.w_avg)
+        codes = torch.cat([mix(w, sample(generator, seed), self.alpha) for seed in self._seeds()]).float().cpu()
+        images = [draw(generator, code[None], inversion.patch, dtype) for code in codes]
+        return {"codes": codes, "images": torch.cat(images)}
 
     def _ends(self) -> dict[str, str]:
         singles = {f"variant-{k}": f".variant-{k}.png" for k in range(1, self.count + 1)}
@@ -68,17 +71,14 @@ class VariantResults(Results):
         return {**super()._writers(), **singles, SHEET: self._write_sheet, self.mark: self._write_codes}
 
     def _write_variant(self, index: int, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
-        inversion = inverted.inversion
-        w = self.codes(inversion)[index : index + 1]
-        save_picture(to_picture(draw(self.generator, w, inversion.patch, self.dtype)[0]), file)
+        save_picture(to_picture(inverted.beside["images"][index]), file)
 
     def _write_sheet(self, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
         cells = [Cell(to_picture(inverted.photo.x), "given")]
         for k, seed in enumerate(self._seeds(), start=1):
-            picture = open_picture(inverted.photo.files[f"variant-{k}"])  # written a moment ago
-            cells.append(Cell(picture, f"variant {k}", [f"seed {seed}"]))
+            cells.append(Cell(to_picture(inverted.beside["images"][k - 1]), f"variant {k}", [f"seed {seed}"]))
         save_picture(draw_strip(cells), file)
 
     def _write_codes(self, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
-        codes = {"w_variants": self.codes(inverted.inversion)}
+        codes = {"w_variants": inverted.beside["codes"]}
         write_latent(file, latent_tensors(inverted.inversion, made["has_steps"]) | codes, made)

@@ -397,14 +397,14 @@ class Watched(Counting):
 def test_settled_pictures_leave_the_batch_and_the_rest_goes_on_as_alone() -> None:
     colours = (0.5, 1.0, 0.1, -0.8)
     method, other = Watched(0.5), Watched(0.5, name="other", change="another")
-    chain = [method] * 3 + [other] * 5
+    chain = [method] + [other] * 7
     shift = torch.tensor([0.0, 10.0, 20.0, 30.0])
     seen = []
     options = {"tolerance": 0.004, "codes": True}
     together = invert(plain(*colours), chain, given={"shift": shift},
                       on_step=lambda k, state, errors: seen.append((state, errors)), **options)  # fmt: skip
     assert together.last_step.tolist() == [4, 5, 2, 5]
-    assert (method.given, other.given) == ([4, 4, 3], [3, 2])
+    assert (method.given, other.given) == ([4], [4, 3, 3, 2])
     for index, colour in enumerate(colours):
         alone = invert(plain(colour), chain, given={"shift": shift[index : index + 1]}, **options)
         one = together.one(index)
@@ -417,6 +417,22 @@ def test_settled_pictures_leave_the_batch_and_the_rest_goes_on_as_alone() -> Non
             assert torch.equal(image, alone.image_steps[k])
     for k, (state, errors) in enumerate(seen):  # whoever watches sees the whole batch
         assert torch.equal(state.image, together.image_steps[k]) and torch.equal(errors, together.steps[k].l2)
+
+
+def test_what_another_generator_drew_before_is_never_the_best() -> None:
+    """The photo's own domain is nearer to it than any other; what is wanted is of the last one."""
+    photos, toons = Approach(0.5, 0.5, name="photos"), Approach(-5.0, 0.5, -0.1, name="toons")
+    toons.generator = torch.nn.Identity()
+    result = invert(plain(1.0), [photos] * 2 + [toons] * 3)
+    best = min(range(3, 6), key=lambda k: float(result.steps[k].l2))
+    assert float(result.steps[2].l2) < float(result.steps[best].l2)
+    assert int(result.best_step) == int(result.kept_step) == best
+
+
+def test_tolerance_ends_the_last_methods_steps_and_no_others() -> None:
+    first, second = Watched(0.5, name="first"), Watched(0.1, name="second")
+    result = invert(plain(0.01), [first] * 3 + [second] * 4, tolerance=0.01)
+    assert result.last_step.tolist() == [4], "the first method's steps gain less from the start, and are all made"
 
 
 def test_a_caller_of_the_loop_can_go_on_with_some() -> None:
@@ -446,6 +462,14 @@ def test_ctrl_c_leaves_the_best_state_where_that_is_wished() -> None:
     with pytest.raises(KeyboardInterrupt):
         invert(plain(1.0), Interrupting(0.5), 5)
     assert not invert(plain(1.0), Interrupting(0.5), 2, interruptible=True).interrupted
+
+
+def test_ctrl_c_says_which_pictures_had_been_done() -> None:
+    """The second picture settles at its second step; Ctrl-C comes in the third."""
+    result = invert(plain(1.0, 0.1), Interrupting(0.5), 5, tolerance=0.004, interruptible=True)
+    assert result.interrupted
+    assert result.finished.tolist() == [False, True]
+    assert [bool(result.one(k).finished) for k in (0, 1)] == [False, True]
 
 
 def test_ctrl_c_before_the_first_guess_ends_everything() -> None:

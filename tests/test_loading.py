@@ -162,8 +162,9 @@ def test_an_unknown_model_is_answered_with_the_nearest(tiny_store: Path) -> None
 
 
 def test_a_generator_is_no_model(tiny_store: Path) -> None:
-    with pytest.raises(RestyleError, match="'portrait' is not a model that inverts"):
+    with pytest.raises(RestyleError, match="'portrait' is a generator, and does not invert by itself") as caught:
         plan("portrait")
+    assert '--via "restyle-e4e:5,portrait"' in caught.value.hint
 
 
 def test_a_missing_file_is_told_as_one(tiny_store: Path) -> None:

@@ -113,14 +113,29 @@ def test_filling_in(restyle: Run, face: Path, mask: Path, tmp_path: Path) -> Non
     assert not torch.equal(made("three")[0], w)
 
 
+@pytest.mark.parametrize("last", ["image2stylegan", "idinvert-portrait", "projector", "pti"])
+def test_what_is_not_known_has_no_say_in_any_optimisation(
+    last: str, restyle: Run, face: Path, mask: Path, tmp_path: Path
+) -> None:
+    """The codes before do not see it either."""
+    command = ("invert", face, "--via", f"image2stylegan++-portrait:1,{last}:4", "--mask", mask, "--keep", "last")
+    assert restyle(*command, "-o", "one").exit_code == 0
+    spoiled = Image.open(face).convert("RGB")
+    spoiled.paste((0, 255, 0), (36, 0, 64, 64))
+    save_picture(spoiled, face, frame_mark())
+    assert restyle(*command, "-o", "two").exit_code == 0
+    first, second = (read_latent(tmp_path / name / "face.safetensors")[0] for name in ("one", "two"))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
 def test_another_mask_is_another_result(restyle: Run, face: Path, mask: Path) -> None:
     command = ("invert", face, "-m", "image2stylegan++-portrait", "-n", 2, "--json")
     statuses = []
-    for options in ((), ("--mask", mask), ("--mask", mask)):
+    for options in ((), ("--mask", mask), ("--mask", mask), (), ("--mask", mask)):
         statuses.append(json.loads(restyle(*command, *options).stdout)["images"][0]["status"])
     halves().rotate(180).save(mask)
     statuses.append(json.loads(restyle(*command, "--mask", mask).stdout)["images"][0]["status"])
-    assert statuses == ["done", "done", "skipped", "done"]
+    assert statuses == ["done", "done", "skipped", "done", "done", "done"]
 
 
 def test_crossover_is_for_every_method(restyle: Run, face: Path, mask: Path, tmp_path: Path) -> None:
@@ -134,7 +149,8 @@ def test_crossover_is_for_every_method(restyle: Run, face: Path, mask: Path, tmp
 
 def test_masks_that_mean_nothing_are_refused(restyle: Run, face: Path, mask: Path) -> None:
     for options, said in (
-        (("-m", "psp-portrait", "--mask", mask), "no method here heeds a mask"),
+        (("-m", "psp-portrait", "--mask", mask), "psp-portrait heeds no mask"),
+        (("--via", "image2stylegan++-portrait:1,restyle-psp-portrait:1", "--mask", mask), "heeds no mask"),
         (("-m", "psp-portrait", "--crossover", face), "--crossover needs a mask"),
     ):
         done = restyle("invert", face, *options)

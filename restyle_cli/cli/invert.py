@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,10 @@ from restyle_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from restyle_cli.folder import Outcome
-    from restyle_cli.loading import Plan
+    from restyle_cli.inversion import Method
+    from restyle_cli.loading import Ensure, Patience, Plan
     from restyle_cli.masks import Mask
+    from restyle_cli.results import Results
 
 
 def invert(
@@ -74,24 +75,18 @@ def invert(
     began = time.perf_counter()
     terminal = Terminal(json=json, quiet=quiet)
     kinds = options.parse_save(save) | ({"pasted"} if paste_back else set())
-    seconds = None if budget is None else options.parse_budget(budget)
-    wish = _wish(quality, seconds, steps, via, tolerance)
+    wish = _wish(quality, budget, steps, via, tolerance)
     sources, missing = running.find(paths, output, terminal)
 
     # From here on torch is needed, which takes seconds to import.
-    from restyle_cli import loading
     from restyle_cli.align import rule_of
     from restyle_cli.folder import Task, invert_all
     from restyle_cli.methods.psp import DRAWN
     from restyle_cli.pace import by_progress
-    from restyle_cli.results import Results
-    from restyle_cli.variants import VariantResults
 
-    fetching, patience = running.fetching(offline, terminal), ()
-    if wish:
-        plan, patience = loading.plan_quality(wish["quality"], model, fetching, generator, downscale)
-    else:
-        plan = loading.plan(model, steps, via, fetching, generator, downscale)
+    plan, patience = _plan(wish, model, steps, via, running.fetching(offline, terminal), generator, downscale)
+    if tolerance is not None:
+        _check_tolerance(plan)
     rule = "none" if plan.models[0].task in DRAWN else rule_of(plan.models[0].name, plan.models[0].generator_name)
     masked = _masked(mask, crossover, plan)
     framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
@@ -99,23 +94,18 @@ def invert(
     running.check_writable(output)
     for notice in plan.notices:
         terminal.note(notice)
-    result = {"model": plan.models[-1].name, "chain": plan.chain, **wish}
-    settings = {**result, "networks": plan.networks(), "keep": keep, "tolerance": tolerance, **framing_settings}
+    result = {"model": plan.models[-1].name, "chain": plan.chain}
     mixing = _mixing(variants, mix_alpha, seed)
-    settings |= {"downscale": downscale} if downscale > 1 else {}
-    settings |= {"variants": mixing} if mixing else {}
-    settings |= masked.described() if masked else {}
+    settings = {**result, "networks": plan.networks(), "keep": keep, "tolerance": tolerance, **framing_settings}
+    settings |= _UNASKED | wish | (masked.described() if masked else {})
+    settings |= {"downscale": downscale if downscale > 1 else None, "variants": mixing or None}
     compared = {"perceptual": plan.perceptual} if plan.perceptual else {}
-    notes = {**machine.notes, **compared, "generators": plan.generators}
     methods = plan.load(machine.device)
-    make = (
-        partial(VariantResults, generator=methods[-1].generator, dtype=machine.dtype, **mixing) if mixing else Results
-    )
-    results = make(output, kinds, settings, notes, numbered=framed.face == "all")
-    live = running.Live(len(methods), open_end=bool(wish), seconds=seconds)
+    live = running.Live(len(methods), open_end=bool(wish), seconds=wish.get("budget"))
+    notes = {**machine.notes, **compared, "generators": plan.generators}
     task = Task(
         methods,
-        results,
+        _results(mixing, methods, (output, kinds, settings, notes, framed.face == "all")),
         machine.device,
         machine.dtype,
         keep,
@@ -125,21 +115,27 @@ def invert(
         machine.batch_size,
         on_step=live.step if live.long else None,
         mask=masked,
-        pace=by_progress(methods, plan.steps, patience, seconds) if wish else None,
+        pace=by_progress(methods, plan.steps, patience, wish["budget"]) if wish else None,
     )
     outcomes = running.run(sources, missing, invert_all(sources, task), "inverting", terminal, live)
-    _tell_of_turned(outcomes, terminal)
+    _tell_of_oddities(outcomes, terminal)
     summary = running.summary(outcomes, began)
     images = [running.as_json(outcome) for outcome in outcomes]
-    values = {"command": "invert", **machine.notes, **compared, **result, "images": images, "summary": summary}
-    terminal.result(values, *running.views(outcomes, summary, output))
+    told = {**machine.notes, **compared, **result, **wish}
+    terminal.result(
+        {"command": "invert", **told, "images": images, "summary": summary}, *running.views(outcomes, summary, output)
+    )
     running.end(outcomes, None if wish else len(methods))
 
 
+_UNASKED = {"quality": None, "budget": None, "mask": None, "crossover": None}
+"""Told of every result, so that one made with them is none made without."""
+
+
 def _wish(
-    quality: str | None, budget: float | None, steps: int | None, via: str | None, tolerance: float | None
+    quality: str | None, budget: str | None, steps: int | None, via: str | None, tolerance: float | None
 ) -> dict[str, Any]:
-    """What `--quality` and `--budget` (in seconds) ask for; nothing where neither is given.
+    """What `--quality` and `--budget` ask for, the latter in seconds; nothing where neither is given.
 
     UsageError where another option decides already what they are to decide.
     """
@@ -149,7 +145,50 @@ def _wish(
     for option, value in (("--steps", steps), ("--via", via), ("--tolerance", tolerance)):
         if value is not None:
             raise UsageError(f"{asked} chooses the chain and when to stop; {option} says it too", "give one of them")
-    return {"quality": quality or options.DEFAULT_QUALITY, "budget": budget}
+    seconds = None if budget is None else options.parse_budget(budget)
+    return {"quality": quality or options.DEFAULT_QUALITY, "budget": seconds}
+
+
+def _plan(
+    wish: Mapping[str, Any],
+    model: str,
+    steps: int | None,
+    via: str | None,
+    ensure: Ensure,
+    generator: str | None,
+    downscale: int,
+) -> tuple[Plan, Sequence[Patience]]:
+    """The chain, and how long each of its links goes on where that is decided by progress."""
+    from restyle_cli import loading
+
+    if wish:
+        return loading.plan_quality(wish["quality"], model, ensure, generator, downscale)
+    return loading.plan(model, steps, via, ensure, generator, downscale), ()
+
+
+def _check_tolerance(plan: Plan) -> None:
+    """UsageError where the last method's steps do not fall one by one."""
+    from restyle_cli.inversion import Scheduled
+    from restyle_cli.methods import METHODS
+
+    last = plan.models[-1]
+    if issubclass(METHODS.load(last.method), Scheduled):
+        raise UsageError(
+            f"--tolerance looks at single steps, and those of {last.name} follow a plan over all of them",
+            "leave it out, or let --quality or --budget decide",
+        )
+
+
+def _results(mixing: Mapping[str, Any], methods: Sequence[Method], made_of: tuple[Any, ...]) -> Results:
+    """The results, with variants if they are wished; RestyleError where a generator has none to give."""
+    from restyle_cli.results import Results
+    from restyle_cli.variants import VariantResults, check_fine
+
+    if not mixing:
+        return Results(*made_of)
+    for generator in dict.fromkeys(method.generator for method in methods):
+        check_fine(generator)
+    return VariantResults(*made_of, **mixing)
 
 
 def _mixing(variants: int | None, alpha: float | None, seed: int) -> dict[str, Any]:
@@ -161,7 +200,7 @@ def _mixing(variants: int | None, alpha: float | None, seed: int) -> dict[str, A
 
 
 def _masked(mask: Path | None, crossover: Path | None, plan: Plan) -> Mask | None:
-    """What `--mask` and `--crossover` mean; UsageError where they mean nothing to any method of the plan."""
+    """What `--mask` and `--crossover` mean; UsageError where the last method would make them mean nothing."""
     from restyle_cli.masks import Mask
     from restyle_cli.methods import METHODS
 
@@ -169,14 +208,18 @@ def _masked(mask: Path | None, crossover: Path | None, plan: Plan) -> Mask | Non
         if crossover is not None:
             raise UsageError("--crossover needs a mask", "--mask FILE: a picture, black where the other photo shows")
         return None
-    heed = [model for model in plan.models if getattr(METHODS.load(model.method), "takes_mask", False)]
-    if crossover is None and not heed:
-        raise UsageError("no method here heeds a mask", "image2stylegan++ does: -m image2stylegan++, or in --via")
+    last = plan.models[-1]
+    if crossover is None and not getattr(METHODS.load(last.method), "takes_mask", False):
+        message = f"{last.name} heeds no mask: it would find what stands in the place of what is not known"
+        raise UsageError(message, f'end with a method that optimises: --via "{plan.chain},image2stylegan++:400"')
     return Mask(mask, crossover)
 
 
-def _tell_of_turned(outcomes: Sequence[Outcome], terminal: Terminal) -> None:
-    for outcome in outcomes:
-        if outcome.status == "done" and "pasted" in outcome.files and outcome.made["source"]["turned"]:
-            path, pasted = str(outcome.path), str(outcome.files["pasted"])
-            terminal.note(f"{path!r} lies on its side in its file; {pasted!r} is upright")
+def _tell_of_oddities(outcomes: Sequence[Outcome], terminal: Terminal) -> None:
+    for outcome in (one for one in outcomes if one.status == "done"):
+        path = str(outcome.path)
+        if "pasted" in outcome.files and outcome.made["source"]["turned"]:
+            terminal.note(f"{path!r} lies on its side in its file; {str(outcome.files['pasted'])!r} is upright")
+        lost = [step["step"] for step in outcome.made["steps"] if step["l2"] is None]
+        if lost:
+            terminal.warn(f"{path!r}: no numbers from step {lost[0]} on; with --precision fp32 there may be some")

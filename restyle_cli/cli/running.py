@@ -219,7 +219,7 @@ def views(outcomes: Sequence[Outcome], summary: dict[str, Any], output: Path) ->
 
 def links_table(made: Sequence[dict[str, Any]]) -> Table:
     """One row a link of the chains that were decided by progress: how far it led, and why it ended."""
-    rows = [("start", "", f"{sum(m['steps'][0]['l2'] for m in made) / len(made):.4f}", "", "")]
+    rows = [("start", "", _mean_of([m["steps"][0]["l2"] for m in made]), "", "")]
     every = [link for m in made for link in m["links"]]
     for method in dict.fromkeys(link["method"] for link in every):
         links = [link for link in every if link["method"] == method]
@@ -250,7 +250,11 @@ def steps_table(made: Sequence[dict[str, Any]]) -> Table:
         l2 = [m["steps"][min(k, len(m["steps"]) - 1)]["l2"] for m in made]
         seconds = [m["steps"][k]["seconds"] for m in made if k < len(m["steps"])]
         mark = (str(kept[k]) if len(made) > 1 else "kept") if kept[k] else ""
-        mean_l2, mean_seconds = sum(l2) / len(l2), sum(seconds) / len(seconds)
-        rows.append((str(k), longest[k]["method"], f"{mean_l2:.4f}", f"{mean_seconds:.3f}", mark))
+        rows.append((str(k), longest[k]["method"], _mean_of(l2), f"{sum(seconds) / len(seconds):.3f}", mark))
     titles = ["step", "method", "L2", "seconds", "kept" if len(made) > 1 else ""]
     return Table(titles, rows, right=frozenset({"step", "L2", "seconds", "kept"}))
+
+
+def _mean_of(l2: Sequence[float | None]) -> str:
+    """The mean as tables show it; a dash where a step came to no number."""
+    return "—" if None in l2 else f"{sum(l2) / len(l2):.4f}"

@@ -45,6 +45,7 @@ class HeatmapResults(Results):
 
     suffixes: ClassVar[Mapping[str, str]] = SUFFIXES
     mark: ClassVar[str] = "maps"
+    of_every_step: ClassVar[bool] = True
 
     @property
     def keeps_codes(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restyle_cli.errors import RestyleError, did_you_mean
-from restyle_cli.methods import BORROWED, CHAINS, METHODS, WITHOUT_ENCODER
+from restyle_cli.methods import BORROWED, CHAINS, METHODS, OF_GENERATOR, WITHOUT_ENCODER
 from restyle_cli.store import catalog, fetch
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def installed(method: str) -> list[str]:
         encoders = {entry.name for entry in catalog.entries() if fetch.installed(entry)}
         ready = {name.rpartition(f"{CHAINS[method]}-")[2] for name in installed(CHAINS[method])}
         return [f"{method}-{d.name}" for d in catalog.domains() if d.encoder in encoders and d.name in ready]
+    if method == OF_GENERATOR:
+        return [entry.name for entry in catalog.entries() if entry.kind == "generator" and fetch.installed(entry)]
     if method in WITHOUT_ENCODER:
         return [f"{method}-{domain.name}" for domain in catalog.domains() if _generator_of(domain) is not None]
     return [entry.name for entry in _encoders().values() if entry.method == method and fetch.installed(entry)]
@@ -73,7 +75,7 @@ def find(name: str, wish: Wish, before: Model | None = None) -> Model:
     """The model called `name`: a method (its domain is chosen), an entry of the catalog or a file.
 
     `before`: the link before in the chain, whose generator serves a method that names none, and whose encoder one
-    that borrows it.
+    that borrows it. After it a generator's name or file means that this one draws what was found.
     """
     encoders = _encoders()
     if before is not None and before.method in BORROWED.get(name, ()):
@@ -82,13 +84,21 @@ def find(name: str, wish: Wish, before: Model | None = None) -> Model:
         return _without_encoder(name, None, wish, before)
     if (found := _method_and_domain(name)) and not Path(name).is_file():
         return _without_encoder(*found, wish, before)
+    if name == OF_GENERATOR:
+        hint = f'write its name or file as a later link of a chain: --via "restyle-e4e:5,{_a_generator()}"'
+        raise RestyleError(f"'{name}' is what a generator does in a chain", hint)
     if name in METHODS:
         return _of_any_domain(name, encoders, wish)
     if name in encoders:
         return _of_entry(encoders[name], wish)
+    if before is not None and _is_generator(name):
+        return _of_generator(name, wish, before)
     if Path(name).is_file():
         return _of_file(Path(name), wish)
     every = "`restyle weights list` shows all"
+    if any(entry.name == name and entry.kind == "generator" for entry in catalog.entries()):
+        hint = f'as a later link of a chain it draws what others found: --via "restyle-e4e:5,{name}"'
+        raise RestyleError(f"'{name}' is a generator, and does not invert by itself", hint)
     if any(entry.name == name for entry in catalog.entries()):
         raise RestyleError(f"'{name}' is not a model that inverts", every)
     if Path(name).suffix or "/" in name or "\\" in name:
@@ -167,6 +177,33 @@ def _without_encoder(method: str, domain: catalog.Domain | None, wish: Wish, bef
     if before is not None and path == before.generator:
         spaces |= before.spaces
     return _comparing(Model(name, method, None, generator_name, path, spaces, notices=notices))
+
+
+def _is_generator(name: str) -> bool:
+    """Whether `name` is a generator of the catalog, or a file that holds one and no encoder."""
+    if any(entry.name == name for entry in catalog.entries()):
+        return catalog.find(name).kind == "generator"
+    if not Path(name).is_file():
+        return False
+    from restyle_cli.store.files import describe
+
+    roles = {part.role for part in describe(Path(name))}
+    return "generator" in roles and "encoder" not in roles
+
+
+def _of_generator(name: str, wish: Wish, before: Model) -> Model:
+    """A generator that draws what the link before found. One of which no latent space is known is taken at its word."""
+    entry = next((entry for entry in catalog.entries() if entry.name == name), None)
+    path = Path(name) if entry is None else wish.ensure(entry)
+    spaces, notices = _spaces(name, _generator_part(path).extra), ()
+    if entry is None and not spaces & before.spaces:
+        doubt = f"it is not known whether {name} was fine-tuned from {before.generator_name}: it may draw anything"
+        spaces, notices = spaces | before.spaces, (doubt,)
+    return Model(name, OF_GENERATOR, None, name, path, spaces, notices=notices)
+
+
+def _a_generator() -> str:
+    return next(iter(installed(OF_GENERATOR)), "GENERATOR")
 
 
 def _any_generator(method: str) -> tuple[catalog.Domain, tuple[str, ...], tuple[str, Path]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from restyle_cli.inversion import State
+from restyle_cli.inversion import MASK, State
 from restyle_cli.methods.optimise import Adam, Optimisation, Perceptual, descend_and_draw
 
 DOMAIN_WEIGHT = 2.0
@@ -62,7 +62,7 @@ class IDInvert(Optimisation):
         def look(values: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
             w = values["w"]
             image = self.generator(w, patch=state.patch).float()
-            perceptual, pixels = self.differences(x, image)
+            perceptual, pixels = self.differences(x, image, state.memory.get(MASK))
             outside = (w - self.seen(image)).square().mean(dim=(1, 2))
             return image, pixels + self.weight * perceptual + DOMAIN_WEIGHT * outside
 

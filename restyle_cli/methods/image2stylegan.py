@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from restyle_cli.inversion import State
+from restyle_cli.inversion import MASK, State
 from restyle_cli.methods.optimise import Adam, Optimisation, descend_and_draw
 
 
@@ -24,7 +24,7 @@ class Image2StyleGAN(Optimisation):
 
         def look(values: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
             image = self.generator(values["w"], patch=state.patch).float()
-            perceptual, pixels = self.differences(x, image)
+            perceptual, pixels = self.differences(x, image, state.memory.get(MASK))
             return image, perceptual + pixels
 
         values, image, memory = descend_and_draw({"w": state.w}, look, state.memory, self.adam, self.key)

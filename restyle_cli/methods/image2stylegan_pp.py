@@ -27,9 +27,8 @@ CODES = 0.5
 
 
 class Image2StyleGANPlusPlus(Optimisation):
-    """W+ by Adam, then the noise maps; the generator stays. It is given a mask where not all of a picture counts."""
+    """W+ by Adam, then the noise maps; the generator stays."""
 
-    takes_mask = True
     default_steps = 1000
     key = "image2stylegan++"
     codes_adam = Adam(rate=0.01, betas=(0.9, 0.999))

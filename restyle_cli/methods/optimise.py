@@ -134,7 +134,7 @@ class Optimisation:
     """
 
     needs_encoder = False
-    takes_mask = False
+    takes_mask = True
     needs_start = False
     compares = True
     own_perceptual: str | None = None  # the network of the catalog that the paper compares by, if another than LPIPS

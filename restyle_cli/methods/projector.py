@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restyle_cli.generators.patching import noise_maps
-from restyle_cli.inversion import State
+from restyle_cli.inversion import MASK, State
 from restyle_cli.methods.optimise import Adam, Optimisation, Perceptual, descend, steps_made
 
 SAMPLES, SEED = 10_000, 123
@@ -63,7 +63,7 @@ class Projector(Optimisation):
         def loss(values: dict[str, Tensor]) -> Tensor:
             patch = {**state.patch, **{name: values[name] - stored[name] for name in stored}}
             image = self.generator(self.generator.w_plus(values["w"] + shift), patch=patch)
-            perceptual, _ = self.differences(x, image)
+            perceptual, _ = self.differences(x, image, state.memory.get(MASK))
             return perceptual + UNLIKE_ITSELF * sum(self_likeness(values[name]) for name in stored)
 
         values = {"w": state.w.mean(dim=1), **self._noises(state, stored)}
@@ -79,7 +79,7 @@ class Projector(Optimisation):
             z = torch.randn(SAMPLES, self.generator.config.z_dim, generator=torch.Generator().manual_seed(SEED))
             with torch.no_grad():
                 w = self.generator.mapping(z.to(device)).float()
-            self._spread = (w - w.mean(dim=0)).square().sum(dim=1).mean().sqrt()
+            self._spread = (w - w.mean(dim=0)).square().sum(dim=-1).mean().sqrt()
         return self._spread
 
     def _shift(self, made: Tensor) -> Tensor:
@@ -120,6 +120,7 @@ def self_likeness(
 
 
 def normalised(noise: Tensor) -> Tensor:
-    """Each map of [N, 1, h, w] with zero mean and unit variance."""
+    """Each map of [N, 1, h, w] with zero mean and unit variance; one that is the same everywhere becomes zero."""
     noise = noise - noise.mean(dim=(1, 2, 3), keepdim=True)
-    return noise * noise.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
+    variance = noise.square().mean(dim=(1, 2, 3), keepdim=True)
+    return noise * variance.clamp(min=torch.finfo(noise.dtype).tiny).rsqrt()

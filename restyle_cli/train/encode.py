@@ -3,9 +3,10 @@
 The drawn pictures' codes are known, so a stage may also pull the codes towards them (`latent`). A stage that asks for
 nothing else sends no gradient through the generator, and a single pass does without one: faster, and fair to traits
 that cover few pixels. So a generator of another style than the pictures is served too: a portrait and its toon have one
-code. `spread` holds the codes of all layers close to each other, as e4e does. Coarse layers settle first in a stage
-with a `pace`, whose early steps are asked for a part of the way only, the less the finer the layer; and by the loss
-`settle`, for which a layer that moves again costs the more the coarser it is.
+code. `spread` holds the codes of all layers close to each other, as e4e does, and `inside` each of them within W, for
+which e4e has a discriminator: here it is known which looks are drawn. Coarse layers settle first in a stage with a
+`pace`, whose early steps are asked for a part of the way only, the less the finer the layer; and by the loss `settle`,
+for which a layer that moves again costs the more the coarser it is.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from restyle_cli.train.portraits import draw_looks
 HELD_OUT_PICTURES = 64
 METHOD_CODES = {"e4e": "e4e", "restyle-e4e": "e4e"}
 CHECKED_STEPS = 5
+OF_CODES = ("latent", "spread", "inside", "settle")
 
 
 class Encode:
@@ -113,7 +115,7 @@ class Encode:
         known = self.space.embed(self.looks[index])[:, None]
         seen = spoil(target, stage.augment, rng)
         weights = dict(stage.losses)
-        of_codes = {name: weights.pop(name) for name in ("latent", "spread", "settle") if name in weights}
+        of_codes = {name: weights.pop(name) for name in OF_CODES if name in weights}
         if not weights and self.steps == 1:
             with self.autocast():
                 codes = self.network(seen)
@@ -158,6 +160,8 @@ class Encode:
         if "spread" in weights:
             apart = codes - codes.mean(dim=1, keepdim=True)
             loss = loss + weights["spread"] * (apart / deviation).square().mean()
+        if "inside" in weights:
+            loss = loss + weights["inside"] * (self.space.beyond(codes) / deviation).square().mean()
         return loss
 
     def _moved_again(self, moves: Tensor) -> Tensor:

@@ -226,6 +226,7 @@ class LookSpace:
     def __init__(self, w_dim: int, samples: int = 8192) -> None:
         values = looks(sample_z(samples, seed=0))
         self.mean, self.spread = values.mean(dim=0), values.std(dim=0)
+        self.least, self.most = values.amin(dim=0), values.amax(dim=0)
         directions = torch.randn(LOOK_DIM, w_dim, generator=torch.Generator().manual_seed(0))
         self.directions = directions / math.sqrt(LOOK_DIM)
 
@@ -249,6 +250,14 @@ class LookSpace:
                 raise RestyleError(f"no trait or colour named '{name}'", f"there are {', '.join(COLUMNS)}")
             gains[found] = gain
         return ((change @ self.coordinates) * gains) @ self.directions
+
+    def beyond(self, w: Tensor) -> Tensor:
+        """What separates codes [..., w_dim] from that of the nearest look that is drawn: zero within W.
+
+        The look nearest in each column is taken, which is near to the nearest one.
+        """
+        columns = self.mean + self.spread * (w @ self.coordinates)
+        return w - self.embed(torch.clamp(columns, self.least, self.most))
 
     @cached_property
     def coordinates(self) -> Tensor:

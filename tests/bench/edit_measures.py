@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from restyle_cli.train.looks import COLUMNS, LookSpace, looks, sample_z
+from restyle_cli.train.looks import COLUMNS, LookSpace
 
 
 @dataclass(frozen=True)
@@ -35,35 +35,28 @@ class Move:
 
 @dataclass(frozen=True)
 class Domain:
-    """The looks that are drawn: `space` and each column's bounds."""
+    """The looks that are drawn."""
 
     space: LookSpace
-    least: Tensor  # [LOOK_DIM]
-    most: Tensor
 
     @classmethod
     def of(cls, w_dim: int) -> Domain:
-        """The bounds are those of 8192 looks."""
-        known = looks(sample_z(8192, seed=1))
-        return cls(LookSpace(w_dim), known.min(dim=0).values, known.max(dim=0).values)
+        """Of codes of `w_dim` numbers."""
+        return cls(LookSpace(w_dim))
 
     def moved(self, values: Tensor, move: Move) -> Tensor:
         """The looks after a move; where it would leave what is drawn, at the bound."""
         change = torch.zeros_like(values)
         change[:, move.places] = move.strength * self.space.spread[move.places]
-        return torch.clamp(values + change, self.least, self.most)
+        return torch.clamp(values + change, self.space.least, self.space.most)
 
     def apart(self, w: Tensor) -> Tensor:
         """Codes [N, L, w_dim] -> how far the layers' are from their mean, rms in W's standard deviations: [N]."""
         return self._length(w - w.mean(dim=1, keepdim=True))
 
     def beyond(self, w: Tensor) -> Tensor:
-        """Codes [N, L, w_dim] -> how far each layer's is from the nearest of a drawn look, as `apart`: [N].
-
-        The look nearest in each column is taken, which is near to the nearest one.
-        """
-        columns = self.space.mean + self.space.spread * (w @ self.space.coordinates)
-        return self._length(w - self.space.embed(torch.clamp(columns, self.least, self.most)))
+        """Codes [N, L, w_dim] -> how far each layer's is from the nearest of a drawn look, as `apart`: [N]."""
+        return self._length(self.space.beyond(w))
 
     def between(self, w: Tensor, other: Tensor) -> Tensor:
         """How far codes [N, L, w_dim] are from others, as `apart`: [N]."""

@@ -29,7 +29,7 @@ def test_a_move_ends_where_drawn_looks_end(domain, people):
     moved = domain.moved(people, Move("skin", ("skin.r", "skin.g"), 50.0))
     for column in ("skin.r", "skin.g"):
         place = COLUMNS.index(column)
-        assert torch.equal(moved[:, place], domain.most[place].expand(len(people)))
+        assert torch.equal(moved[:, place], domain.space.most[place].expand(len(people)))
 
 
 def test_known_codes_lie_in_w_and_on_the_domain(domain, people):

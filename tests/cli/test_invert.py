@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from PIL import Image
 from typer.testing import Result
 
 import restyle_cli
-from restyle_cli import __version__, folder, strip
+from restyle_cli import __version__, folder, results, strip
 from restyle_cli.align import frame_mark
 from restyle_cli.cli import output
 from restyle_cli.images import fit, open_picture, save_picture, to_picture, to_tensor
+from restyle_cli.inversion import State
 from restyle_cli.loading import load_method
 from restyle_cli.methods.restyle import ReStyle
 from restyle_cli.paste import paste
@@ -699,6 +701,59 @@ def test_networks_that_give_no_numbers(restyle: Run, faces: Path, monkeypatch: p
     assert "'faces/a.png'" in result.stderr
     assert "--precision fp32" in result.stderr
     assert files() == []
+
+
+def test_a_step_that_gives_no_numbers_costs_no_earlier_one(
+    restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, calls = ReStyle.step, []
+
+    def lost_from_the_third_on(self: ReStyle, x: torch.Tensor, state: State) -> State:
+        calls.append(len(x))
+        made = step(self, x, state)
+        return replace(made, image=fit(x, (32, 32)) * (0.9 if len(calls) < 3 else float("nan")))
+
+    monkeypatch.setattr(ReStyle, "step", lost_from_the_third_on)
+    result = restyle("invert", faces / "a.png", "-m", RESTYLE, "-n", 4, "--json")
+    assert result.exit_code == 0
+    (image,) = json.loads(result.stdout)["images"]
+    assert [step["l2"] is None for step in image["steps"]] == [False, False, False, True, True]
+    assert "no numbers from step 3 on" in result.stderr
+    calls.clear()
+    assert "—" in restyle("invert", faces / "a.png", "-m", RESTYLE, "-n", 4, "--overwrite").stdout
+
+
+def test_an_earlier_result_does_not_vouch_for_half_a_new_one(
+    restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stops the second run is none of ours, as a killed process is none."""
+    command = ("invert", faces / "a.png", "-m", RESTYLE, "--json", "-n")
+    first = restyle(*command, 2)
+    assert first.exit_code == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(results, "draw_strip", lambda *cells: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            restyle(*command, 3)
+    assert "a.safetensors" not in files() and "a.png" not in files()
+    assert json.loads(restyle(*command, 2).stdout)["images"][0]["status"] == "done"
+
+
+def test_what_is_not_asked_for_any_more_is_done_again(restyle: Run, faces: Path) -> None:
+    def status(*options: object) -> str:
+        result = restyle("invert", faces / "a.png", "--json", *options)
+        return json.loads(result.stdout)["images"][0]["status"]
+
+    for with_it, without in (
+        (("-m", PSP, "--downscale", 8), ("-m", PSP)),
+        (("-m", RESTYLE, "--quality", "fast"), ("-m", RESTYLE, "-n", 10)),
+    ):
+        assert [status(*with_it), status(*with_it), status(*without)] == ["done", "skipped", "done"]
+
+
+def test_tolerance_is_refused_where_single_steps_say_nothing(restyle: Run, faces: Path) -> None:
+    result = restyle("invert", faces / "a.png", "-m", "projector-portrait", "-n", 9, "--tolerance", 1e-4)
+    assert result.exit_code == 2
+    assert "--tolerance looks at single steps" in " ".join(result.stderr.split())
 
 
 def test_too_little_memory(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:

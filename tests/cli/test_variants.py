@@ -15,6 +15,7 @@ from typer.testing import Result
 
 from restyle_cli.images import to_picture
 from restyle_cli.methods.mixing import FINE, mix, sample
+from restyle_cli.store import fetch
 from restyle_cli.store.files import read_latent, write_module
 
 Run = Callable[..., Result]
@@ -30,6 +31,28 @@ def models(tmp_path: Path) -> Path:
         encoder = tiny.encoder(seed, channels, styles=12)
         write_module(folder / f"{name}.safetensors", encoder, "small", {"method": "psp", "generator": "draws"})
     return folder
+
+
+@pytest.fixture
+def wide_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As `tiny_store`, of generators with fine layers; toons are far from portraits."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    toons = tiny.generator(resolution=128)
+    toons.to_rgbs[0].bias.add_(5.0)
+    write_module(folder / "portrait.safetensors", tiny.generator(resolution=128), "stylegan2")
+    write_module(folder / "toon.safetensors", toons, "stylegan2", {"latent_space": "portrait"})
+    for name, of in (("psp-portrait", "portrait"), ("restyle-psp-portrait", "portrait"), ("restyle-psp-toon", "toon")):
+        tiny.write_encoder(folder / f"{name}.safetensors", name.removesuffix(f"-{of}"), of, styles=12)
+    monkeypatch.setattr(fetch, "embedded_folder", lambda: folder)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    Image.effect_noise((256, 256), 60).convert("RGB").save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
 
 
 @pytest.fixture
@@ -99,7 +122,7 @@ def test_a_smaller_picture_is_shown_to_the_encoder(restyle: Run, models: Path, t
                          "--keep", "last", "--downscale", factor, "-o", out)  # fmt: skip
         assert result.exit_code == 0, result.output
         codes[factor], made = read_latent(out / "photo.safetensors")
-        assert made.get("downscale", 1) == factor
+        assert (made["downscale"] or 1) == factor
     assert (codes[1]["w"] - codes[16]["w"]).abs().max() > 0.01
 
 
@@ -126,3 +149,26 @@ def test_what_cannot_be_mixed_or_shrunk_is_said(restyle: Run, tiny_store: Path, 
     result = restyle(*arguments, "-m", "restyle-psp-portrait", "--downscale", 4)
     assert result.exit_code == 2
     assert "--downscale is for pSp" in result.stderr
+
+
+def test_variants_are_of_the_generator_that_drew_what_is_kept(restyle: Run, wide_store: Path, photo: Path) -> None:
+    """With no step towards sampled codes, a variant is the picture itself."""
+    chain = ("--via", "restyle-psp-portrait:1,restyle-psp-toon:1", "--align", "never")
+    result = restyle("invert", photo, *chain, "--variants", 1, "--mix-alpha", 0, "-o", "out")
+    assert result.exit_code == 0, result.output
+    assert read_latent(Path("out/photo.safetensors"))[1]["generator"] == "toon"
+    shown, variant = (np.asarray(Image.open(f"out/photo{end}"), int) for end in (".png", ".variant-1.png"))
+    assert np.abs(shown - variant).max() <= 1
+
+
+def test_variants_leave_a_generator_alone_that_is_tuned_meanwhile(restyle: Run, wide_store: Path, photo: Path) -> None:
+    folder = photo.parent / "photos"
+    folder.mkdir()
+    for seed in range(4):
+        Image.effect_noise((256, 256), 30 + 20 * seed).convert("RGB").save(folder / f"{seed}.png")
+    command = ("invert", folder, "--via", "psp-portrait,pti:4", "-b", 1, "--align", "never")
+    assert restyle(*command, "-o", "alone").exit_code == 0
+    assert restyle(*command, "--variants", 3, "-o", "with").exit_code == 0
+    for seed in range(4):
+        alone, together = (np.asarray(Image.open(f"{where}/{seed}.png")) for where in ("alone", "with"))
+        assert np.array_equal(alone, together)

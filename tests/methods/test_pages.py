@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from restyle_cli.loading import parse_chain
-from restyle_cli.methods import BORROWED, CHAINS, METHODS, WITHOUT_ENCODER
+from restyle_cli.methods import BORROWED, CHAINS, METHODS, OF_GENERATOR, WITHOUT_ENCODER
 from restyle_cli.methods.pages import NETWORKS, PAGES, SPACES
 from restyle_cli.store import catalog
 
@@ -36,10 +36,10 @@ def test_a_page_says_what_the_method_says_of_itself(name: str) -> None:
     sees = bool({"encoder", "hypernetwork"} & set(page.networks))
     assert page.steps == method.default_steps
     assert sees == (method.needs_encoder or name in CHAINS)
-    assert (name in WITHOUT_ENCODER) == (not sees)
+    assert (name in WITHOUT_ENCODER or name == OF_GENERATOR) == (not sees)
     assert ("perceptual" in page.networks) == method.compares
     assert "generator" in page.networks
-    assert ("weights" in page.space) == (name in ("hyperstyle", "pti"))
+    assert ("weights" in page.space) == (name in ("hyperstyle", "pti", "pti-local"))
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -58,7 +58,9 @@ def test_an_example_is_a_command_of_the_method(name: str) -> None:
     links = [link.name for link in parse_chain(chain)]
     known = {*METHODS.names(), *CHAINS, *(entry.name for entry in catalog.entries())}
     assert set(links) <= known
-    assert any(link == name or link.startswith(f"{name}-") for link in links)
+    generators = {entry.name for entry in catalog.entries() if entry.kind == "generator"}
+    named = any(link == name or link.startswith(f"{name}-") for link in links)
+    assert links[-1] in generators if name == OF_GENERATOR else named
 
 
 def test_pages_need_no_torch() -> None:

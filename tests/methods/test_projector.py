@@ -30,6 +30,10 @@ def noisy() -> StyleGAN2:
     return network.eval().requires_grad_(False)
 
 
+def test_maps_that_are_zero_stay_numbers() -> None:
+    assert torch.equal(normalised(torch.zeros(2, 1, 8, 8)), torch.zeros(2, 1, 8, 8))
+
+
 def projector(network: StyleGAN2 | None = None, steps: int = 40) -> Projector:
     return Projector("projector", network or noisy(), Structure()).over(steps)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import tiny
@@ -13,6 +14,7 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.generators.patching import synthesis_parameters
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.inversion import State, invert, iterate
+from restyle_cli.loading import plan
 from restyle_cli.methods.pti import PTI, Locality
 from restyle_cli.methods.restyle import ReStyle, SinglePass
 from restyle_cli.perceptual.structure import Structure
@@ -161,3 +163,9 @@ def test_alone_it_says_what_it_needs(first: SinglePass, x: Tensor) -> None:
     with pytest.raises(RestyleError, match="tunes the generator around a code") as caught:
         pti(first).start(x)
     assert "restyle-psp:5,pti:350" in (caught.value.hint or "")
+
+
+def test_with_locality_as_a_method_of_its_own(tiny_store: Path) -> None:
+    plain, local = (plan("", via=f"psp-portrait,{name}:3").load()[-1] for name in ("pti", "pti-local"))
+    assert plain.locality is None and local.locality == Locality()
+    assert local.name == "pti-local"

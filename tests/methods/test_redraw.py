@@ -1,0 +1,88 @@
+"""Another generator draws what was found: as the last link of a chain, with the changes that the weights have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from PIL import Image
+from typer.testing import Result
+
+from restyle_cli.align import frame_mark
+from restyle_cli.errors import RestyleError, UsageError
+from restyle_cli.images import save_picture, to_picture
+from restyle_cli.inversion import invert
+from restyle_cli.latents import draw_latent, read
+from restyle_cli.loading import load_schedule, plan
+from restyle_cli.methods.hyperstyle import HyperStyle
+from restyle_cli.methods.redraw import Redraw
+from restyle_cli.methods.restyle import ReStyle
+from restyle_cli.store.files import read_module, write_module
+
+Run = Callable[..., Result]
+CHAIN = "restyle-psp-portrait:2,pti:2,toon"
+
+
+@pytest.fixture
+def face(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    save_picture(Image.fromarray(noise), tmp_path / "face.png", frame_mark())
+    return tmp_path / "face.png"
+
+
+def test_codes_and_factors_of_one_generator_are_drawn_by_another() -> None:
+    """Domain adaptation as HyperStyle has it: the hypernetwork sees the first generator's pictures only."""
+    photos, toons = tiny.generator(), tiny.generator()
+    toons.to_rgbs[0].bias.add_(0.5)
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    before = [ReStyle("restyle-psp", tiny.encoder(), photos), HyperStyle("hyperstyle", tiny.hypernetwork(), photos)]
+    found = invert(x, before, keep="last")
+    shown = invert(x, [*before, Redraw("toon", toons)])
+    assert int(shown.kept_step[0]) == 3, "the last, however far it is from the photo"
+    assert torch.equal(shown.w, found.w)
+    assert set(shown.patch) == set(found.patch)
+    assert all(torch.equal(change, shown.patch[name]) for name, change in found.patch.items())
+    assert torch.equal(shown.images, toons(found.w, patch=found.patch))
+    assert not torch.allclose(shown.images, found.images)
+
+
+def test_from_the_command_it_is_a_generators_name(restyle: Run, face: Path, tiny_store: Path) -> None:
+    result = restyle("invert", face, "--via", CHAIN, "--json", "-q", "-o", "out")
+    assert result.exit_code == 0, result.output
+    (image,) = json.loads(result.stdout)["images"]
+    assert [step["method"] for step in image["steps"]][-2:] == ["pti", "toon"]
+    latent = read(Path("out/face.safetensors"))
+    assert latent.made["generator"] == "toon" and latent.made["kept_step"] == 5
+    toons = read_module(tiny_store / "toon.safetensors")
+    drawn = toons(latent.w, patch={name: change.float() for name, change in latent.patch.items()})
+    written = np.asarray(Image.open("out/face.png"), int)
+    assert np.abs(np.asarray(to_picture(drawn[0]), int) - written).max() <= 1
+    assert np.array_equal(np.asarray(to_picture(draw_latent(Path("out/face.safetensors"))[0]), int), written)
+
+
+def test_a_file_of_ones_own_is_taken_at_its_word(face: Path, tmp_path: Path) -> None:
+    write_module(tmp_path / "mine.safetensors", tiny.generator(5), "stylegan2")
+    chosen = plan("", via=f"restyle-psp-portrait:1,{tmp_path / 'mine.safetensors'}")
+    assert "it is not known whether" in chosen.notices[-1]
+    assert [method.name for method in chosen.load()][-1].endswith("mine.safetensors")
+
+
+def test_what_makes_no_sense_is_told(face: Path, tmp_path: Path) -> None:
+    for chain, said in (("redraw", "what a generator does"), ("toon", "does not invert by itself")):
+        with pytest.raises(RestyleError, match=said) as caught:
+            plan("", via=chain)
+        assert "--via" in caught.value.hint
+    with pytest.raises(UsageError, match="one step, not 3"):
+        plan("", via="restyle-psp-portrait:1,toon:3")
+    write_module(tmp_path / "large.safetensors", tiny.generator(resolution=64), "stylegan2")
+    schedule = load_schedule("", via=f"restyle-psp-portrait:1,{tmp_path / 'large.safetensors'}")
+    with pytest.raises(RestyleError, match="codes before are of 8x16"):
+        invert(torch.zeros(1, 3, 64, 64), schedule)
+    with pytest.raises(RestyleError, match="draws what another method found"):
+        schedule[-1].start(torch.zeros(1, 3, 64, 64))
