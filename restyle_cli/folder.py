@@ -22,7 +22,7 @@ from restyle_cli.inversion import MASK, Inversion, Method, Pace, invert
 from restyle_cli.latents import draw, rounded
 from restyle_cli.masks import Mask
 from restyle_cli.methods.inputs import UnfitPicture
-from restyle_cli.results import Inverted, Photo, Results
+from restyle_cli.results import Inverted, Photo, Results, steps_of
 from restyle_cli.store.files import sha256
 
 Item = TypeVar("Item")
@@ -233,6 +233,9 @@ def _write(item: Inverted | Outcome, task: Task) -> Outcome:
     if isinstance(item, Outcome):
         return item
     photo = item.photo
+    if (lost := task.results.lost(item)) is not None:
+        named = RestyleError(f"{str(photo.path)!r}: {lost.message}", lost.hint)
+        return Outcome(photo.path, "failed", made={"interrupted": True, "steps": steps_of(item.inversion)}, error=named)
     try:
         made = task.results.write(item)
     except RestyleError as error:

@@ -70,8 +70,8 @@ def find_pictures(
     """The pictures among `paths`: files as given, folders with all below them, sorted, each file once.
 
     Left out are hidden files and the folder `exclude` (the output) where it lies inside a given one.
-    A path that is missing, or a folder without pictures, raises RestyleError; given `on_error`, that is told
-    and the others are still found.
+    A path that is missing, or a folder without pictures or that is `exclude` itself, raises RestyleError; given
+    `on_error`, that is told and the others are still found.
     """
     found: dict[Path, tuple[Path, Path]] = {}
     for path in paths:
@@ -93,6 +93,9 @@ def _look_in(path: Path, exclude: Path | None) -> Iterator[tuple[Path, Path]]:
         return
     if not path.is_dir():
         raise RestyleError(f"no file or folder {str(path)!r}", "check the name; quote names that have spaces")
+    if exclude is not None and path.resolve() == exclude.resolve():
+        message = f"what is made of the pictures in {str(path)!r} would lie among them, and be read itself next time"
+        raise RestyleError(message, "choose another folder with --output")
     count = 0
     for picture in _walk(path, exclude.resolve() if exclude else None):
         count += 1

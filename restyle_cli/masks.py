@@ -1,7 +1,8 @@
 """Parts of a photo: a mask that says what is known of it, and a second photo for the other part.
 
-A mask is a picture of the photo's own shape: white is what is to be found again, black what is not known. It is cut
-and turned as the photo is. With a second photo, framed by its own face, the black part shows that one (crossover).
+A mask is a picture of the photo's own shape: white is what is to be found again, black or erased (transparent) what is
+not known, grey what counts by a part. It is cut and turned as the photo is. With a second photo, framed by its own
+face, the black part shows that one (crossover).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from restyle_cli.align import Aligned, Framing, Size, frame
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import open_picture
+from restyle_cli.images import open_original, open_picture
 from restyle_cli.store.places import sha256
 
 SOFT = 0.01
@@ -41,7 +42,8 @@ class Mask:
             return known if self.other is None else known | {"crossover": sha256(self.other)}
         except OSError as error:
             missing = f"cannot read {error.filename!r}: {(error.strerror or str(error)).lower()}"
-            raise RestyleError(missing, "check the name of the mask") from error
+            option = "--mask" if error.filename == str(self.path) else "--crossover"
+            raise RestyleError(missing, f"check the name after {option}") from error
 
     def put_on(self, aligned: Aligned, photo: tuple[int, int], framing: Framing, size: Size) -> tuple[Aligned, Tensor]:
         """The framed photo with its black part replaced, and how much is known of each pixel, [1, H, W] from 0 to 1.
@@ -51,7 +53,7 @@ class Mask:
         """
         known = self._framed(aligned, photo, size)
         if self.other is None:
-            second, joined = Image.new("RGB", aligned.picture.size, (GREY, GREY, GREY)), known
+            second, joined = Image.new("RGB", aligned.picture.size, (GREY, GREY, GREY)), np.ceil(known)
             counts = known
         else:
             second = frame(open_picture(self.other), framing, size, self.other)[0].picture
@@ -63,7 +65,7 @@ class Mask:
     def _framed(self, aligned: Aligned, photo: tuple[int, int], size: Size) -> NDArray[np.float32]:
         import cv2
 
-        mask = open_picture(self.path).convert("L")
+        mask = _on_black(open_original(self.path)).convert("L")
         if abs(mask.width * photo[1] - mask.height * photo[0]) > _SHAPE_WITHIN * mask.width * photo[1]:
             raise RestyleError(
                 f"the mask {str(self.path)!r} is {mask.width}x{mask.height}, the photo {photo[0]}x{photo[1]}",
@@ -75,6 +77,14 @@ class Mask:
         if known.max() < 0.5:
             raise RestyleError(f"nothing of {str(self.path)!r} is white where the picture is", "white is what is known")
         return known
+
+
+def _on_black(picture: Image.Image) -> Image.Image:
+    if not picture.has_transparency_data:
+        return picture
+    black = Image.new("RGBA", picture.size, "black")
+    black.alpha_composite(picture.convert("RGBA"))
+    return black
 
 
 def _softened(known: NDArray[np.float32]) -> NDArray[np.float32]:

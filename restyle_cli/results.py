@@ -170,6 +170,20 @@ class Results:
             "alignment": described(photo.aligned),
         }
 
+    def lost(self, inverted: Inverted) -> RestyleError | None:
+        """Why nothing is written of a picture that Ctrl-C cut short; None where it was not, or there is a gain."""
+        inversion, photo, kept = inverted.inversion, inverted.photo, int(inverted.inversion.kept_step)
+        if not inversion.interrupted or inversion.finished:
+            return None
+        if kept == 0:
+            return RestyleError("interrupted before a step of it had led anywhere", "the same command begins it again")
+        before, reached = self._description(photo.files[self.mark]), float(inversion.steps[kept].l2)
+        there = _kept_l2(before) if before and before["source"].get("sha256") == photo.sha256 else None
+        if there is None or reached < there:
+            return None
+        message = f"interrupted at an L2 of {reached:.4f}; the result that is there has {there:.4f}, and stays"
+        return RestyleError(message, "the same command begins it again; with another --output both are kept")
+
     def write(self, inverted: Inverted) -> dict[str, Any]:
         """Write the files of a picture; returns the description that they carry.
 
@@ -249,6 +263,12 @@ class Results:
         left = [kind for kind in self._same(photo.files, photo.sha256).get("files", ()) if kind in self.suffixes]
         still = [kind for kind in left if mark.with_name(base + self.suffixes[kind]).is_file()]
         return sorted({*photo.files, *still})
+
+
+def _kept_l2(made: Mapping[str, Any]) -> float | None:
+    """The L2 of the step that a description says is kept; None where it does not."""
+    kept = [step.get("l2") for step in made.get("steps", ()) if step.get("step") == made.get("kept_step")]
+    return kept[0] if kept else None
 
 
 def described(aligned: Aligned) -> dict[str, Any]:

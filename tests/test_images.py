@@ -62,6 +62,13 @@ def test_files_come_as_given_and_once(tmp_path):
     assert relatives([tmp_path / "b.png", tmp_path / "scan", tmp_path]) == ["b", "scan", "a"]
 
 
+def test_the_output_folder_is_none_to_read(tmp_path):
+    touch(tmp_path / "a.jpg")
+    with pytest.raises(RestyleError, match="would lie among them"):
+        relatives([tmp_path], exclude=tmp_path)
+    assert relatives([tmp_path / "a.jpg"], exclude=tmp_path) == ["a"]
+
+
 def test_the_output_folder_is_left_out(tmp_path):
     touch(tmp_path / "a.png", tmp_path / "out/a.strip.png", tmp_path / "out/sub/a.png")
     assert relatives([tmp_path], exclude=tmp_path / "out") == ["a"]

@@ -54,6 +54,26 @@ def test_what_is_not_known_becomes_grey(mask: Path) -> None:
     assert (pixels[:, 17:] == GREY).all()
 
 
+def test_what_counts_by_a_part_keeps_its_colours(tmp_path: Path) -> None:
+    """A feathered edge must not be fitted as a grey one."""
+    soft = Image.linear_gradient("L").rotate(90).resize((64, 64))
+    soft.save(tmp_path / "soft.png")
+    aligned, known = Mask(tmp_path / "soft.png").put_on(
+        framed(Image.new("RGB", (64, 64), (200, 10, 10))), (64, 64), NEVER, (32, 32)
+    )
+    pixels, counts = np.asarray(aligned.picture), known[0].numpy()
+    assert ((counts > 0.2) & (counts < 0.8)).any()
+    assert (pixels[counts > 0] == (200, 10, 10)).all()
+
+
+def test_what_is_erased_is_not_known(tmp_path: Path) -> None:
+    clear = Image.new("RGBA", (64, 64), (255, 255, 255, 255))
+    clear.paste((255, 255, 255, 0), (32, 0, 64, 64))
+    clear.save(tmp_path / "clear.png")
+    _, known = Mask(tmp_path / "clear.png").put_on(framed(Image.new("RGB", (64, 64))), (64, 64), NEVER, (32, 32))
+    assert float(known[..., :15].min()) == 1 and float(known[..., 17:].max()) == 0
+
+
 def test_it_is_cut_and_turned_as_the_photo(mask: Path) -> None:
     photo = Image.new("RGB", (128, 128))
     quad = ((112.0, 32.0), (16.0, 32.0), (16.0, 96.0), (112.0, 96.0))  # a quarter turn: its top is the photo's right
@@ -156,6 +176,10 @@ def test_masks_that_mean_nothing_are_refused(restyle: Run, face: Path, mask: Pat
         done = restyle("invert", face, *options)
         assert done.exit_code == 2
         assert said in done.stderr
-    missing = restyle("invert", face, "-m", "image2stylegan++-portrait", "-n", 1, "--mask", "nowhere.png")
-    assert missing.exit_code == 1
-    assert "nowhere.png" in missing.stderr
+    for options, named in (
+        (("--mask", "nowhere.png"), "--mask"),
+        (("--mask", mask, "--crossover", "no.png"), "--cross"),
+    ):
+        missing = restyle("invert", face, "-m", "image2stylegan++-portrait", "-n", 1, *options)
+        assert missing.exit_code == 1
+        assert str(options[-1]) in missing.stderr and f"check the name after {named}" in missing.stderr

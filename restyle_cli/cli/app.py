@@ -40,6 +40,13 @@ class Commands(TyperGroup):
             # The reader (`restyle … | head`) has seen enough; nothing may be flushed to it at exit either.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             status = 1
+        except OSError as error:
+            if error.filename is not None:  # of a file, so a bug: those are told where they are touched
+                raise
+            reason = (error.strerror or str(error)).lower()
+            report(RestyleError(f"the result cannot be printed: {reason}", "files that were to be written are written"))
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            status = 1
         sys.exit(status)
 
     def invoke(self, ctx: typer.Context) -> Any:

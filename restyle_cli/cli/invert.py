@@ -76,6 +76,8 @@ def invert(
     terminal = Terminal(json=json, quiet=quiet)
     kinds = options.parse_save(save) | ({"pasted"} if paste_back else set())
     wish = _wish(quality, budget, steps, via, tolerance)
+    if via is not None and model != options.DEFAULT_MODEL:
+        raise UsageError("--via names all models, and --model another", "leave one of them out")
     sources, missing = running.find(paths, output, terminal)
 
     # From here on torch is needed, which takes seconds to import.

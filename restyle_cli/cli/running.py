@@ -165,9 +165,9 @@ def end(outcomes: Sequence[Outcome], steps: int | None) -> None:
     """The exit status that the outcomes of a schedule of so many `steps` ask for; None: that was not decided before."""
     cut = [outcome for outcome in outcomes if outcome.made.get("interrupted")]
     if cut:
-        reached = cut[0].made["steps"][-1]["step"]
-        of = "" if steps is None else f" of {steps}"
-        message = f"interrupted after step {reached}{of}; what was reached by then is written"
+        reached = cut[-1].made["steps"][-1]["step"]
+        of, written = "" if steps is None else f" of {steps}", any(outcome.status == "done" for outcome in cut)
+        message = f"interrupted after step {reached}{of}" + ("; what was reached by then is written" if written else "")
         raise Interrupted(message, "the same command begins these pictures again")
     if any(outcome.status == "failed" for outcome in outcomes):
         raise typer.Exit(1)
@@ -189,6 +189,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "outputs": {kind: str(file) for kind, file in outcome.files.items()},
         "steps": outcome.made.get("steps", []),
         "best_step": outcome.made.get("best_step"),
+        "kept_step": outcome.made.get("kept_step"),
         "alignment": outcome.made.get("alignment"),
     }
     values |= {key: outcome.made[key] for key in ("links", "interrupted") if outcome.made.get(key)}
@@ -199,7 +200,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 
 def views(outcomes: Sequence[Outcome], summary: dict[str, Any], output: Path) -> list[Table | str]:
     """For people: what each step brought, on average over the pictures, and where the files are."""
-    made = [outcome.made for outcome in outcomes if outcome.made]
+    made = [outcome.made for outcome in outcomes if outcome.made and outcome.status != "failed"]
     shown: list[Table | str] = []
     if len(outcomes) > 1 and made:
         shown.append(f"mean of {len(made)} pictures:")

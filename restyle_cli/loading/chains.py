@@ -130,6 +130,11 @@ def plan(
         outright = models[0].name == model
         models.insert(0, find(start, wish if outright else replace(wish, ensure=fetch.installed_path)))
         links.insert(0, Link(start))
+    elif METHODS.load(models[0].method).needs_start:
+        raise UsageError(
+            f"{models[0].name} goes on from a code, and no method before it finds one",
+            f'find one first: --via "restyle-psp:5,{models[0].name}"',
+        )
     if downscale > 1:
         if not any(found.task for found in models):
             raise UsageError("nothing here is shown a smaller picture", "--downscale is for pSp's encoders")

@@ -92,7 +92,7 @@ def _method(course: Course, measured: Measured) -> dict[str, Any]:
         "images": means[0][0].count,
         "steps": steps,
         "best": _best(steps, columns[0]),
-        "stderr": _errors(means, times, measured),
+        "stderr": _errors(means, measured),
         "peak_memory_mb": peak_of(measured.journal, course),
         "examples": {
             "by": ranking.key,
@@ -119,9 +119,9 @@ def _best(steps: Sequence[dict[str, Any]], column: Column) -> dict[str, Any] | N
     return {key: value for key, value in best.items() if key != "method"}
 
 
-def _errors(means: Sequence[Sequence[Mean]], times: Sequence[Mean], measured: Measured) -> dict[str, Any]:
-    """Standard errors by column, each a list over the steps."""
+def _errors(means: Sequence[Sequence[Mean]], measured: Measured) -> dict[str, Any]:
+    """Standard errors by column, each a list over the steps; none of seconds, which a batch's pictures share."""
     errors: dict[str, Any] = {
         column.key: [step[index].error for step in means] for index, column in enumerate(measured.columns)
     }
-    return errors | dict.fromkeys(measured.missing) | {"seconds": [time.error for time in times]}
+    return errors | dict.fromkeys(measured.missing) | {"seconds": None}

@@ -158,7 +158,7 @@ def test_json(restyle: Run, faces: Path) -> None:
     assert [values[key] for key in keys[:6]] == ["invert", __version__, "cpu", "fp32", RESTYLE, f"{RESTYLE}:2"]
     assert [image["input"] for image in values["images"]] == ["faces/a.png", "faces/b.png", "faces/sub/c.png"]
     for image in values["images"]:
-        assert set(image) == {"input", "status", "outputs", "steps", "best_step", "alignment"}
+        assert set(image) == {"input", "status", "outputs", "steps", "best_step", "kept_step", "alignment"}
         assert [(step["step"], step["method"]) for step in image["steps"]] == [(0, "start"), (1, RESTYLE), (2, RESTYLE)]
         assert all(set(step) == {"step", "method", "l2", "seconds"} for step in image["steps"])
         assert all(Path(file).is_file() for file in image["outputs"].values())
@@ -754,6 +754,29 @@ def test_tolerance_is_refused_where_single_steps_say_nothing(restyle: Run, faces
     result = restyle("invert", faces / "a.png", "-m", "projector-portrait", "-n", 9, "--tolerance", 1e-4)
     assert result.exit_code == 2
     assert "--tolerance looks at single steps" in " ".join(result.stderr.split())
+
+
+def test_a_chain_says_all(restyle: Run, faces: Path) -> None:
+    for options, said in (
+        (("--via", f"{RESTYLE}:2", "-m", PSP), "--via names all models"),
+        (("--via", "pti-portrait:3"), "no method before it finds one"),
+    ):
+        result = restyle("invert", faces / "a.png", *options)
+        assert result.exit_code == 2
+        assert said in " ".join(result.stderr.split())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_result_that_cannot_be_printed(python: Python, faces: Path) -> None:
+    arguments = ["restyle", "invert", str(faces / "a.png"), "-m", RESTYLE, "--json"]
+    started = python(
+        f"import os, sys; sys.argv = {arguments}; os.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
+        "from restyle_cli.cli.app import main; main()"
+    )
+    _, told = started.communicate(timeout=120)
+    assert started.returncode == 1
+    assert "the result cannot be printed: no space left on device" in told
+    assert "Traceback" not in told
 
 
 def test_too_little_memory(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,3 +117,25 @@ def test_codes_of_steps_are_written_when_asked_for(restyle: Run, faces: Path) ->
     tensors, _ = read_latent(Path("restyle-out/a.safetensors"))
     assert tensors["w_steps"].shape == (4, 8, tiny.W_DIM)
     assert float((tensors["w_steps"][1] - tensors["w_steps"][0]).abs().max()) == pytest.approx(0.01, rel=0.01)
+
+
+def test_ctrl_c_replaces_no_better_result(restyle: Run, faces: Path, ctrl_c: Callable[[int], None]) -> None:
+    command = ("invert", faces / "a.png", "-m", MODEL, "-n")
+    assert restyle(*command, 30).exit_code == 0
+    whole = Path("restyle-out/a.safetensors").read_bytes()
+    ctrl_c(4)
+    cut = restyle(*command, 40)
+    assert cut.exit_code == 130
+    assert "and stays" in cut.stderr and "is written" not in cut.stderr
+    assert Path("restyle-out/a.safetensors").read_bytes() == whole
+
+
+def test_ctrl_c_before_anything_was_gained_writes_nothing(
+    restyle: Run, faces: Path, ctrl_c: Callable[[int], None]
+) -> None:
+    ctrl_c(1)
+    cut = restyle("invert", faces / "a.png", "-m", MODEL, "-n", 30, "--json")
+    assert cut.exit_code == 130
+    assert "led anywhere" in cut.stderr
+    assert not list(Path("restyle-out").iterdir())
+    assert json.loads(cut.stdout)["summary"]["done"] == 0
