@@ -103,6 +103,16 @@ def test_the_single_pass_finds_the_person_too(people):
     assert after < 0.25 * before
 
 
+@pytest.mark.parametrize(("name", "steps"), [("psp-portrait", 1), ("restyle-psp-portrait", 5)])
+def test_codes_of_e4e_type_lie_nearer_to_w(space, people, name, steps):
+    """Layers less apart, and each code nearer to those of drawn looks, than the parent's: what edits need."""
+    free, held = (invert(people[1], load_method(n), steps=steps).w for n in (name, name.replace("psp", "e4e")))
+    apart = [float((w - w.mean(dim=1, keepdim=True)).square().mean()) for w in (held, free)]
+    beyond = [float(space.beyond(w).square().mean()) for w in (held, free)]
+    assert apart[0] < 0.6 * apart[1]
+    assert beyond[0] < 0.6 * beyond[1]
+
+
 @pytest.mark.parametrize("name", ["portrait", "psp-portrait", "restyle-psp-portrait"])
 def test_files_say_how_they_were_made(name):
     extra = read_header(fetch.ensure(catalog.find(name)))["extra"]

@@ -171,7 +171,7 @@ Tolerance = Annotated[
         "--tolerance",
         metavar="T",
         callback=_from_zero_on,
-        help="Stop a picture once a step lowers its L2 by less than T.",
+        help="Stop a picture once a step of the last method lowers its L2 by less than T.",
         show_default=False,
         rich_help_panel=_MODEL,
     ),
@@ -209,7 +209,8 @@ Mask = Annotated[
     typer.Option(
         "--mask",
         metavar="FILE",
-        help="A picture of the photo's shape: what is black is not known, and image2stylegan++ fills it in.",
+        help="A picture of the photo's shape: what is black or erased is not known, and methods that optimise fill it "
+        "in.",
         show_default=False,
         rich_help_panel=_MODEL,
     ),

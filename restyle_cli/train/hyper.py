@@ -11,6 +11,7 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.inversion import Method
 from restyle_cli.train.config import Recipe
 from restyle_cli.train.encode import Encode
+from restyle_cli.train.networks import begin_with, check_shape
 
 
 class Hyper(Encode):
@@ -29,7 +30,12 @@ class Hyper(Encode):
             "w_dim": self.generator.config.w_dim,
             "input_channels": channels,
         }
-        return SmallHyperNetwork(SmallHyperConfig.from_dict(self.recipe.network | shape))
+        config = SmallHyperConfig.from_dict(self.recipe.network | shape)
+        if self.recipe.start_from is None:
+            return SmallHyperNetwork(config)
+        network, _ = begin_with(self.recipe.start_from, folder)
+        check_shape(network, config, self.recipe.name, self.recipe.start_from)
+        return network
 
     def _measured(self, network: nn.Module) -> list[Method]:
         return self.first + super()._measured(network)

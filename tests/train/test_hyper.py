@@ -65,3 +65,18 @@ def test_it_goes_on_from_the_code_that_was_found(tmp_path, code_finder):
 def test_a_recipe_that_finds_no_code_is_refused(tmp_path):
     with pytest.raises(RestyleError, match="names no `first`"):
         run(recipe(tmp_path, HYPER.replace('first = "one"\n', "")), tmp_path / "touch")
+
+
+def test_it_goes_on_from_an_earlier_one_of_its_shape(tmp_path, code_finder):
+    run(recipe(tmp_path, HYPER), tmp_path / "touch")
+    again = HYPER.replace('name = "touch"', 'name = "again"\nstart_from = "touch"').replace(
+        "check_every = 120", "check_every = 1"
+    )
+    run(recipe(tmp_path, again), tmp_path / "again", steps=1)
+    errors = []
+    for name in ("touch", "again"):
+        with (tmp_path / name / "scores.csv").open() as file:
+            errors.append(float(next(csv.DictReader(file))["l2_3"]))
+    assert errors[1] == pytest.approx(errors[0], rel=0.01)
+    with pytest.raises(RestyleError, match="has another shape"):
+        run(recipe(tmp_path, again.replace("hidden = 16", "hidden = 24")), tmp_path / "other")

@@ -198,6 +198,27 @@ def test_an_encoder_of_offsets_starts_from_one_of_free_codes_and_is_drawn_togeth
     assert together < 0.8 * apart
 
 
+def test_codes_are_held_within_w(tmp_path):
+    """Those of drawn looks cost nothing; others cost what they lie beyond, and a step down the cost leads back."""
+    wide = GENERATOR.format(check=30).replace("w_dim = 32", "w_dim = 128")
+    run(recipe(tmp_path, wide), tmp_path / "tiny", steps=1)
+    text = ENCODER.format(name="held", method="psp", more="", iterations=1, losses="{ inside = 3.0 }")
+    task = encode.Encode(read_recipe(recipe(tmp_path, text)), tmp_path / "held")
+    known = task.space.embed(looks_module.looks(looks_module.sample_z(4, seed=3)))[:, None].expand(-1, 6, -1)
+
+    def cost(codes):
+        return task._code_loss(codes, known, {"inside": 3.0}, {})
+
+    far = (2 * known).requires_grad_(True)
+    cost(far).backward()
+    there, back = far.detach(), far.detach() - far.grad
+    assert float(cost(known)) < 1e-3 * float(cost(there))
+    beyond = task.space.beyond(there) / task.space.deviation()
+    assert float(cost(there)) == pytest.approx(3 * float(beyond.square().mean()), rel=1e-5)
+    assert float(cost(back)) < float(cost(there))
+    run(recipe(tmp_path, text), tmp_path / "held", steps=2)
+
+
 def test_an_early_step_at_a_pace_is_asked_for_less_of_the_finer_layers(tmp_path):
     run(recipe(tmp_path, GENERATOR.format(check=30)), tmp_path / "tiny")
     text = ENCODER.format(name="many", method="restyle-psp", more="", iterations=2, losses="{ latent = 1.0 }")

@@ -85,3 +85,13 @@ def test_groups_cover_all_columns():
     groups = looks_module.COLUMN_GROUPS
     assert len(groups) == LOOK_DIM and set(groups.tolist()) == {0, 1, 2}
     assert groups[COLUMNS.index("yaw")] == 0 and groups[COLUMNS.index("smile")] == 1 and groups[-1] == 2
+
+
+def test_what_lies_beyond_w():
+    space, known = LookSpace(512), looks(sample_z(16, seed=5))
+    w = space.embed(known)
+    assert float(space.beyond(w).abs().max()) < 0.05 * float(w.std()), "looks of other seeds reach hardly farther"
+    place = COLUMNS.index("smile")
+    far = space.embed(known.index_fill(1, torch.tensor([place]), float(space.most[place]) + 0.5))
+    length = 0.5 / space.spread[place] * space.directions[place].norm()
+    torch.testing.assert_close(space.beyond(far).norm(dim=1), length.expand(16), rtol=0.02, atol=0)
