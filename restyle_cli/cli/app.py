@@ -57,9 +57,19 @@ class Commands(TyperGroup):
             raise Interrupted("interrupted") from None
 
 
+_WORDS = {
+    "Value error, ": "",
+    "Input should be a valid integer, unable to parse string as an integer": "a whole number is wanted",
+    "Input should be a valid number, unable to parse string as a number": "a number is wanted",
+}
+"""What Typer's checks say that is meant for programmers."""
+
+
 def _in_our_words(error: typer.TyperException) -> UsageError:
     """Typer's wrong-usage error in the form that all our errors have."""
     message = error.format_message().strip().rstrip(".")
+    for theirs, ours in _WORDS.items():
+        message = message.replace(theirs, ours)
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "restyle"
     return UsageError(message[:1].lower() + message[1:], f"`{command} --help` shows what it takes")

@@ -95,7 +95,7 @@ def find(name: str, wish: Wish, before: Model | None = None) -> Model:
         return _of_generator(name, wish, before)
     if Path(name).is_file():
         return _of_file(Path(name), wish)
-    every = "`restyle weights list` shows all"
+    every = "`restyle methods` shows what is ready, `restyle weights list` shows all networks"
     if any(entry.name == name and entry.kind == "generator" for entry in catalog.entries()):
         hint = f'as a later link of a chain it draws what others found: --via "restyle-e4e:5,{name}"'
         raise RestyleError(f"'{name}' is a generator, and does not invert by itself", hint)
@@ -268,6 +268,10 @@ def _of_entry(entry: catalog.Entry, wish: Wish, notice: str | None = None) -> Mo
 
 def _of_file(path: Path, wish: Wish) -> Model:
     """A file tells which method it serves; one that is called as a published one has that one's latent space."""
+    from restyle_cli.images import SUFFIXES
+
+    if path.suffix.lower() in SUFFIXES:
+        raise RestyleError(f"{str(path)!r} is a picture, and no network", "pictures to invert stand without an option")
     published = (e for e in catalog.entries() if e.kind == "encoder" and not e.embedded and e.file == path.name)
     return _model(str(path), path, wish, next(published, None))
 
