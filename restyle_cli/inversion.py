@@ -110,6 +110,7 @@ class Pace(Protocol):
 
     method: Method  # of the step that is being made
     afresh: bool  # the next step goes on from each picture's best state, not from its last
+    waits: Tensor | None  # [n], those on their way that only wait for others: the next step leaves them as they are
 
     def __iter__(self) -> Iterator[Method]:
         """Itself."""
@@ -251,8 +252,10 @@ def invert(
         with torch.no_grad():  # around the consumption; a method that optimises switches gradients on for itself
             states, here, turn, drawing = iterate(x, pace, given), x, None, pace.method.generator
             for k in count():
-                state = states.send(turn)
+                state, waits = states.send(turn), pace.waits
                 errors = l2(here, state.image, mask).cpu()  # waits for the device, so that the clock tells the truth
+                if waits is not None and courses:
+                    state, errors = courses[-1].held(waits, state, errors)
                 seconds = time.perf_counter() - before
                 settled = pace.look(errors)
                 anew, drawing = pace.method.generator is not drawing, pace.method.generator
@@ -267,7 +270,8 @@ def invert(
                 if (going := last.going()) is not None:
                     courses, here = (*after[:-1], *last.parted()), _row(here, going)
                     mask = None if mask is None else _row(mask, going)
-                turn = Turn(going, courses[-1].best if pace.afresh else None)
+                start = courses[-1].best if pace.afresh else None if waits is None else courses[-1].last
+                turn = Turn(going, start)
                 before = time.perf_counter()
     except KeyboardInterrupt:
         if not interruptible or not courses:
@@ -296,6 +300,7 @@ class _Listed:
     """The pace of a list of methods: one after the other, until a step of the last one lowers the L2 too little."""
 
     afresh = False
+    waits = None
 
     def __init__(self, methods: Sequence[Method], tolerance: float | None) -> None:
         self.keeps_last = any(getattr(method, "keeps_last", False) for method in methods)
@@ -370,6 +375,10 @@ class _Course:
             best_step=self.best_step.masked_fill(better, k),
             settled=settled,
         )
+
+    def held(self, waits: Tensor, state: State, errors: Tensor) -> tuple[State, Tensor]:
+        """`state` and its L2 `errors` [n], but the pictures that `waits` [n] says are as they were."""
+        return _choose(waits, self.last, state), torch.where(waits, self.last_l2, errors)
 
     def going(self) -> Tensor | None:
         """Where those are that go on; None if all do."""

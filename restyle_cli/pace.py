@@ -26,9 +26,10 @@ BUDGET = "budget"
 class ByProgress:
     """The `Pace` of one batch of n pictures, which is to begin at once.
 
-    The pictures go from one method to the next together, when none of them is paid any more; in the last method each
-    stops by itself. A `budget` in seconds is each picture's: the batch has n times as much, and no step is begun that
-    would probably end later. The first step is always made.
+    The pictures go from one method to the next together, when none of them is paid any more, and wait for each other as
+    they are, so that who else is in the batch changes nothing; in the last method each stops by itself. A `budget` in
+    seconds is each picture's: the batch has n times as much, and no step is begun that would probably end later. The
+    first step is always made.
     """
 
     def __init__(
@@ -57,6 +58,11 @@ class ByProgress:
     def __next__(self) -> Method:
         self.method = self._links[self._link][0]
         return self.method
+
+    @property
+    def waits(self) -> Tensor | None:
+        """[n], the pictures on their way that this method no longer pays for, as long as another is to come."""
+        return self._tired if self._link + 1 < len(self._links) else None
 
     def stops(self) -> tuple[tuple[Stop, ...], ...]:
         """Of each picture where and why each method ended that it was given to."""

@@ -145,6 +145,30 @@ def test_pictures_of_a_batch_leave_a_method_together_and_the_last_one_by_one(clo
 # --- budget
 
 
+class Resting(Falling):
+    """The dark picture's second step brings nothing, the bright one's third; all others bring half of the way."""
+
+    def step(self, x: Tensor, state: State) -> State:
+        self.clock.now += self.seconds
+        made, dark = state.w[:, 0, 0] + 1, x[:, 0, 0, 0] < 0
+        idle = torch.where(dark, made == 2, made == 3).view(-1, 1, 1, 1)
+        return State(made.view(-1, 1, 1), x + (state.image - x) * torch.where(idle, 1.0, 0.5))
+
+
+def test_who_else_is_in_the_batch_changes_nothing(clock: Clock) -> None:
+    """The dark picture waits; steps that it makes meanwhile would have brought it nearer."""
+
+    def links() -> list[tuple[Method, Patience]]:
+        return [(Resting("a", clock), Patience(9, 1, 0.1)), (Falling("b", clock, 0.5, 1.0), Patience(9, 1, 0.1))]
+
+    together = run(clock, links(), x=plain(-0.5, 0.5))
+    for index, colour in enumerate((-0.5, 0.5)):
+        alone, one = run(clock, links(), x=plain(colour)), together.one(index)
+        assert torch.equal(one.w, alone.w) and torch.equal(one.images, alone.images)
+        assert float(one.steps[-1].l2) == float(alone.steps[-1].l2)
+    assert [float(step.l2[0]) for step in together.steps[1:4]] == [0.25] * 3
+
+
 def test_no_step_is_begun_that_would_end_too_late(clock: Clock) -> None:
     method = Falling("a", clock, 0.5, seconds=3.0)
     result = run(clock, [(method, Patience(99, 1, 0.03))], budget=10.0)
