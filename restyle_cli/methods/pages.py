@@ -292,7 +292,7 @@ PAGES: Mapping[str, Page] = {
         step="As pti; and at every step a random code near the first one must be drawn as the untouched generator "
         "draws it, which is the paper's locality regularisation.",
         good="The changed generator still draws other codes as before.",
-        bad="Each step takes half as long again as pti's or more. The published code leaves it off unless asked for.",
+        bad="Each step takes twice as long as pti's. The published code leaves it off unless asked for.",
         space=("weights",),
         networks=("generator", "perceptual"),
         steps=350,
