@@ -135,7 +135,7 @@ def test_pti_alone_starts_with_the_domains_encoder(
     errors = [step["l2"] for step in values["images"][0]["steps"]]
     assert errors[-1] < errors[5]
     refused = restyle("invert", photos / "0.png", "--via", "pti:4", "-o", out, "--align", "never")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "restyle-psp:5,pti" in refused.output
 
 
