@@ -81,13 +81,18 @@ class ByProgress:
         self._longest = max(self._longest, took)
         self._tired |= self._just_tired()
         settled = self._leave() if self._link + 1 < len(self._links) else self._finish()
-        next_takes = self._longest if self.afresh else took
+        next_takes = self._first_of_next() if self.afresh else took
         if self._end is not None and now + next_takes > self._end:
             self._note(~settled, BUDGET)
             return torch.ones_like(settled)
         self._places, self._tired = self._places[~settled], self._tired[~settled]
         self._bests = [best[~settled] for best in self._bests]
         return settled
+
+    def _first_of_next(self) -> float:
+        """The seconds that the first step of the method just come to will probably take."""
+        before, here = (patience.first for _, patience in self._links[self._link - 1 : self._link + 1])
+        return self._longest * max(here / before, 1.0)
 
     def _just_tired(self) -> Tensor:
         """Which pictures the last steps have lowered too little; none before there were enough."""

@@ -201,6 +201,16 @@ def test_the_next_method_is_not_begun_without_time_for_it(clock: Clock) -> None:
     assert result.stops == ((Stop(2, BUDGET),),)
 
 
+def test_a_first_step_that_takes_longer_is_foreseen(clock: Clock) -> None:
+    links = [
+        (Falling("a", clock, 0.5, 1.0), Patience(9, 1, 0.1)),
+        (Falling("b", clock, 0.5, seconds=5.0), Patience(9, 1, 0.1, first=5.0)),
+    ]
+    assert names(run(clock, links, budget=6.5)) == ["start", "a", "a"]
+    links = [(Falling("a", clock, 0.5, 1.0), links[0][1]), links[1]]
+    assert names(run(clock, links, budget=7.5)) == ["start", "a", "a", "b"]
+
+
 def test_time_for_each_picture(clock: Clock) -> None:
     # Two pictures have twice the time. One of them stops, and the other may use all.
     method = Uneven("b", clock, 1.0, seconds=2.0)

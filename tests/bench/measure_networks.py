@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from restyle_cli.inversion import Method, iterate, l2
-from restyle_cli.loading import load_method
+from restyle_cli.loading import load_method, load_schedule
 from restyle_cli.train.looks import LookSpace, looks, sample_z
 from restyle_cli.train.portraits import HELD_OUT, draw_looks
 
@@ -20,10 +20,13 @@ BATCH = 20
 def main(people: int) -> None:
     """Mean L2 at 256 px over the people of `restyle samples --seed 7`, held out from training."""
     portraits, toons = load_method("restyle-psp-portrait"), load_method("restyle-psp-toon")
+    found, and_drawn = "restyle-e4e-portrait:5", "restyle-e4e-portrait:5,hyperstyle-portrait:5"
+    drawn_by_toon = [load_schedule("", via=f"{chain},toon") for chain in (found, and_drawn)]
     generator = portraits.generator
     space = LookSpace(generator.config.w_dim)
     values = looks(sample_z(people, HELD_OUT + SEED))
-    sums = dict.fromkeys(("known codes, portraits", "bootstrapped, 2 steps", "from the average, 2 steps"), 0.0)
+    names = ("known codes, portraits", "bootstrapped, 2 steps", "from the average, 2 steps")
+    sums = dict.fromkeys((*names, f"{found},toon", f"{and_drawn},toon"), 0.0)
     with torch.no_grad():
         for part in values.split(BATCH):
             x, twin = (draw_looks(part, 256, style) for style in ("portrait", "toon"))
@@ -31,11 +34,12 @@ def main(people: int) -> None:
                 l2(x, generator(generator.w_plus(space.embed(part)))),
                 _last(x, twin, [portraits, toons, toons]),
                 _last(x, twin, [toons, toons]),
+                *(_last(x, twin, schedule) for schedule in drawn_by_toon),
             )
             for name, error in zip(sums, errors, strict=True):
                 sums[name] += float(error.sum())
     for name, total in sums.items():
-        print(f"{name:28} {total / people:.4f}")
+        print(f"{name:54} {total / people:.4f}")
 
 
 def _last(x: Tensor, twin: Tensor, schedule: list[Method]) -> Tensor:
