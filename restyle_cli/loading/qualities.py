@@ -35,7 +35,7 @@ class Patience:
 ENCODER = Patience(most=10, window=1, least=0.03)
 HYPERNETWORK = Patience(most=10, window=1, least=0.02, first=1.6)
 SHORT = Patience(most=100, window=10, least=0.05, first=4.5)
-TUNING = Patience(most=1000, window=20, least=0.02, first=8.0)
+TUNING = Patience(most=1000, window=20, least=0.02, first=10.0)
 _ENCODERS = ("restyle-psp", "restyle-e4e", "psp", "e4e", "e4e-w", "alae")
 
 
