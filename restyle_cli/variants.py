@@ -56,6 +56,17 @@ class VariantResults(Results):
         images = [draw(generator, code[None], inversion.patch, dtype) for code in codes]
         return {"codes": codes, "images": torch.cat(images)}
 
+    def write(self, inverted: Inverted) -> dict[str, Any]:
+        """As all results are written; of an earlier run with more variants nothing is left over."""
+        made = super().write(inverted)
+        mark = inverted.photo.files[self.mark]
+        base = mark.name.removesuffix(self.suffixes[self.mark])
+        index = self.count + 1
+        while (left := mark.with_name(f"{base}.variant-{index}.png")).is_file():
+            left.unlink()
+            index += 1
+        return made
+
     def _ends(self) -> dict[str, str]:
         singles = {f"variant-{k}": f".variant-{k}.png" for k in range(1, self.count + 1)}
         return {**singles, SHEET: f".{SHEET}.png"}

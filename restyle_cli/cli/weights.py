@@ -11,6 +11,8 @@ from restyle_cli.cli import weights_files
 from restyle_cli.cli.options import Json
 from restyle_cli.cli.output import Table, Terminal, human_bytes
 from restyle_cli.errors import RestyleError
+from restyle_cli.loading import installed
+from restyle_cli.methods.pages import PAGES
 from restyle_cli.store import catalog, fetch, web
 from restyle_cli.store.catalog import Entry
 
@@ -44,7 +46,7 @@ def list_(
 @app.command("info", epilog="Example:  [bold]restyle weights info restyle-psp-ffhq[/]")
 def info(name: Name, json: Json = False) -> None:
     """Show all that is known of one network: licences, origin, and what its file says of itself."""
-    entry = catalog.find(name)
+    entry = _find(name)
     values = _described(entry)
     if fetch.installed(entry):
         values |= _contents(entry)
@@ -55,7 +57,7 @@ def info(name: Name, json: Json = False) -> None:
 @app.command("path", epilog='Example:  [bold]cp "$(restyle weights path portrait)" .[/]')
 def path(name: Name, json: Json = False) -> None:
     """Print where the file of one network lies; exit status 1 when it is not installed."""
-    file = fetch.installed_path(catalog.find(name))
+    file = fetch.installed_path(_find(name))
     Terminal(json=json).result({"name": name, "path": str(file)}, str(file))
 
 
@@ -63,6 +65,16 @@ app.command("get")(weights_files.get)
 app.command("add")(weights_files.add)
 app.command("verify")(weights_files.verify)
 app.command("remove")(weights_files.remove)
+
+
+def _find(name: str) -> Entry:
+    """The network called `name`. RestyleError too where it is one of the models that are made of others' networks."""
+    if all(entry.name != name for entry in catalog.entries()):
+        made_up = next((method for method in PAGES if name in installed(method)), None)
+        if made_up is not None:
+            message = f"'{name}' has no network of its own: it is the method {made_up} with networks of others"
+            raise RestyleError(message, f"`restyle methods {made_up}` tells of it")
+    return catalog.find(name)
 
 
 def _contents(entry: Entry) -> dict[str, Any]:

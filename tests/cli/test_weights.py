@@ -324,3 +324,11 @@ def test_remove(restyle: Callable[..., Result], server: Server) -> None:
     assert done.exit_code == 1
     assert "'stylegan2-church' is not installed" in done.stderr
     assert "'portrait' belongs to restyle" in done.stderr
+
+
+def test_models_of_others_networks_are_no_networks(restyle, tiny_store):
+    for name, method in (("pti-portrait", "pti"), ("hybrid-toon", "hybrid"), ("idinvert-portrait", "idinvert")):
+        told = restyle("weights", "info", name)
+        assert told.exit_code == 1
+        assert f"'{name}' has no network of its own" in told.stderr
+        assert f"`restyle methods {method}`" in told.stderr
