@@ -326,7 +326,7 @@ def test_remove(restyle: Callable[..., Result], server: Server) -> None:
     assert "'portrait' belongs to restyle" in done.stderr
 
 
-def test_models_of_others_networks_are_no_networks(restyle, tiny_store):
+def test_models_of_others_networks_are_no_networks(restyle: Callable[..., Result], tiny_store: Path) -> None:
     for name, method in (("pti-portrait", "pti"), ("hybrid-toon", "hybrid"), ("idinvert-portrait", "idinvert")):
         told = restyle("weights", "info", name)
         assert told.exit_code == 1
