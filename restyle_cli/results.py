@@ -193,8 +193,8 @@ class Results:
             raise RestyleError("the networks came to no numbers", "use --precision fp32")
         made = self._describe(inverted)
         written: list[Path] = []
+        remove(inverted.photo.files[self.mark])
         try:
-            inverted.photo.files[self.mark].unlink(missing_ok=True)
             for kind, file in inverted.photo.files.items():
                 self._writers()[kind](file, inverted, made)
                 written.append(file)
@@ -263,6 +263,15 @@ class Results:
         left = [kind for kind in self._same(photo.files, photo.sha256).get("files", ()) if kind in self.suffixes]
         still = [kind for kind in left if mark.with_name(base + self.suffixes[kind]).is_file()]
         return sorted({*photo.files, *still})
+
+
+def remove(file: Path) -> None:
+    """Remove a file of an earlier result, if it is there; RestyleError where that cannot be done."""
+    try:
+        file.unlink(missing_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise RestyleError(f"cannot replace {str(file)!r}: {reason}", "choose another folder with --output") from error
 
 
 def _kept_l2(made: Mapping[str, Any]) -> float | None:

@@ -15,7 +15,7 @@ from restyle_cli.images import save_picture, to_picture
 from restyle_cli.inversion import Inversion
 from restyle_cli.latents import draw
 from restyle_cli.methods.mixing import mix, sample
-from restyle_cli.results import SUFFIXES, Inverted, Results, Writer, latent_tensors
+from restyle_cli.results import SUFFIXES, Inverted, Results, Writer, latent_tensors, remove
 from restyle_cli.store.files import write_latent
 from restyle_cli.strip import Cell, draw_strip
 
@@ -63,7 +63,7 @@ class VariantResults(Results):
         base = mark.name.removesuffix(self.suffixes[self.mark])
         index = self.count + 1
         while (left := mark.with_name(f"{base}.variant-{index}.png")).is_file():
-            left.unlink()
+            remove(left)
             index += 1
         return made
 

@@ -171,6 +171,7 @@ def test_masks_that_mean_nothing_are_refused(restyle: Run, face: Path, mask: Pat
     for options, said in (
         (("-m", "psp-portrait", "--mask", mask), "psp-portrait heeds no mask"),
         (("--via", "image2stylegan++-portrait:1,restyle-psp-portrait:1", "--mask", mask), "heeds no mask"),
+        (("--via", "restyle-psp-portrait:1,toon", "--mask", mask), "heeds no mask"),
         (("-m", "psp-portrait", "--crossover", face), "--crossover needs a mask"),
     ):
         done = restyle("invert", face, *options)

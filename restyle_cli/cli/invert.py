@@ -204,16 +204,16 @@ def _mixing(variants: int | None, alpha: float | None, seed: int) -> dict[str, A
 def _masked(mask: Path | None, crossover: Path | None, plan: Plan) -> Mask | None:
     """What `--mask` and `--crossover` mean; UsageError where the last method would make them mean nothing."""
     from restyle_cli.masks import Mask
-    from restyle_cli.methods import METHODS
+    from restyle_cli.methods import METHODS, OF_GENERATOR
 
     if mask is None:
         if crossover is not None:
             raise UsageError("--crossover needs a mask", "--mask FILE: a picture, black where the other photo shows")
         return None
-    last = plan.models[-1]
+    last = [model for model in plan.models if model.method != OF_GENERATOR][-1]  # which draws, and looks at no photo
     if crossover is None and not getattr(METHODS.load(last.method), "takes_mask", False):
         message = f"{last.name} heeds no mask: it would find what stands in the place of what is not known"
-        raise UsageError(message, f'end with a method that optimises: --via "{plan.chain},image2stylegan++:400"')
+        raise UsageError(message, f'let one follow that optimises: --via "{last.name},image2stylegan++:400"')
     return Mask(mask, crossover)
 
 

@@ -184,8 +184,8 @@ def _steps(link: Link, model: Model, default: int | None = None) -> int:
     if 1 <= steps <= method.max_steps:
         return steps
     if method.max_steps == 1:
-        hint = "a ReStyle model takes several" if steps else f"write {link.name}, or {link.name}:1"
-        raise UsageError(f"{link.name} finds the code in one step, not {steps}", hint)
+        hint = "a ReStyle model takes several" if steps and method.needs_encoder else f"write {link.name}:1"
+        raise UsageError(f"{link.name} makes one step, not {steps}", hint)
     enough = f"{method.default_steps} are usually enough"
     raise UsageError(f"{link.name} takes 1 to {method.max_steps} steps, not {steps}", enough)
 

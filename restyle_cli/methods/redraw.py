@@ -20,7 +20,6 @@ class Redraw:
     needs_encoder = False
     needs_start = True
     compares = False
-    takes_mask = True
     default_steps = 1
     max_steps = 1
 

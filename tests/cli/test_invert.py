@@ -968,3 +968,11 @@ def test_the_strip_of_a_long_run_is_short(restyle: Run, faces: Path) -> None:
     restyle("invert", faces / "a.png", "-n", 40)
     most = 12  # target, ten steps, the kept one
     assert Image.open("restyle-out/a.strip.png").width <= 24 + most * (strip.HEIGHT + 8)
+
+
+def test_a_mark_that_cannot_be_replaced(restyle: Run, faces: Path) -> None:
+    Path("restyle-out/a.safetensors").mkdir(parents=True)
+    result = restyle("invert", faces / "a.png", "-m", RESTYLE)
+    assert result.exit_code == 1
+    assert "cannot replace 'restyle-out/a.safetensors'" in result.stderr
+    assert files() == []
