@@ -1,0 +1,68 @@
+"""JPEG files without their end marker: whether their pixels are all there."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+
+from PIL import Image, ImageChops
+
+_END = b"\xff\xd9"
+_NOISE = (b"\x5a" * 64, bytes(range(1, 65)))
+_NEXT_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # in the data of a scan
+
+
+def with_end_marker(data: bytes) -> bytes | None:
+    """`data` ended properly, when no pixel is missing; else None.
+
+    A decoder that has all its pixels ignores what comes then: they stay the same whatever is appended.
+    """
+    body = data.rstrip(b"\0\xff")  # padding, or half of the marker
+    if data[len(body) :].startswith(b"\xff\0"):  # which is how a scan stores a byte of 255
+        body += b"\xff\0"
+    if not _has_all_scans(body):
+        return None
+    decoded = _decode(body + _END)
+    if any(ImageChops.difference(decoded, _decode(body + noise + _END)).getbbox() for noise in _NOISE):
+        return None
+    return body + _END
+
+
+def _decode(data: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(data), formats=["JPEG"])
+    image.load()
+    return image
+
+
+def _has_all_scans(data: bytes) -> bool:
+    """Whether each coefficient of each component was sent to its last bit; progressive files send them bit by bit."""
+    bits_left: dict[int, list[int | None]] = {}
+    try:
+        for marker, segment in _segments(data):
+            if marker in range(0xC0, 0xD0) and marker not in (0xC4, 0xC8, 0xCC):  # a frame
+                bits_left = {segment[6 + 3 * i]: [None] * 64 for i in range(segment[5])}
+            elif marker == 0xDA:
+                components = [segment[1 + 2 * i] for i in range(segment[0])]
+                first, last, bits = segment[-3], segment[-2], segment[-1] & 15
+                for component in components:
+                    bits_left[component][first : last + 1] = [bits] * (last + 1 - first)
+    except (IndexError, KeyError):
+        return False
+    return bool(bits_left) and all(not any(left) and None not in left for left in bits_left.values())
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and content of each segment. IndexError where the data end within one."""
+    position = 0
+    while found := _NEXT_MARKER.search(data, position):
+        marker, position = found[1][0], found.end()
+        if marker in (0x01, 0xD8):  # without content
+            continue
+        if marker == 0xD9:
+            return
+        end = position + (data[position] << 8 | data[position + 1])
+        if end > len(data):
+            raise IndexError
+        yield marker, data[position + 2 : end]
+        position = end

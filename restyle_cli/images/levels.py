@@ -1,0 +1,109 @@
+"""Pixels of any depth as 8 bits a channel, with transparency as an alpha channel.
+
+Which values are black and white is said by their type where types are filled as a rule (8 and 16 bits). Values of 32
+bits are not: there white is the lowest of the usual ones (1, 255, 65535, the type's maximum) that nearly all values
+stay below. The few beyond are clipped, as ringing and hot pixels are. What is not finite is missing: transparent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+_KEPT = ("L", "LA", "RGB", "RGBA", "CMYK", "LAB")
+_NEAREST = {"1": "L", "La": "LA", "PA": "RGBA", "RGBa": "RGBA"}
+_BEYOND = 0.5
+"""Percent of the values that may lie beyond black or white."""
+_OVERSHOOT = 4
+"""How far nearly all values may exceed a white. An image for the next one, 255 times higher, would be black."""
+_SAMPLE = 1000
+"""Values along a side that percentiles are taken of."""
+_BITS, _INTERPRETATION, _SAMPLE_FORMAT = 258, 262, 339  # tags of a TIFF
+_TO_EIGHT_BITS: dict[str, Callable[[int], int]] = {
+    "L;2": lambda level: level * 85,
+    "L;4": lambda level: level * 17,
+    "RGB;16B": lambda level: level >> 8,
+}
+"""From a level of a PNG to one of Pillow's pixels, by Pillow's name for how the file stores them."""
+
+
+def is_deep(image: Image.Image) -> bool:
+    """Whether its values have more than 8 bits."""
+    return image.mode in ("I", "F") or image.mode.startswith("I;16")
+
+
+def scale_transparency(image: Image.Image) -> None:
+    """Give the transparent colour of a PNG, not decoded yet, the depth of its pixels, as Pillow does for some only."""
+    transparent, tiles = image.info.get("transparency"), getattr(image, "tile", None)
+    scale = _TO_EIGHT_BITS.get(tiles[0][3]) if image.format == "PNG" and tiles else None
+    if scale is not None and transparent is not None:
+        several = isinstance(transparent, tuple)
+        image.info["transparency"] = tuple(map(scale, transparent)) if several else scale(transparent)
+
+
+def eight_bits(image: Image.Image) -> Image.Image:
+    """A copy as L, LA, RGB, RGBA, CMYK or LAB, whichever loses least."""
+    if is_deep(image):
+        return _from_deep_grey(image)
+    if "transparency" in image.info:
+        return image.convert("LA" if image.mode in ("1", "L") else "RGBA")
+    return image.copy() if image.mode in _KEPT else image.convert(_NEAREST.get(image.mode, "RGB"))
+
+
+def _from_deep_grey(image: Image.Image) -> Image.Image:
+    stored = np.asarray(image)
+    if image.mode == "I" and _tag(image, _SAMPLE_FORMAT, 2) == 1:
+        stored = stored.view(np.uint32)  # Pillow has signed ones only
+    missing = ~np.isfinite(stored)
+    if "transparency" in image.info:
+        missing |= stored == image.info["transparency"]
+    black, white = value_range(stored, missing, _maximum(image))
+    if _tag(image, _INTERPRETATION, 1) == 0:  # white is zero
+        black, white = white, black
+    grey = Image.fromarray(scaled(stored, black, white))
+    if missing.any():
+        grey.putalpha(Image.fromarray(np.where(missing, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _maximum(image: Image.Image) -> float | None:
+    """White as the type of the values says it; None: it says nothing."""
+    if image.mode.startswith("I;16"):
+        return float(2 ** _tag(image, _BITS, 16) - 1)
+    return 65535.0 if image.format == "PPM" and image.mode == "I" else None
+
+
+def value_range(values: NDArray[np.generic], missing: NDArray[np.bool_], maximum: float | None) -> tuple[float, float]:
+    """The values that are black and white; `maximum`: white, if the type of the values says it.
+
+    Where many values are far below zero, as in an image of [-1, 1], black is as far from zero as white.
+    """
+    if maximum is not None:
+        return 0.0, maximum
+    steps = tuple(max(side // _SAMPLE, 1) for side in values.shape[:2])
+    sample = values[:: steps[0], :: steps[1]][~missing[:: steps[0], :: steps[1]]]
+    low, high = np.percentile(sample, (_BEYOND, 100 - _BEYOND)) if sample.size else (0.0, 1.0)
+    whole = np.issubdtype(values.dtype, np.integer)
+    whites = (1.0, 255.0, 65535.0, *((float(np.iinfo(values.dtype).max),) if whole else ()))
+    reached = max(high, -low)
+    white = next((w for w in whites if reached <= w * (1 if whole and w == 1 else _OVERSHOOT)), whites[-1])
+    return (-white if low < -white / 2 else 0.0), white
+
+
+def scaled(values: NDArray[np.generic], black: float, white: float) -> NDArray[np.uint8]:
+    """`values` as levels from 0 to 255, clipped, those that are no numbers as 0."""
+    levels = np.array(values, np.float32)
+    levels -= black
+    levels *= 255 / (white - black)
+    levels += 0.5
+    np.nan_to_num(levels, copy=False, nan=0)
+    return np.clip(levels, 0, 255, out=levels).astype(np.uint8)
+
+
+def _tag(image: Image.Image, number: int, default: int) -> int:
+    """The first value of a tag of a TIFF; of other files and where it is missing, `default`."""
+    value = getattr(image, "tag_v2", {}).get(number, default)
+    return value[0] if isinstance(value, tuple) else value
