@@ -55,8 +55,8 @@ def eight_bits(image: Image.Image) -> Image.Image:
 
 def _from_deep_grey(image: Image.Image) -> Image.Image:
     stored = np.asarray(image)
-    if image.mode == "I" and _tag(image, _SAMPLE_FORMAT, 2) == 1:
-        stored = stored.view(np.uint32)  # Pillow has signed ones only
+    if image.mode == "I":  # which Pillow has for whole numbers of several types
+        stored = _in_own_type(stored, _tag(image, _BITS, 32), _tag(image, _SAMPLE_FORMAT, 1))
     missing = ~np.isfinite(stored)
     if "transparency" in image.info:
         missing |= stored == image.info["transparency"]
@@ -67,6 +67,12 @@ def _from_deep_grey(image: Image.Image) -> Image.Image:
     if missing.any():
         grey.putalpha(Image.fromarray(np.where(missing, 0, 255).astype(np.uint8)))
     return grey
+
+
+def _in_own_type(stored: NDArray[np.int32], bits: int, sample_format: int) -> NDArray[np.generic]:
+    if bits == 16:
+        return stored.astype(np.int16)
+    return stored.view(np.uint32) if sample_format == 1 else stored
 
 
 def _maximum(image: Image.Image) -> float | None:
@@ -87,7 +93,8 @@ def value_range(values: NDArray[np.generic], missing: NDArray[np.bool_], maximum
     sample = values[:: steps[0], :: steps[1]][~missing[:: steps[0], :: steps[1]]]
     low, high = np.percentile(sample, (_BEYOND, 100 - _BEYOND)) if sample.size else (0.0, 1.0)
     whole = np.issubdtype(values.dtype, np.integer)
-    whites = (1.0, 255.0, 65535.0, *((float(np.iinfo(values.dtype).max),) if whole else ()))
+    largest = float(np.iinfo(values.dtype).max) if whole else 65535.0
+    whites = (*(white for white in (1.0, 255.0, 65535.0) if white < largest), largest)
     reached = max(high, -low)
     white = next((w for w in whites if reached <= w * (1 if whole and w == 1 else _OVERSHOOT)), whites[-1])
     return (-white if low < -white / 2 else 0.0), white

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, TiffImagePlugin
+
+from restyle_cli.images.wide_tiff import GREY_ALPHA_16
 
 _ONE_AT_A_TIME = threading.RLock()  # what is set below is set for the whole process
 
@@ -18,21 +20,25 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 @contextmanager
-def quiet_pillow(forgive_metadata: bool = False) -> Iterator[None]:
+def quiet_pillow(opening: bool = False) -> Iterator[None]:
     """Within, Pillow warns of nothing and refuses no image for its size; `images` has its own limit.
 
-    `forgive_metadata`: PNG chunks beside the pixels may be damaged. Not while pixels are decoded: it would fill those
-    that are missing with grey.
+    `opening`: an image, not its pixels. Then PNG chunks beside the pixels may be damaged (while decoding, the same
+    switch would fill missing pixels with grey), and TIFFs of 16-bit grey with alpha are known.
     """
     _silence_libtiff()
     with _ONE_AT_A_TIME, warnings.catch_warnings():
         warnings.filterwarnings("ignore", module=r"PIL\.|pillow_heif\b")
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        forgiving, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, forgive_metadata
+        forgiving, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, opening
+        added = GREY_ALPHA_16 if opening else {}
+        TiffImagePlugin.OPEN_INFO.update(added)
         try:
             yield
         finally:
             Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = limit, forgiving
+            for kind in added:
+                del TiffImagePlugin.OPEN_INFO[kind]
 
 
 @cache

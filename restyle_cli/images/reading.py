@@ -16,12 +16,14 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from restyle_cli.errors import RestyleError, RestyleWarning
+from restyle_cli.images import wide_tiff
 from restyle_cli.images.colour import Profile, UnusableProfile, read_profile, to_srgb
 from restyle_cli.images.formats import formats_of, hint_for
 from restyle_cli.images.jpeg import with_end_marker
 from restyle_cli.images.levels import eight_bits, is_deep, scale_transparency
 from restyle_cli.images.orientation import load_upright
 from restyle_cli.images.quiet import quiet_pillow
+from restyle_cli.images.wide_tiff import grey_and_alpha, is_grey_alpha_16
 
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 16
@@ -114,12 +116,11 @@ def _decode(path: Path, max_pixels: int) -> _Decoded:
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             raise RestyleError(f"{str(path)!r} is empty", "copy or download the picture again")
-        stored = _open_header(file, path)
-        _check_size(stored, path, max_pixels)
+        stored = _open_header(file, path, max_pixels)
         with quiet_pillow():
             stored, upright, turned = _load(stored, file, notes)
         info = stored.info
-        pixels = eight_bits(upright)
+        pixels = grey_and_alpha(upright) if is_grey_alpha_16(upright) else eight_bits(upright)
     texts = {key: info[key] for key in (MARK, SEAL) if isinstance(info.get(key), str)}
     profile = None
     if "icc_profile" in info and pixels.mode != "LAB":
@@ -135,15 +136,21 @@ def _decode(path: Path, max_pixels: int) -> _Decoded:
     )
 
 
-def _open_header(file: BinaryIO, path: Path) -> Image.Image:
+def _open_header(file: BinaryIO, path: Path, max_pixels: int) -> Image.Image:
     formats = formats_of(path)
-    try:
-        with quiet_pillow(forgive_metadata=True):
+    with quiet_pillow(opening=True):
+        try:
             image = Image.open(file, formats=formats)
-            scale_transparency(image)
-            return image
-    except UnidentifiedImageError as error:
-        raise RestyleError(f"{str(path)!r} is not a picture that can be read", hint_for(file, formats)) from error
+        except UnidentifiedImageError as error:
+            tags = wide_tiff.read_tags(file)
+            if tags is not None:
+                _check_size(wide_tiff.size_of(tags), path, max_pixels)
+            if tags is None or (image := wide_tiff.decode(file, tags)) is None:
+                message = f"{str(path)!r} is not a picture that can be read"
+                raise RestyleError(message, hint_for(file, formats)) from error
+        scale_transparency(image)
+    _check_size(image.size, path, max_pixels)
+    return image
 
 
 def _load(image: Image.Image, file: BinaryIO, notes: list[str]) -> tuple[Image.Image, Image.Image, bool]:
@@ -162,8 +169,8 @@ def _load(image: Image.Image, file: BinaryIO, notes: list[str]) -> tuple[Image.I
     return image, *load_upright(image)
 
 
-def _check_size(picture: Image.Image, path: Path, max_pixels: int) -> None:
-    width, height = picture.size
+def _check_size(size: tuple[int, int], path: Path, max_pixels: int) -> None:
+    width, height = size
     if width * height > max_pixels:
         raise RestyleError(
             f"{str(path)!r} is too large: {width}x{height} pixels, {width * height / 1e6:.0f} million",
