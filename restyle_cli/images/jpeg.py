@@ -1,4 +1,4 @@
-"""JPEG files without their end marker: whether their pixels are all there."""
+"""JPEG files that were cut off: whether their pixels are all there."""
 
 from __future__ import annotations
 
@@ -9,24 +9,35 @@ from collections.abc import Iterator
 from PIL import Image, ImageChops
 
 _END = b"\xff\xd9"
+_PADDING = b"\0" * 8
 _NOISE = (b"\x5a" * 64, bytes(range(1, 65)))
 _NEXT_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # in the data of a scan
 
 
 def with_end_marker(data: bytes) -> bytes | None:
-    """`data` ended properly, when no pixel is missing; else None.
+    """`data`, of a file whose end marker is missing or not to be believed, ended properly; None if pixels are missing.
 
     A decoder that has all its pixels ignores what comes then: they stay the same whatever is appended.
     """
-    body = data.rstrip(b"\0\xff")  # padding, or half of the marker
-    if data[len(body) :].startswith(b"\xff\0"):  # which is how a scan stores a byte of 255
-        body += b"\xff\0"
+    data = data.removesuffix(_END)
+    body = data.rstrip(b"\xff")  # half of the marker, or padding
+    if body.endswith(_PADDING):
+        body = data.rstrip(b"\0\xff")
+        if data.startswith(b"\xff\0", len(body)):  # which is how a scan stores a byte of 255
+            body += b"\xff\0"
     if not _has_all_scans(body):
         return None
     decoded = _decode(body + _END)
     if any(ImageChops.difference(decoded, _decode(body + noise + _END)).getbbox() for noise in _NOISE):
         return None
     return body + _END
+
+
+def ends_in_filling(image: Image.Image) -> bool:
+    """Whether the last pixels are of the grey that decoders put in place of missing ones."""
+    width, height = image.size
+    last = image.crop((max(width - 4, 0), height - 1, width, height))
+    return image.mode in ("L", "RGB") and last.getextrema() in ((128, 128), ((128, 128),) * 3)
 
 
 def _decode(data: bytes) -> Image.Image:

@@ -1,8 +1,8 @@
 """Pixels of any depth as 8 bits a channel, with transparency as an alpha channel.
 
-Which values are black and white is said by their type where types are filled as a rule (8 and 16 bits). Values of 32
-bits are not: there white is the lowest of the usual ones (1, 255, 65535, the type's maximum) that nearly all values
-stay below. The few beyond are clipped, as ringing and hot pixels are. What is not finite is missing: transparent.
+Types wider than 8 bits are often not filled. White is the lowest of the usual values (1, 255, 65535, the type's
+maximum) that nearly all values stay below; the few beyond are clipped, as ringing and hot pixels are. What is not
+finite is missing: transparent.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _from_deep_grey(image: Image.Image) -> Image.Image:
     missing = ~np.isfinite(stored)
     if "transparency" in image.info:
         missing |= stored == image.info["transparency"]
-    black, white = value_range(stored, missing, _maximum(image))
+    black, white = _range(image, stored, missing)
     if _tag(image, _INTERPRETATION, 1) == 0:  # white is zero
         black, white = white, black
     grey = Image.fromarray(scaled(stored, black, white))
@@ -75,29 +75,31 @@ def _in_own_type(stored: NDArray[np.int32], bits: int, sample_format: int) -> ND
     return stored.view(np.uint32) if sample_format == 1 else stored
 
 
-def _maximum(image: Image.Image) -> float | None:
-    """White as the type of the values says it; None: it says nothing."""
-    if image.mode.startswith("I;16"):
-        return float(2 ** _tag(image, _BITS, 16) - 1)
-    return 65535.0 if image.format == "PPM" and image.mode == "I" else None
+def _range(image: Image.Image, stored: NDArray[np.generic], missing: NDArray[np.bool_]) -> tuple[float, float]:
+    if image.format == "PPM" and image.mode == "I":
+        return 0, 65535  # the header has said what is white
+    return value_range(stored, missing, 2 ** _tag(image, _BITS, 16) - 1 if image.mode.startswith("I;16") else None)
 
 
-def value_range(values: NDArray[np.generic], missing: NDArray[np.bool_], maximum: float | None) -> tuple[float, float]:
-    """The values that are black and white; `maximum`: white, if the type of the values says it.
+def value_range(
+    values: NDArray[np.generic], missing: NDArray[np.bool_], largest: float | None = None
+) -> tuple[float, float]:
+    """The values that are black and white; `largest`: the highest that there can be, else by the type.
 
     Where many values are far below zero, as in an image of [-1, 1], black is as far from zero as white.
     """
-    if maximum is not None:
-        return 0.0, maximum
     steps = tuple(max(side // _SAMPLE, 1) for side in values.shape[:2])
     sample = values[:: steps[0], :: steps[1]][~missing[:: steps[0], :: steps[1]]]
     low, high = np.percentile(sample, (_BEYOND, 100 - _BEYOND)) if sample.size else (0.0, 1.0)
-    whole = np.issubdtype(values.dtype, np.integer)
-    largest = float(np.iinfo(values.dtype).max) if whole else 65535.0
-    whites = (*(white for white in (1.0, 255.0, 65535.0) if white < largest), largest)
+    whole = values.dtype.kind in "iu"
+    if largest is None:
+        largest = np.iinfo(values.dtype).max if whole else 65535
+    whites = [white for white in (1, 255, 65535) if white < largest] + [largest]
+    # A photograph may well be that dark in the 16 bits that scanners and PNGs have; then it stays.
+    exact = [1, 255] if values.dtype.kind == "u" and values.dtype.itemsize == 2 else [1] if whole else []
     reached = max(high, -low)
-    white = next((w for w in whites if reached <= w * (1 if whole and w == 1 else _OVERSHOOT)), whites[-1])
-    return (-white if low < -white / 2 else 0.0), white
+    white = next((w for w in whites if reached <= (w if w in exact else w * _OVERSHOOT)), largest)
+    return (-white if low < -white / 2 else 0), white
 
 
 def scaled(values: NDArray[np.generic], black: float, white: float) -> NDArray[np.uint8]:

@@ -20,8 +20,10 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 @contextmanager
-def quiet_pillow(opening: bool = False) -> Iterator[None]:
+def quiet_pillow(opening: bool = False) -> Iterator[list[str]]:
     """Within, Pillow warns of nothing and refuses no image for its size; `images` has its own limit.
+
+    Yields a list that libtiff's errors come into: Pillow hears of some only.
 
     `opening`: an image, not its pixels. Then PNG chunks beside the pixels may be damaged (while decoding, the same
     switch would fill missing pixels with grey), and TIFFs of 16-bit grey with alpha are known.
@@ -33,8 +35,9 @@ def quiet_pillow(opening: bool = False) -> Iterator[None]:
         forgiving, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, opening
         added = GREY_ALPHA_16 if opening else {}
         TiffImagePlugin.OPEN_INFO.update(added)
+        _libtiff_errors.clear()
         try:
-            yield
+            yield _libtiff_errors
         finally:
             Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = limit, forgiving
             for kind in added:
@@ -43,8 +46,16 @@ def quiet_pillow(opening: bool = False) -> Iterator[None]:
 
 @cache
 def _silence_libtiff() -> None:
-    """Its handlers print to the C standard error. A Pillow that hides its libtiff (static builds) keeps them."""
+    """Its own handlers print to the C standard error. A Pillow that hides its libtiff (static builds) keeps them."""
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL(Image.core.__file__)  # symbols of what it is linked to are found through it
         library.TIFFSetWarningHandler(None)
-        library.TIFFSetErrorHandler(None)
+        library.TIFFSetErrorHandler(_note_libtiff_error)
+
+
+_libtiff_errors: list[str] = []
+
+
+@ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
+def _note_libtiff_error(where: bytes | None, text: bytes | None, values: int) -> None:
+    _libtiff_errors.append((text or b"").decode("ascii", "replace"))

@@ -19,7 +19,7 @@ from restyle_cli.errors import RestyleError, RestyleWarning
 from restyle_cli.images import wide_tiff
 from restyle_cli.images.colour import Profile, UnusableProfile, read_profile, to_srgb
 from restyle_cli.images.formats import formats_of, hint_for
-from restyle_cli.images.jpeg import with_end_marker
+from restyle_cli.images.jpeg import ends_in_filling, with_end_marker
 from restyle_cli.images.levels import eight_bits, is_deep, scale_transparency
 from restyle_cli.images.orientation import load_upright
 from restyle_cli.images.quiet import quiet_pillow
@@ -117,8 +117,10 @@ def _decode(path: Path, max_pixels: int) -> _Decoded:
         if os.fstat(file.fileno()).st_size == 0:
             raise RestyleError(f"{str(path)!r} is empty", "copy or download the picture again")
         stored = _open_header(file, path, max_pixels)
-        with quiet_pillow():
+        with quiet_pillow() as damage:
             stored, upright, turned = _load(stored, file, notes)
+            if damage:
+                notes.append("is damaged, and was read all the same; look at it")
         info = stored.info
         pixels = grey_and_alpha(upright) if is_grey_alpha_16(upright) else eight_bits(upright)
     texts = {key: info[key] for key in (MARK, SEAL) if isinstance(info.get(key), str)}
@@ -156,15 +158,17 @@ def _open_header(file: BinaryIO, path: Path, max_pixels: int) -> Image.Image:
 def _load(image: Image.Image, file: BinaryIO, notes: list[str]) -> tuple[Image.Image, Image.Image, bool]:
     """The image as stored, upright, and whether that differs."""
     try:
-        return image, *load_upright(image)
+        upright, turned = load_upright(image)
+        if image.format != "JPEG" or not ends_in_filling(image):
+            return image, upright, turned
     except OSError:
         if image.format != "JPEG":
             raise
-        file.seek(0)
-        ended = with_end_marker(file.read())
-        if ended is None:
-            raise
-    notes.append("has no end marker, as after an interrupted copy, but all its pixels")
+        notes.append("has no end marker, as after an interrupted copy, but all its pixels")
+    file.seek(0)
+    ended = with_end_marker(file.read())
+    if ended is None:
+        raise EOFError("pixels are missing")
     image = Image.open(io.BytesIO(ended), formats=["JPEG"])
     return image, *load_upright(image)
 

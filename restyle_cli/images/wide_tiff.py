@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import BinaryIO
 
 import numpy as np
@@ -54,18 +55,18 @@ def size_of(tags: TiffImagePlugin.ImageFileDirectory_v2) -> tuple[int, int]:
 
 def decode(file: BinaryIO, tags: TiffImagePlugin.ImageFileDirectory_v2) -> Image.Image | None:
     """L, LA, RGB or RGBA with its profile and orientation beside; None when OpenCV cannot either."""
-    values = _samples(file)
+    values = _samples(_marked_upright(file))
     if values is None or values.shape[1::-1] != size_of(tags):
         return None
     values = values.reshape(*values.shape[:2], -1)
     opaque = np.isfinite(values).all(axis=-1)
     colours = values[..., :3][..., ::-1]
-    black, white = value_range(colours, ~np.broadcast_to(opaque[..., None], colours.shape), None)
+    black, white = value_range(colours, ~np.broadcast_to(opaque[..., None], colours.shape))
     levels = scaled(colours, black, white)
     image = Image.fromarray(levels if levels.shape[-1] == 3 else levels[..., 0])
     if values.shape[-1] == 4 or not opaque.all():
         alpha = values[..., 3] if values.shape[-1] == 4 else np.ones(opaque.shape)
-        alpha_levels = scaled(alpha, *value_range(alpha, ~opaque, None))
+        alpha_levels = scaled(alpha, *value_range(alpha, ~opaque))
         image.putalpha(Image.fromarray(np.where(opaque, alpha_levels, 0).astype(np.uint8)))
     if _PROFILE in tags:
         image.info["icc_profile"] = tags[_PROFILE]
@@ -73,16 +74,29 @@ def decode(file: BinaryIO, tags: TiffImagePlugin.ImageFileDirectory_v2) -> Image
     return image
 
 
-def _samples(file: BinaryIO) -> NDArray[np.generic] | None:
+def _marked_upright(file: BinaryIO) -> bytearray:
+    """The file with an Orientation of 1: OpenCV turns some by it, and fails on those that lie on their side."""
+    file.seek(0)
+    data = bytearray(file.read())
+    order = "<" if data[:2] == b"II" else ">"
+    (start,) = struct.unpack_from(f"{order}L", data, 4)
+    (entries,) = struct.unpack_from(f"{order}H", data, start)
+    for position in range(start + 2, start + 2 + 12 * entries, 12):  # tag, type, count, value
+        if struct.unpack_from(f"{order}H", data, position) == (_ORIENTATION,):
+            struct.pack_into(f"{order}HHLHH", data, position, _ORIENTATION, 3, 1, 1, 0)
+    return data
+
+
+def _samples(data: bytearray) -> NDArray[np.generic] | None:
     """[H, W] or [H, W, C], blue first, of the file's own type."""
     import cv2
 
-    file.seek(0)
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it prints what it cannot read
+    logging = cv2.utils.logging
+    level = logging.getLogLevel()
+    logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # it prints what it cannot read
     try:
-        return cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+        return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         return None
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        logging.setLogLevel(level)
