@@ -9,9 +9,19 @@ from collections.abc import Iterator
 from PIL import Image, ImageChops
 
 _END = b"\xff\xd9"
+_SCAN = 0xDA
 _PADDING = b"\0" * 8
 _NOISE = (b"\x5a" * 64, bytes(range(1, 65)))
 _NEXT_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # in the data of a scan
+
+
+def is_ended(data: bytes) -> bool:
+    """Whether the end marker comes, before anything else that a program may have appended."""
+    try:
+        first_scan = next(end for marker, _, end in _segments(data) if marker == _SCAN)
+    except (IndexError, StopIteration):
+        return False
+    return data.find(_END, first_scan) >= 0  # in the data of a scan, 255 is followed by 0
 
 
 def with_end_marker(data: bytes) -> bytes | None:
@@ -50,10 +60,11 @@ def _has_all_scans(data: bytes) -> bool:
     """Whether each coefficient of each component was sent to its last bit; progressive files send them bit by bit."""
     bits_left: dict[int, list[int | None]] = {}
     try:
-        for marker, segment in _segments(data):
+        for marker, start, end in _segments(data):
+            segment = data[start:end]
             if marker in range(0xC0, 0xD0) and marker not in (0xC4, 0xC8, 0xCC):  # a frame
                 bits_left = {segment[6 + 3 * i]: [None] * 64 for i in range(segment[5])}
-            elif marker == 0xDA:
+            elif marker == _SCAN:
                 components = [segment[1 + 2 * i] for i in range(segment[0])]
                 first, last, bits = segment[-3], segment[-2], segment[-1] & 15
                 for component in components:
@@ -63,17 +74,17 @@ def _has_all_scans(data: bytes) -> bool:
     return bool(bits_left) and all(not any(left) and None not in left for left in bits_left.values())
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and content of each segment. IndexError where the data end within one."""
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Marker, start and end of the content of each segment. IndexError where the data end within one."""
     position = 0
     while found := _NEXT_MARKER.search(data, position):
         marker, position = found[1][0], found.end()
         if marker in (0x01, 0xD8):  # without content
             continue
-        if marker == 0xD9:
+        if marker == _END[1]:
             return
         end = position + (data[position] << 8 | data[position + 1])
         if end > len(data):
             raise IndexError
-        yield marker, data[position + 2 : end]
+        yield marker, position + 2, end
         position = end

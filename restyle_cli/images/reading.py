@@ -19,7 +19,7 @@ from restyle_cli.errors import RestyleError, RestyleWarning
 from restyle_cli.images import wide_tiff
 from restyle_cli.images.colour import Profile, UnusableProfile, read_profile, to_srgb
 from restyle_cli.images.formats import formats_of, hint_for
-from restyle_cli.images.jpeg import ends_in_filling, with_end_marker
+from restyle_cli.images.jpeg import ends_in_filling, is_ended, with_end_marker
 from restyle_cli.images.levels import eight_bits, is_deep, scale_transparency
 from restyle_cli.images.orientation import load_upright
 from restyle_cli.images.quiet import quiet_pillow
@@ -157,18 +157,22 @@ def _open_header(file: BinaryIO, path: Path, max_pixels: int) -> Image.Image:
 
 def _load(image: Image.Image, file: BinaryIO, notes: list[str]) -> tuple[Image.Image, Image.Image, bool]:
     """The image as stored, upright, and whether that differs."""
+    if image.format != "JPEG":
+        return image, *load_upright(image)
     try:
-        upright, turned = load_upright(image)
-        if image.format != "JPEG" or not ends_in_filling(image):
-            return image, upright, turned
-    except OSError:
-        if image.format != "JPEG":
-            raise
-        notes.append("has no end marker, as after an interrupted copy, but all its pixels")
+        loaded = load_upright(image)
+    except OSError:  # perhaps only for want of the end marker
+        loaded = None
     file.seek(0)
-    ended = with_end_marker(file.read())
+    data = file.read()
+    has_end = is_ended(data)
+    if loaded is not None and has_end and not ends_in_filling(image):
+        return image, *loaded
+    ended = with_end_marker(data)
     if ended is None:
         raise EOFError("pixels are missing")
+    if not has_end:
+        notes.append("has no end marker, as after an interrupted copy, but all its pixels")
     image = Image.open(io.BytesIO(ended), formats=["JPEG"])
     return image, *load_upright(image)
 
