@@ -15,7 +15,8 @@ from typer.core import TyperGroup
 
 import restyle_cli
 from restyle_cli.cli import align, bootstrap, convert, doctor, eval, heatmap, invert, methods, samples, train, weights
-from restyle_cli.cli.output import report, warnings_as_lines
+from restyle_cli.cli.output import report
+from restyle_cli.cli.reading_warnings import warnings_as_lines
 from restyle_cli.errors import Interrupted, RestyleError, UsageError
 
 
@@ -25,8 +26,7 @@ class Commands(TyperGroup):
     def main(self, *args: Any, standalone_mode: bool = True, **options: Any) -> NoReturn:
         """Run one command and end the process: 0 all done, 1 something failed, 2 wrong usage, 130 Ctrl-C."""
         try:
-            with warnings_as_lines():
-                status = super().main(*args, standalone_mode=False, **options)
+            status = super().main(*args, standalone_mode=False, **options)
             sys.stdout.flush()
         except RestyleError as error:
             if os.environ.get("RESTYLE_DEBUG") == "1":
@@ -53,7 +53,8 @@ class Commands(TyperGroup):
     def invoke(self, ctx: typer.Context) -> Any:
         """Run the command; Ctrl-C ends it with one line."""
         try:
-            return super().invoke(ctx)
+            with warnings_as_lines():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Interrupted("interrupted") from None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
-from restyle_cli.errors import RestyleError, RestyleWarning
+from restyle_cli.errors import RestyleError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,7 +71,8 @@ class Terminal:
 
     def warn(self, text: str) -> None:
         """A line about something that may not be what was wanted; the work goes on."""
-        _warn(text)
+        label = typer.style("warning:", fg="yellow", bold=True)
+        typer.echo(f"{label} {printable(text)}", err=True)
 
     def error(self, error: RestyleError) -> None:
         """What could not be done, and what to do about it; the caller decides whether the rest goes on."""
@@ -110,30 +110,6 @@ def report(error: RestyleError) -> None:
     typer.echo(f"{label} {printable(error.message)}", err=True)
     if error.hint:
         typer.echo(f"  {typer.style('hint:', fg='cyan')} {printable(error.hint)}", err=True)
-
-
-@contextmanager
-def warnings_as_lines() -> Iterator[None]:
-    """Within, every RestyleWarning is printed as `Terminal.warn` prints, each text once."""
-    shown: set[str] = set()
-    show_others = warnings.showwarning
-
-    def show(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
-        if not issubclass(category, RestyleWarning):
-            show_others(message, category, *where, **options)
-        elif (text := str(message)) not in shown:
-            shown.add(text)  # a photo is read again to paste into it, a mask for each photo
-            _warn(text)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", RestyleWarning)
-        warnings.showwarning = show
-        yield
-
-
-def _warn(text: str) -> None:
-    label = typer.style("warning:", fg="yellow", bold=True)
-    typer.echo(f"{label} {printable(text)}", err=True)
 
 
 def printable(text: str) -> str:

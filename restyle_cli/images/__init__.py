@@ -190,7 +190,7 @@ def fit(
 def save_picture(picture: Image.Image, path: Path, text: dict[str, str] | None = None) -> None:
     """Write `picture` in the format of the path's suffix; `text` becomes text chunks, which only PNG has.
 
-    With them goes `SEAL`, so that they are not believed of other pixels: programs that turn or crop a PNG keep them.
+    With `MARK` goes `SEAL`, so that it is not believed of other pixels: programs that turn or crop a PNG keep both.
     """
     format = Image.registered_extensions().get(path.suffix.lower())
     if format is None:
@@ -200,7 +200,8 @@ def save_picture(picture: Image.Image, path: Path, text: dict[str, str] | None =
         if format != "PNG":
             raise ValueError(f"text chunks need a PNG, not {path.name}")
         options["pnginfo"] = chunks = PngImagePlugin.PngInfo()
-        for key, value in (text | {SEAL: seal_of(picture)}).items():
+        sealed = {SEAL: seal_of(picture)} if MARK in text else {}
+        for key, value in (text | sealed).items():
             chunks.add_text(key, value)
     if format in ("JPEG", "WEBP"):
         options["quality"] = 95
