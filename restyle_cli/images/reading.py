@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -123,18 +123,15 @@ def _decode(path: Path, max_pixels: int) -> _Decoded:
                 notes.append("is damaged, and was read all the same; look at it")
         info = stored.info
         pixels = grey_and_alpha(upright) if is_grey_alpha_16(upright) else eight_bits(upright)
-    texts = {key: info[key] for key in (MARK, SEAL) if isinstance(info.get(key), str)}
-    profile = None
-    if "icc_profile" in info and pixels.mode != "LAB":
-        try:
-            profile = read_profile(info["icc_profile"])
-            if not profile.fits(pixels.mode.removesuffix("A")):
-                raise UnusableProfile
-        except UnusableProfile:
-            profile = None
-            notes.append("has a colour profile that cannot be used; read as sRGB")
     return _Decoded(
-        pixels, profile, info.get("icc_profile"), stored.mode == pixels.mode, is_deep(stored), turned, texts, notes
+        pixels=pixels,
+        profile=_profile_of(info, pixels.mode.removesuffix("A"), notes),
+        icc=info.get("icc_profile"),
+        is_as_stored=stored.mode == pixels.mode,
+        is_deep=is_deep(stored),
+        turned=turned,
+        texts={key: info[key] for key in (MARK, SEAL) if isinstance(info.get(key), str)},
+        notes=notes,
     )
 
 
@@ -192,6 +189,20 @@ def _check_size(size: tuple[int, int], path: Path, max_pixels: int) -> None:
 
 
 # --- colours
+
+
+def _profile_of(info: dict[Any, Any], mode: str, notes: list[str]) -> Profile | None:
+    """That of an image of this mode, without alpha; None when it has none that can be used."""
+    if "icc_profile" not in info or mode == "LAB":  # Lab needs none
+        return None
+    try:
+        profile = read_profile(info["icc_profile"])
+        if profile.fits(mode):
+            return profile
+    except UnusableProfile:
+        pass
+    notes.append("has a colour profile that cannot be used; read as sRGB")
+    return None
 
 
 def _recoloured(decoded: _Decoded) -> Image.Image:
