@@ -29,6 +29,10 @@ class Interrupted(RestyleError):
     exit_status = 130
 
 
+class RestyleWarning(UserWarning):
+    """Something about an input that a person should look at; the work goes on. The command line prints it as a line."""
+
+
 def did_you_mean(name: str, names: Iterable[str]) -> str | None:
     """Piece of a hint: the entry of `names` that `name` was probably meant to be; None if none is near."""
     by_lower = {candidate.lower(): candidate for candidate in names}

@@ -1,6 +1,6 @@
 """A crop's picture put back into its photo: warped to its place, matched to what surrounds it, faded in at its edges.
 
-The photo may be grey or have transparent parts, and stays so. Outside the crop no value changes.
+The photo may be grey, have transparent parts or a colour profile, and keeps them. Outside the crop no value changes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from PIL import Image
 
 from restyle_cli.align import Quad, back_of, cut, matrix_of
 from restyle_cli.align.geometry import frame_of, side_of
+from restyle_cli.images.colour import from_srgb
 
 FEATHER = 0.08
 """Over which part of the crop's side the picture fades in."""
@@ -27,12 +28,20 @@ Field = NDArray[np.float32]
 
 
 def paste(photo: Image.Image, picture: Image.Image, quad: Quad) -> Image.Image:
-    """A copy of `photo` (L, LA, RGB or RGBA) with `picture` (RGB) in the place that `quad` has in it.
+    """A copy of `photo` (L, LA, RGB or RGBA) with `picture` (RGB, sRGB) in the place that `quad` has in it.
 
-    Where the quad is the whole photo, the result is the picture, resized.
+    Where the quad is the whole photo, the result is the picture, resized. The result has the photo's colour profile
+    (`.info`), and the picture comes in its colours.
     """
     if photo.mode not in _MODES:
         raise ValueError(f"photos of mode {photo.mode} are not pasted into")
+    icc = photo.info.get("icc_profile")
+    pasted = _pasted(photo, from_srgb(picture, icc), quad)
+    pasted.info = {"icc_profile": icc} if icc else {}
+    return pasted
+
+
+def _pasted(photo: Image.Image, picture: Image.Image, quad: Quad) -> Image.Image:
     if np.abs(np.array(quad) - frame_of(photo)).max() < 1e-6:
         resized = picture.resize(photo.size, Image.Resampling.BICUBIC) if picture.size != photo.size else picture
         return _with_alpha_of(photo, resized)

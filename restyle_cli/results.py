@@ -349,9 +349,7 @@ def _write_pasted(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
     original = open_original(photo.path)  # again: kept until now, large photos would fill the memory
     if original.size != photo.size:
         raise RestyleError("the photo has changed meanwhile", "run the command again")
-    pasted = paste(original, to_picture(inverted.inversion.images[0]), photo.aligned.quad)
-    pasted.info = {key: value for key, value in original.info.items() if key == "icc_profile"}
-    save_picture(pasted, file)
+    save_picture(paste(original, to_picture(inverted.inversion.images[0]), photo.aligned.quad), file)
 
 
 def _write_npy(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 import restyle_cli
 from restyle_cli.cli import align, bootstrap, convert, doctor, eval, heatmap, invert, methods, samples, train, weights
 from restyle_cli.cli.output import report
+from restyle_cli.cli.reading_warnings import warnings_as_lines
 from restyle_cli.errors import Interrupted, RestyleError, UsageError
 
 
@@ -52,7 +53,8 @@ class Commands(TyperGroup):
     def invoke(self, ctx: typer.Context) -> Any:
         """Run the command; Ctrl-C ends it with one line."""
         try:
-            return super().invoke(ctx)
+            with warnings_as_lines():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Interrupted("interrupted") from None
 

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from restyle_cli.cli.standard_input import with_standard_input
 from restyle_cli.errors import UsageError, did_you_mean
 
 DEFAULT_OUTPUT = Path("restyle-out")
@@ -66,7 +67,11 @@ _RESULTS = "Results"
 
 Pictures = Annotated[
     list[Path],
-    typer.Argument(metavar="PATH", help="Pictures, or folders of pictures (sub-folders included)."),
+    typer.Argument(
+        metavar="PATH",
+        callback=with_standard_input,
+        help="Pictures, folders of pictures (sub-folders included), or - for one from standard input.",
+    ),
 ]
 Steps = Annotated[
     int | None,

@@ -1,0 +1,107 @@
+"""The mark of `restyle align` is believed of the pixels that it was written with, and of no others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps, PngImagePlugin
+
+import restyle_cli
+from restyle_cli.align import align, frame_mark
+from restyle_cli.errors import RestyleError
+from restyle_cli.images import MARK, open_picture, save_picture
+
+
+def crop() -> Image.Image:
+    """A square without a face: it fits only because it says so."""
+    small = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
+    return Image.fromarray(small).resize((64, 64), Image.Resampling.NEAREST)
+
+
+def save_again(image: Image.Image, path: Path, texts: dict[str, str], **options: object) -> None:
+    """As programs do that keep the text chunks of a PNG."""
+    chunks = PngImagePlugin.PngInfo()
+    for key, text in texts.items():
+        chunks.add_text(key, text)
+    image.save(path, pnginfo=chunks, **options)
+
+
+@pytest.fixture
+def marked(tmp_path: Path) -> Path:
+    save_picture(crop(), tmp_path / "crop.png", frame_mark())
+    return tmp_path / "crop.png"
+
+
+def texts_of(path: Path) -> dict[str, str]:
+    with Image.open(path) as image:
+        image.load()
+        return dict(image.text)
+
+
+def test_a_crop_as_it_was_written_fits(marked: Path) -> None:
+    assert MARK in open_picture(marked).info
+    assert align(open_picture(marked), size=64).how == "fits"
+
+
+def test_the_example_of_the_readme_fits() -> None:
+    example = Path(restyle_cli.__file__).parent / "examples/portrait.png"
+    assert MARK in open_picture(example).info
+
+
+CHANGES = {
+    "turned": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    "mirrored": ImageOps.mirror,
+    "padded": lambda image: ImageOps.expand(image, (64, 0), "white"),
+    "cut": lambda image: image.crop((0, 0, 60, 60)),
+    "shrunk": lambda image: image.resize((32, 32)),
+    "replaced": lambda image: ImageOps.invert(image),
+    "grey": lambda image: image.convert("L"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_crop_that_was_changed_does_not(marked: Path, change: str) -> None:
+    save_again(CHANGES[change](crop()), marked, texts_of(marked))
+    assert open_picture(marked).info == {}
+    with pytest.raises(RestyleError, match="no face"):
+        align(open_picture(marked), size=64)
+
+
+def test_one_pixel_is_enough(marked: Path) -> None:
+    changed = crop()
+    changed.putpixel((5, 5), (1, 2, 3))
+    save_again(changed, marked, texts_of(marked))
+    assert MARK not in open_picture(marked).info
+
+
+def test_a_crop_turned_by_its_exif(marked: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    save_again(crop(), marked, texts_of(marked), exif=exif)
+    assert MARK not in open_picture(marked).info
+
+
+def test_a_crop_stored_another_way_still_fits(marked: Path) -> None:
+    for stored in (crop(), crop().convert("RGBA")):
+        save_again(stored, marked, texts_of(marked), compress_level=1)
+        assert MARK in open_picture(marked).info
+
+
+def test_a_mark_alone_is_not_believed(marked: Path) -> None:
+    """Crops of earlier versions had no more."""
+    save_again(crop(), marked, {MARK: texts_of(marked)[MARK]})
+    assert open_picture(marked).info == {}
+
+
+def test_from_the_command(
+    marked: Path, tmp_path: Path, tiny_store: Path, restyle: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert restyle("invert", marked, "-n", 1, "-o", "out").exit_code == 0
+    save_again(crop().rotate(90), marked, texts_of(marked))
+    done = restyle("invert", marked, "-n", 1, "-o", "out")
+    assert done.exit_code == 1
+    assert "no face found" in done.stderr
