@@ -15,7 +15,7 @@ from typing import Protocol, Self, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from restyle_cli.images import fit
+from restyle_cli.images import displayed, fit
 
 KEEP = ("best", "last")
 MASK = "mask"
@@ -179,8 +179,11 @@ def l2(
     image: Tensor,  # [N, 3, any, any]
     mask: Tensor | None = None,  # [N, 1, H, W], how much each pixel counts
 ) -> Tensor:
-    """Mean square difference of each pair, [N], at the size of x; on [-1, 1], so 4 times that of [0, 1]."""
-    return mean_square(x.float(), fit(image.float(), (x.shape[-2], x.shape[-1])), mask)
+    """Mean square difference of each pair, [N], at the size of x; on [-1, 1], so 4 times that of [0, 1].
+
+    `image` is cut to [-1, 1] before it is pooled: compared is what a file shows.
+    """
+    return mean_square(x.float(), fit(displayed(image.float()), (x.shape[-2], x.shape[-1])), mask)
 
 
 def mean_square(x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:

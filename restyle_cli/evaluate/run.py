@@ -26,10 +26,10 @@ from restyle_cli.evaluate.journal import Journal
 from restyle_cli.evaluate.memory import begin_peak, peak_mb
 from restyle_cli.evaluate.rows import Course, Known, Row, Skip, add_batch, add_peak, known_of, rows_of
 from restyle_cli.folder import in_background
-from restyle_cli.images import fit, open_picture, to_tensor
+from restyle_cli.images import open_picture, to_tensor
 from restyle_cli.inversion import Method, State, invert, iterate
 from restyle_cli.metrics.metric import Column, Metric
-from restyle_cli.metrics.pixel import SIZE
+from restyle_cli.metrics.pixel import SIZE, compared
 from restyle_cli.store.places import sha256
 
 Item = TypeVar("Item", "Photo", "Pair")
@@ -258,13 +258,13 @@ class _Judge:
         self.task = task
         self.values: list[Tensor] = []
         with self._exactly():
-            self.targets = fit(x.float(), SIZE)
+            self.targets = compared(x)
             self.seen = [metric.look(self.targets) for metric in task.metrics]
 
     def look(self, images: Tensor) -> None:
-        """Compare images [N, 3, any, any], cut to [-1, 1] as a file would be, with the targets."""
+        """Compare images [N, 3, any, any] with the targets."""
         with self._exactly():
-            self.results = fit(images.float(), SIZE).clamp(-1, 1)
+            self.results = compared(images)
             seen = zip(self.task.metrics, self.seen, strict=True)
             columns = [metric.compare(target, metric.look(self.results)).double().cpu() for metric, target in seen]
         self.values.append(torch.cat(columns, dim=1))

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restyle_cli.align import LANDMARKS
-from restyle_cli.images import fit
 from restyle_cli.metrics.face import FACE, dlib_model, to_bytes
 from restyle_cli.metrics.metric import Column, NetworkMetric, cosines
-from restyle_cli.metrics.pixel import SIZE
+from restyle_cli.metrics.pixel import SIZE, compared
 
 SIDE = 112
 TEMPLATE = np.array(
@@ -45,7 +44,7 @@ class CurricularIdentity(NetworkMetric):
 
     def look(self, pictures: Tensor) -> Tensor:
         """Embeddings [N, D] of the faces."""
-        portraits = fit(pictures.float(), SIZE)
+        portraits = compared(pictures)
         points = np.stack([five_points(self._predictor, picture) for picture in to_bytes(portraits)])
         return self.network.embed(crops(portraits, points))
 

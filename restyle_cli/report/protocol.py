@@ -34,9 +34,9 @@ def protocol(
         "inputs": [str(path) for path in inputs],
         "against": None,
         "framing": ALIGNED[task.framing.mode] if task.framing.rule == "face" else f"as the domain: {task.framing.rule}",
-        "resize": "photos to the encoders' 256 px by Pillow's bilinear filter; results averaged over areas down to "
-        "256x256, or bilinear up to it; both compared there",
-        "range": "[-1, 1], results cut to it",
+        "resize": "photos to the encoders' 256 px by Pillow's bilinear filter; results, cut to [-1, 1] as a file of them is, "
+        "averaged over areas down to 256x256, or bilinear up to it; both compared there",
+        "range": "[-1, 1]",
         **_measuring(task, missing),
         "seconds": "for one picture of its batch, from the beginning to the end of the step; without reading, framing "
         "and measuring, after one run that is not counted, while the next pictures are read",
