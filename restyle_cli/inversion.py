@@ -20,6 +20,9 @@ from restyle_cli.images import displayed, fit
 KEEP = ("best", "last")
 MASK = "mask"
 """Among what is given beside pictures: [N, 1, H, W] from 0, not known, to 1."""
+TARGET = "target"
+"""Among what is given beside pictures: [N, 3, H, W], the same pictures at the generator's full size, for methods that
+compare there."""
 START = "start"
 """What stands in the place of a method's name for step 0, the first guess."""
 
@@ -181,9 +184,10 @@ def l2(
 ) -> Tensor:
     """Mean square difference of each pair, [N], at the size of x; on [-1, 1], so 4 times that of [0, 1].
 
-    `image` is cut to [-1, 1] before it is pooled: compared is what a file shows.
+    Both are cut to [-1, 1] before one is pooled: compared is what files of them show.
     """
-    return mean_square(x.float(), fit(displayed(image.float()), (x.shape[-2], x.shape[-1])), mask)
+    x, image = displayed(x.float()), displayed(image.float())
+    return mean_square(x, fit(image, (x.shape[-2], x.shape[-1])), mask)
 
 
 def mean_square(x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -216,8 +220,8 @@ def iterate(
             x, state, given = _row(x, turn.rows), state.rows(turn.rows), _rows(given, turn.rows)
         if turn is not None and turn.state is not None:
             state = turn.state
-        memory = {**state.memory, **given} if method is before else given
-        state, before = method.step(x, replace(state, memory=memory).detach()), method
+        state = replace(state, memory=state.memory if method is before else {}).detach()
+        state, before = method.step(x, replace(state, memory={**state.memory, **given})), method
         turn = yield state
 
 

@@ -55,7 +55,8 @@ class Plan:
     @property
     def perceptual(self) -> str | None:
         """What compares pictures for methods that do so: "lpips-alex" or "structure"; None if no method does."""
-        return next((model.perceptual for model in self.models if model.perceptual), None)
+        names = dict.fromkeys(model.perceptual for model in self.models if model.perceptual)
+        return ", ".join(names) or None
 
     def networks(self) -> dict[str, str]:
         """The SHA-256 of each file used: another training of the same name is another network."""
@@ -65,12 +66,20 @@ class Plan:
         digests = {path: sha256(path) for path in set(files.values())}
         return {name: digests[path] for name, path in files.items()}
 
-    def load(self, device: str | torch.device = "cpu") -> list[Method]:
-        """The method of every step, in order, on `device`; a file that serves several is read once."""
+    @property
+    def is_random(self) -> bool:
+        """Whether a step of it uses random numbers."""
+        return any(getattr(METHODS.load(model.method), "is_random", False) for model in self.models)
+
+    def load(self, device: str | torch.device = "cpu", seed: int = 0) -> list[Method]:
+        """The method of every step, in order, on `device`; a file that serves several is read once.
+
+        `seed`: of the random numbers of methods that use any.
+        """
         from restyle_cli.inversion import over
 
         shelf = Shelf(device)
-        methods = [over(build(model, shelf), n) for model, n in zip(self.models, self.steps, strict=True)]
+        methods = [over(build(model, shelf, seed), n) for model, n in zip(self.models, self.steps, strict=True)]
         return [method for method, n in zip(methods, self.steps, strict=True) for _ in range(n)]
 
 

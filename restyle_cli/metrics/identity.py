@@ -17,7 +17,7 @@ from torch import Tensor
 from restyle_cli.align import LANDMARKS
 from restyle_cli.metrics.face import FACE, dlib_model, to_bytes
 from restyle_cli.metrics.metric import Column, NetworkMetric, cosines
-from restyle_cli.metrics.pixel import SIZE, compared
+from restyle_cli.metrics.pixel import compared
 
 SIDE = 112
 TEMPLATE = np.array(
