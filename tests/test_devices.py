@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from restyle_cli.devices import choose_device, choose_dtype, compute, describe
+from restyle_cli.devices import choose_device, choose_dtype, compute, describe, exactly
 from restyle_cli.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -92,3 +92,26 @@ def test_a_real_gpu_is_described_and_computes():
     ones = torch.ones(2, 2, device=device)
     with compute(device, choose_dtype("fp16", device)):
         assert (ones @ ones).dtype == torch.float16
+
+
+def test_fp32_is_no_tf32():
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
+        for context in (compute(CPU, torch.float32), compute(CPU, torch.bfloat16), exactly(CPU)):
+            with context:
+                assert torch.get_float32_matmul_precision() == "highest"
+                assert not torch.backends.cuda.matmul.allow_tf32
+                assert not torch.backends.cudnn.allow_tf32
+            assert torch.get_float32_matmul_precision() == "high"
+            assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
+def test_exactly_ends_a_lower_precision():
+    layer, x = torch.nn.Linear(4, 4), torch.ones(1, 4)
+    with compute(CPU, torch.bfloat16), exactly(CPU):
+        assert layer(x).dtype == torch.float32

@@ -7,7 +7,7 @@ the same pictures, whether the run was interrupted or not, because numbers depen
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, islice
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.random import fork_rng
 
 from restyle_cli.align import Framing, Size, cut, frame, part_of
-from restyle_cli.devices import compute
+from restyle_cli.devices import compute, exactly
 from restyle_cli.errors import RestyleError
 from restyle_cli.evaluate.highlights import Highlights, beside
 from restyle_cli.evaluate.journal import Journal
@@ -265,25 +265,21 @@ class _Judge:
         """`x` [N, 3, H, W] in [-1, 1]: the targets, which are looked at once."""
         self.task = task
         self.values: list[Tensor] = []
-        with self._exactly():
+        with exactly(task.device):
             self.targets = compared(x)
             self.seen = [metric.look(self.targets) for metric in task.metrics]
 
     def look(self, images: Tensor) -> None:
         """Compare images [N, 3, any, any] with the targets."""
-        with self._exactly():
+        with exactly(self.task.device):
             self.results = compared(images)
             seen = zip(self.task.metrics, self.seen, strict=True)
-            columns = [metric.compare(target, metric.look(self.results)).double().cpu() for metric, target in seen]
+            columns = [metric.compare(target, metric.look(self.results)).cpu().double() for metric, target in seen]
         self.values.append(torch.cat(columns, dim=1))
 
     def measured(self, seconds: list[float]) -> _Measured:
         """All that was looked at."""
         return _Measured(torch.stack(self.values, dim=1), seconds, self.targets, self.results)
-
-    def _exactly(self) -> AbstractContextManager[object]:
-        """In fp32, in whatever format the method computes."""
-        return torch.autocast(self.task.device.type, enabled=False)
 
 
 def _compare(batch: list[_Ready], task: Task) -> _Measured:

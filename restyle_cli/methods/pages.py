@@ -199,7 +199,7 @@ PAGES: Mapping[str, Page] = {
         networks=("encoder", "generator", "perceptual"),
         steps=100,
         seconds=0.073,
-        compares="VGG-16's conv4_3 and pixels, both at the generator's full size; without a mask the encoder's view too",
+        compares="VGG-16's conv4_3 and pixels, both at the generator's full size; without a mask the encoder's view",
         example="restyle invert photo.jpg -m idinvert -n 100",
     ),
     "alae": Page(

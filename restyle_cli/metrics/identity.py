@@ -79,7 +79,7 @@ def crops(
         places.append((grid - shift) / turn)  # of each pixel of the crop, in the picture
     there = np.stack(places)
     normal = np.stack([(2 * there.real + 1) / width - 1, (2 * there.imag + 1) / height - 1], axis=-1)
-    sampling = torch.from_numpy(normal).to(pictures)
+    sampling = torch.from_numpy(normal).float().to(pictures)
     return F.grid_sample(pictures + 1, sampling, align_corners=False) - 1  # black outside
 
 
