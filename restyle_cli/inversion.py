@@ -8,9 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from itertools import chain, count
 from operator import attrgetter
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,30 @@ class Method(Protocol):
 
     def step(self, x: Tensor, state: State) -> State:
         """A better guess; `state` comes detached."""
+
+
+@dataclass(frozen=True)
+class Chain(Sequence[Method]):
+    """Methods in turn, each with its steps: a schedule whose last link's steps can still be chosen."""
+
+    links: tuple[tuple[Method, int], ...]
+
+    def with_steps(self, steps: int) -> Chain:
+        """The same chain with so many steps of its last method; ValueError as a single method has it."""
+        *before, (last, _) = self.links
+        return Chain((*before, (_as_schedule(last, steps)[0], steps)))
+
+    @cached_property
+    def methods(self) -> list[Method]:
+        """The method of every step, in order."""
+        laid_out = [(over(method, count), count) for method, count in self.links]
+        return [method for method, count in laid_out for _ in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.methods)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.methods[index]
 
 
 @runtime_checkable
@@ -453,6 +478,8 @@ def _as_pace(schedule: Method | Sequence[Method] | Pace, steps: int | None, tole
 
 
 def _as_schedule(schedule: Method | Sequence[Method], steps: int | None) -> list[Method]:
+    if isinstance(schedule, Chain) and steps is not None:
+        schedule, steps = schedule.with_steps(steps), None
     if isinstance(schedule, Sequence):
         if steps is not None:
             raise ValueError("a schedule has its steps already; steps belong to a single method")
