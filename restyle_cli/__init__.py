@@ -10,10 +10,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from restyle_cli.api import StandInWarning, invert, iterate, load
+    from restyle_cli.api import Chain, Inversion, Method, StandInWarning, State, invert, iterate, load
 
 __version__ = "0.1.0"
-__all__ = ["StandInWarning", "__version__", "invert", "iterate", "load"]
+__all__ = [
+    "Chain",
+    "Inversion",
+    "Method",
+    "StandInWarning",
+    "State",
+    "__version__",
+    "invert",
+    "iterate",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:

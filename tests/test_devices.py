@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -115,3 +118,21 @@ def test_exactly_ends_a_lower_precision():
     layer, x = torch.nn.Linear(4, 4), torch.ones(1, 4)
     with compute(CPU, torch.bfloat16), exactly(CPU):
         assert layer(x).dtype == torch.float32
+
+
+NEWER_SETTINGS = """
+import torch
+from restyle_cli.devices import compute
+settings = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+for setting in settings:
+    setting.fp32_precision = "tf32"
+with compute(torch.device("cpu"), torch.float32):
+    print([setting.fp32_precision for setting in settings])
+print([setting.fp32_precision for setting in settings])
+"""
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="PyTorch before 2.9 has the older settings only")
+def test_fp32_is_no_tf32_in_a_program_that_uses_the_newer_settings():
+    done = subprocess.run([sys.executable, "-c", NEWER_SETTINGS], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["['ieee', 'ieee']", "['tf32', 'tf32']"]

@@ -91,8 +91,14 @@ def _gradients(
     leaves = {name: value.detach().clone().requires_grad_(True) for name, value in values.items()}
     with torch.enable_grad():
         image, loss = look(leaves)
-        found = torch.autograd.grad(loss.sum(), list(leaves.values()))
-    return image.detach(), dict(zip(leaves, found, strict=True))
+        return image.detach(), gradients_of(loss, leaves)
+
+
+def gradients_of(loss: Tensor, leaves: Values) -> dict[str, Tensor]:
+    """The gradients of the `loss` [N] for `leaves`, by name; zero for what it does not depend on."""
+    found = torch.autograd.grad(loss.sum(), list(leaves.values()), allow_unused=True)
+    pairs = zip(leaves.items(), found, strict=True)
+    return {name: torch.zeros_like(leaf) if slope is None else slope for (name, leaf), slope in pairs}
 
 
 def adam_step(

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.patching import synthesis_parameters
 from restyle_cli.inversion import State
-from restyle_cli.methods.optimise import Adam, Optimisation, Perceptual, adam_step, random_of, steps_made
+from restyle_cli.methods.optimise import Adam, Optimisation, Perceptual, adam_step, gradients_of, random_of, steps_made
 
 TRUNCATION = 0.5
 """Of the codes towards which the regularisation looks."""
@@ -107,10 +107,7 @@ class PTI(Optimisation):
             loss = perceptual + pixels
             if self.locality is not None:
                 loss = loss + self._strayed(self.locality, state, patch)
-            found = torch.autograd.grad(loss.sum(), list(full.values()), allow_unused=True)
-        unused = (torch.zeros_like(change) for change in full.values())
-        pairs = zip(full, found, unused, strict=True)
-        return image.detach(), {name: zero if gradient is None else gradient for name, gradient, zero in pairs}
+            return image.detach(), gradients_of(loss, full)
 
     def _strayed(self, locality: Locality, state: State, patch: Mapping[str, Tensor]) -> Tensor:
         """How differently the tuned generator draws around the pivot, [N]; 0 at steps that are left out."""
