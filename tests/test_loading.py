@@ -173,6 +173,9 @@ def test_a_generator_alone_means_the_projector_on_it(tiny_store: Path, folder: P
     assert plan("portrait").steps == (1000,)
     chain = plan("", via="portrait:2,pti:3,toon")
     assert [model.method for model in chain.models] == ["projector", "pti", "redraw"]
+    (folder / "photo.jpg").write_bytes(b"")
+    with pytest.raises(RestyleError, match="is a picture, and no network"):
+        plan(str(folder / "photo.jpg"))
     with pytest.raises(UsageError, match="--generator names another"):
         plan("portrait", generator="toon")
 

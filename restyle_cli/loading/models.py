@@ -181,7 +181,9 @@ def _is_generator(name: str) -> bool:
     """Whether `name` is a generator of the catalog, or a file that holds one and no encoder."""
     if any(entry.name == name for entry in catalog.entries()):
         return catalog.find(name).kind == "generator"
-    if not Path(name).is_file():
+    from restyle_cli.images import SUFFIXES
+
+    if not Path(name).is_file() or Path(name).suffix.lower() in SUFFIXES:
         return False
     from restyle_cli.store.files import describe
 
