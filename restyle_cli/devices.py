@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -84,7 +85,7 @@ def _without_tf32() -> Iterator[None]:
         try:
             matmul, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
         except RuntimeError:  # the program uses PyTorch's newer settings, beside which these cannot be read
-            backends = torch.backends
+            backends: Any = torch.backends
             for setting in (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv):
                 stack.callback(setattr, setting, "fp32_precision", setting.fp32_precision)
                 setting.fp32_precision = "ieee"

@@ -263,8 +263,10 @@ def perceptual_network(own: str = LPIPS) -> tuple[str, Path | None]:
 
 
 def _stand_in_notice(method: str, own: str, name: str) -> str:
-    missing = f"{own} is not installed" if own == LPIPS or name == LPIPS else f"neither {own} nor {LPIPS} is installed"
-    return f"'{name}' stands in for {own}, by which {method} compares: {missing}; `restyle weights get {own}` brings it"
+    get = f"{own} is not installed; `restyle weights get {own}` brings it"
+    if LPIPS not in (own, name):
+        get += f", `restyle weights get {LPIPS}` a closer stand-in"
+    return f"images are compared by '{name}', which stands in for {own} in {method}: {get}"
 
 
 def _of_entry(entry: catalog.Entry, wish: Wish, notice: str | None = None) -> Model:

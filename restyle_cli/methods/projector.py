@@ -142,7 +142,8 @@ class PTIPivot(Projector):
                 mean = self.generator.mapping(self.samples().to(x.device)).float().mean(dim=0)
                 w = mean[None] if mean.dim() == 2 else self.generator.w_plus(mean[None])
                 self._mean = w, self.generator(w).float()
-        return State(*(value.expand(len(x), *value.shape[1:]) for value in self._mean))
+        w, image = self._mean
+        return State(w.expand(len(x), -1, -1), image.expand(len(x), -1, -1, -1))
 
     def noise_changes(self, noises: dict[str, Tensor], stored: dict[str, Tensor]) -> dict[str, Tensor]:
         """None: the noise maps are dropped."""

@@ -195,7 +195,7 @@ def test_idinvert_leaves_the_domain_out_where_there_is_a_mask() -> None:
 def test_a_stand_in_for_the_originals_network_is_named(tiny_store: Path, name: str, own: str) -> None:
     assert METHODS.load(name).own_perceptual == own
     (notice,) = (line for line in plan(f"{name}-portrait").notices if "stands in" in line)
-    assert f"'structure' stands in for {own}" in notice
+    assert f"'structure', which stands in for {own}" in notice
     assert f"`restyle weights get {own}`" in notice
 
 
@@ -210,7 +210,7 @@ def test_alexnet_that_stands_in_is_named_too(tiny_store: Path) -> None:
     for name, own in (("projector", "lpips-vgg"), ("idinvert", "vgg16")):
         found = plan(f"{name}-portrait")
         assert found.perceptual == "lpips-alex"
-        assert any(f"'lpips-alex' stands in for {own}" in notice for notice in found.notices)
+        assert any(f"'lpips-alex', which stands in for {own}" in notice for notice in found.notices)
     assert plan("pti-portrait").notices == []
 
 
