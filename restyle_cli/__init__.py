@@ -1,7 +1,7 @@
 """Find the latent code of a picture in a StyleGAN's space, step by step.
 
     method = restyle_cli.load("restyle-psp-portrait")
-    inversion = restyle_cli.invert(images, method, steps=5)  # .w [N, L, 512], .images, .steps
+    inversion = restyle_cli.invert("photo.png", method, steps=5)  # .w [N, L, 512], .images, .steps
 
 `load`, `invert` and `iterate` are imported at first use: `import restyle_cli` itself does not import torch.
 """
@@ -10,19 +10,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from restyle_cli.inversion import invert, iterate
-    from restyle_cli.loading import load_method as load
+    from restyle_cli.api import Chain, Inversion, Method, StandInWarning, State, invert, iterate, load
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "invert", "iterate", "load"]
+__all__ = [
+    "Chain",
+    "Inversion",
+    "Method",
+    "StandInWarning",
+    "State",
+    "__version__",
+    "invert",
+    "iterate",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Import one of the public functions at first use."""
-    if name == "load":
-        return import_module("restyle_cli.loading").load_method
-    if name in ("invert", "iterate"):
-        return getattr(import_module("restyle_cli.inversion"), name)
+    if name in __all__:
+        return getattr(import_module("restyle_cli.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -57,11 +59,42 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
     return PRECISIONS[precision]
 
 
-def compute(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+@contextmanager
+def compute(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
     """Context in which networks on `device` compute in `dtype`; weights and sums stay in fp32."""
-    if dtype == torch.float32:
-        return nullcontext()
-    return torch.autocast(device.type, dtype)
+    with _without_tf32(), nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype):
+        yield
+
+
+@contextmanager
+def exactly(device: torch.device) -> Iterator[None]:
+    """Context in which everything on `device` computes in fp32, whatever the context around it says."""
+    with _without_tf32(), without_autocast(device):
+        yield
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """Context in which operations on `device` take their tensors in the format they have."""
+    return torch.autocast(device.type, enabled=False)
+
+
+@contextmanager
+def _without_tf32() -> Iterator[None]:
+    """fp32 with all its digits: TF32, which PyTorch allows in cuDNN's convolutions by default, keeps ten bits."""
+    with ExitStack() as stack:
+        try:
+            matmul, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+        except RuntimeError:  # the program uses PyTorch's newer settings, beside which these cannot be read
+            backends: Any = torch.backends
+            for setting in (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv):
+                stack.callback(setattr, setting, "fp32_precision", setting.fp32_precision)
+                setting.fp32_precision = "ieee"
+        else:
+            stack.callback(torch.set_float32_matmul_precision, matmul)
+            torch.set_float32_matmul_precision("highest")
+            stack.callback(setattr, torch.backends.cudnn, "allow_tf32", convolutions)
+            torch.backends.cudnn.allow_tf32 = False
+        yield
 
 
 def describe() -> list[Device]:

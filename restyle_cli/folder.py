@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from restyle_cli.align import Framing, Size, frame
+from restyle_cli.align import Aligned, Framing, Size, frame, matrix_of, part_of
 from restyle_cli.devices import compute
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import TURNED, Source, open_picture
-from restyle_cli.inversion import MASK, Inversion, Method, Pace, invert
+from restyle_cli.images import TURNED, Source, open_picture, to_tensor
+from restyle_cli.inversion import MASK, TARGET, Inversion, Method, Pace, invert
 from restyle_cli.latents import draw, rounded
 from restyle_cli.masks import Mask
 from restyle_cli.methods.inputs import UnfitPicture
+from restyle_cli.methods.optimise import full_size
 from restyle_cli.results import Inverted, Photo, Results, steps_of
 from restyle_cli.store.files import sha256
 
@@ -112,10 +114,12 @@ def read_photos(
     size: Size,
     overwrite: bool = False,
     mask: Mask | None = None,
+    full: Size | None = None,
 ) -> list[Photo | Outcome]:
     """What is to be done for one picture: a photo for each face wished, or how it went already.
 
-    `files` are as `Results.names` gives them; `size` (height, width) is what photos are framed to.
+    `files` are as `Results.names` gives them; `size` (height, width) is what photos are framed to, `full` another size
+    in which they are wanted too.
     """
     if isinstance(files, RestyleError):
         return [Outcome(source.path, "failed", error=files)]
@@ -129,7 +133,8 @@ def read_photos(
         for aligned in frame(picture, framing, size, source.path):
             masked = (aligned, None) if mask is None else mask.put_on(aligned, picture.size, framing, size)
             here = results.of_face(files, aligned.face)
-            photos.append(Photo(source.path, here, digest, picture.size, masked[0], turned, masked[1]))
+            large = None if full is None else _at(full, picture, aligned, framing, mask)
+            photos.append(Photo(source.path, here, digest, picture.size, masked[0], turned, masked[1], large))
         return photos
     except OSError as error:  # it could be opened a moment ago
         changed = RestyleError(f"{str(source.path)!r} cannot be read any more: {error.strerror or error}")
@@ -138,9 +143,18 @@ def read_photos(
         return [Outcome(source.path, "failed", error=error)]
 
 
+def _at(size: Size, photo: Image.Image, aligned: Aligned, framing: Framing, mask: Mask | None) -> Image.Image:
+    """What was framed of the photo, in another size."""
+    picture = part_of(photo, aligned.quad, size, aligned.how == "aligned")
+    if mask is None:
+        return picture
+    large = replace(aligned, picture=picture, matrix=matrix_of(aligned.quad, size))
+    return mask.put_on(large, photo.size, framing, size)[0].picture
+
+
 def _read(source: Source, files: dict[str, Path] | RestyleError, task: Task) -> list[Photo | Outcome]:
-    size = task.methods[0].size
-    return read_photos(source, files, task.results, task.framing, size, task.overwrite, task.mask)
+    size, full = task.methods[0].size, full_size([*task.methods, *task.against])
+    return read_photos(source, files, task.results, task.framing, size, task.overwrite, task.mask, full)
 
 
 def _invert(items: Iterable[Photo | Outcome], task: Task) -> Iterator[Inverted | Outcome]:
@@ -166,6 +180,8 @@ def _invert_batch(batch: list[Photo], task: Task) -> list[Inverted | Outcome]:
         x = torch.stack([photo.x for photo in batch]).to(task.device)
         masks = [photo.mask for photo in batch if photo.mask is not None]
         given = {MASK: torch.stack(masks).to(task.device)} if masks else {}
+        if full := [to_tensor(photo.full) for photo in batch if photo.full is not None]:
+            given[TARGET] = torch.stack(full).to(task.device)
         inversion = _through(x, task.methods, task, given, task.pace)
         against = _through(x, task.against, task, given) if task.against else None
     except UnfitPicture as error:

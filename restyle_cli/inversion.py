@@ -8,18 +8,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from itertools import chain, count
 from operator import attrgetter
-from typing import Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from restyle_cli.images import fit
+from restyle_cli.images import displayed, fit
 
 KEEP = ("best", "last")
 MASK = "mask"
 """Among what is given beside pictures: [N, 1, H, W] from 0, not known, to 1."""
+TARGET = "target"
+"""Among what is given beside pictures: [N, 3, H, W], the same pictures at the generator's full size, for methods that
+compare there."""
 START = "start"
 """What stands in the place of a method's name for step 0, the first guess."""
 
@@ -71,6 +75,30 @@ class Method(Protocol):
 
     def step(self, x: Tensor, state: State) -> State:
         """A better guess; `state` comes detached."""
+
+
+@dataclass(frozen=True)
+class Chain(Sequence[Method]):
+    """Methods in turn, each with its steps: a schedule whose last link's steps can still be chosen."""
+
+    links: tuple[tuple[Method, int], ...]
+
+    def with_steps(self, steps: int) -> Chain:
+        """The same chain with so many steps of its last method; ValueError as a single method has it."""
+        *before, (last, _) = self.links
+        return Chain((*before, (_as_schedule(last, steps)[0], steps)))
+
+    @cached_property
+    def methods(self) -> list[Method]:
+        """The method of every step, in order."""
+        laid_out = [(over(method, count), count) for method, count in self.links]
+        return [method for method, count in laid_out for _ in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.methods)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.methods[index]
 
 
 @runtime_checkable
@@ -179,8 +207,12 @@ def l2(
     image: Tensor,  # [N, 3, any, any]
     mask: Tensor | None = None,  # [N, 1, H, W], how much each pixel counts
 ) -> Tensor:
-    """Mean square difference of each pair, [N], at the size of x; on [-1, 1], so 4 times that of [0, 1]."""
-    return mean_square(x.float(), fit(image.float(), (x.shape[-2], x.shape[-1])), mask)
+    """Mean square difference of each pair, [N], at the size of x; on [-1, 1], so 4 times that of [0, 1].
+
+    Both are cut to [-1, 1] before one is pooled: compared is what files of them show.
+    """
+    x, image = displayed(x.float()), displayed(image.float())
+    return mean_square(x, fit(image, (x.shape[-2], x.shape[-1])), mask)
 
 
 def mean_square(x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -213,8 +245,8 @@ def iterate(
             x, state, given = _row(x, turn.rows), state.rows(turn.rows), _rows(given, turn.rows)
         if turn is not None and turn.state is not None:
             state = turn.state
-        memory = {**state.memory, **given} if method is before else given
-        state, before = method.step(x, replace(state, memory=memory).detach()), method
+        state = replace(state, memory=state.memory if method is before else {}).detach()
+        state, before = method.step(x, replace(state, memory={**state.memory, **given})), method
         turn = yield state
 
 
@@ -446,6 +478,8 @@ def _as_pace(schedule: Method | Sequence[Method] | Pace, steps: int | None, tole
 
 
 def _as_schedule(schedule: Method | Sequence[Method], steps: int | None) -> list[Method]:
+    if isinstance(schedule, Chain) and steps is not None:
+        schedule, steps = schedule.with_steps(steps), None
     if isinstance(schedule, Sequence):
         if steps is not None:
             raise ValueError("a schedule has its steps already; steps belong to a single method")

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from restyle_cli.align import Aligned
@@ -47,6 +48,7 @@ class Photo:
     aligned: Aligned
     turned: bool = False  # the photo lies on its side in its file
     mask: Tensor | None = None  # [1, H, W] from 0 to 1, how much is known of each pixel, where not all is
+    full: Image.Image | None = None  # the same at the generator's full size, where a method compares there
 
     @property
     def x(self) -> Tensor:

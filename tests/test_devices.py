@@ -1,7 +1,10 @@
+import subprocess
+import sys
+
 import pytest
 import torch
 
-from restyle_cli.devices import choose_device, choose_dtype, compute, describe
+from restyle_cli.devices import choose_device, choose_dtype, compute, describe, exactly
 from restyle_cli.errors import UsageError
 
 CPU = torch.device("cpu")
@@ -92,3 +95,44 @@ def test_a_real_gpu_is_described_and_computes():
     ones = torch.ones(2, 2, device=device)
     with compute(device, choose_dtype("fp16", device)):
         assert (ones @ ones).dtype == torch.float16
+
+
+def test_fp32_is_no_tf32():
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.allow_tf32 = True
+        for context in (compute(CPU, torch.float32), compute(CPU, torch.bfloat16), exactly(CPU)):
+            with context:
+                assert torch.get_float32_matmul_precision() == "highest"
+                assert not torch.backends.cuda.matmul.allow_tf32
+                assert not torch.backends.cudnn.allow_tf32
+            assert torch.get_float32_matmul_precision() == "high"
+            assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
+def test_exactly_ends_a_lower_precision():
+    layer, x = torch.nn.Linear(4, 4), torch.ones(1, 4)
+    with compute(CPU, torch.bfloat16), exactly(CPU):
+        assert layer(x).dtype == torch.float32
+
+
+NEWER_SETTINGS = """
+import torch
+from restyle_cli.devices import compute
+settings = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+for setting in settings:
+    setting.fp32_precision = "tf32"
+with compute(torch.device("cpu"), torch.float32):
+    print([setting.fp32_precision for setting in settings])
+print([setting.fp32_precision for setting in settings])
+"""
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, "conv"), reason="PyTorch before 2.9 has the older settings only")
+def test_fp32_is_no_tf32_in_a_program_that_uses_the_newer_settings():
+    done = subprocess.run([sys.executable, "-c", NEWER_SETTINGS], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["['ieee', 'ieee']", "['tf32', 'tf32']"]

@@ -335,6 +335,22 @@ def test_the_best_step_is_that_of_what_is_known() -> None:
     assert int(invert(plain(1.0), Two(), 2).best_step) == 2
 
 
+def test_the_best_step_is_the_best_file() -> None:
+    """Stripes of 5 and -5 pool to the target's grey, but a file of them is 1 and -1: further away than plain 0.2."""
+
+    class Overshoots(Approach):
+        def step(self, x: Tensor, state: State) -> State:
+            self.calls += 1
+            image = torch.full((1, 3, 2 * SIDE, 2 * SIDE), 0.2)
+            if self.calls == 2:
+                image[..., ::2], image[..., 1::2] = 5.0, -4.0
+            return State(torch.full_like(state.w, self.calls), image)
+
+    result = invert(plain(0.5), Overshoots(), 2)
+    assert int(result.best_step) == 1
+    assert result.steps[2].l2.tolist() == pytest.approx([0.25])
+
+
 def test_l2_pools_a_larger_image() -> None:
     x = torch.zeros(1, 3, 8, 8)
     stripes = torch.ones(1, 3, 16, 16)

@@ -13,6 +13,7 @@ import torch
 
 from restyle_cli.errors import RestyleError, UsageError
 from restyle_cli.loading import Link, load_method, load_schedule, parse_chain, plan
+from restyle_cli.methods.projector import Projector
 from restyle_cli.methods.restyle import ReStyle, SinglePass
 from restyle_cli.store import catalog, legacy
 from restyle_cli.store.files import sha256, write_module
@@ -161,10 +162,22 @@ def test_an_unknown_model_is_answered_with_the_nearest(tiny_store: Path) -> None
     assert "did you mean" not in caught.value.hint
 
 
-def test_a_generator_is_no_model(tiny_store: Path) -> None:
-    with pytest.raises(RestyleError, match="'portrait' is a generator, and does not invert by itself") as caught:
-        plan("portrait")
-    assert '--via "restyle-e4e:5,portrait"' in caught.value.hint
+def test_a_generator_alone_means_the_projector_on_it(tiny_store: Path, folder: Path) -> None:
+    for name in ("portrait", str(folder / "mine.safetensors")):
+        found = plan(name, 3)
+        (model,) = found.models
+        assert (model.method, model.generator_name, found.steps) == ("projector", name, (3,))
+        assert plan("", via=found.chain).networks() == found.networks()
+        (method, *_) = found.load()
+        assert isinstance(method, Projector) and method.steps == 3
+    assert plan("portrait").steps == (1000,)
+    chain = plan("", via="portrait:2,pti:3,toon")
+    assert [model.method for model in chain.models] == ["projector", "pti", "redraw"]
+    (folder / "photo.jpg").write_bytes(b"")
+    with pytest.raises(RestyleError, match="is a picture, and no network"):
+        plan(str(folder / "photo.jpg"))
+    with pytest.raises(UsageError, match="--generator names another"):
+        plan("portrait", generator="toon")
 
 
 def test_a_missing_file_is_told_as_one(tiny_store: Path) -> None:
@@ -181,8 +194,9 @@ def test_a_missing_embedded_network_is_told(empty_store: Path) -> None:
 
 
 def test_a_file_that_is_no_encoder_is_refused(folder: Path) -> None:
-    with pytest.raises(RestyleError, match="holds no encoder, but: generator"):
-        plan(str(folder / "mine.safetensors"))
+    write_module(folder / "id.safetensors", tiny.identity(), "drawn-identity")
+    with pytest.raises(RestyleError, match="holds no encoder, but: perceptual"):
+        plan(str(folder / "id.safetensors"))
     text = folder / "text.safetensors"
     text.write_text("not a network")
     with pytest.raises(RestyleError, match=r"text\.safetensors"):
@@ -290,9 +304,7 @@ def test_generators_that_are_none(theirs: Path) -> None:
     with pytest.raises(RestyleError, match="does not say which generator") as caught:
         load_method(theirs / "alone.pt")
     assert "--generator" in (caught.value.hint or "")
-    with pytest.raises(RestyleError, match="holds no encoder") as caught:
-        load_method(theirs / "mine.pkl")
-    assert "--generator" in (caught.value.hint or "")
+    assert isinstance(load_method(theirs / "mine.pkl"), Projector)
 
 
 def test_foreign_files_of_one_mapping_are_chained_and_of_two_are_not(theirs: Path) -> None:

@@ -21,7 +21,7 @@ FLOORS = [
     ["generators", "encoders"],
     ["perceptual"],
     ["store"],
-    ["inversion"],
+    ["inversion", "batches"],
     ["methods"],
     ["loading", "latents"],
     ["align", "strip", "pace"],
@@ -31,6 +31,7 @@ FLOORS = [
     ["bootstrap", "variants", "evaluate", "heatmap", "edit", "crops"],
     ["report"],
     ["train"],
+    ["api"],
     ["cli"],
 ]
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

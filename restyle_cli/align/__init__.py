@@ -6,7 +6,7 @@ the catalog says.
 
 from restyle_cli.align.cutting import cut
 from restyle_cli.align.faces import DETECTOR, LANDMARKS, Face, find_faces, model_file
-from restyle_cli.align.framing import Aligned, Framing, Rule, Which, align, frame, frame_mark, rule_of
+from restyle_cli.align.framing import Aligned, Framing, Rule, Which, align, frame, frame_mark, part_of, rule_of
 from restyle_cli.align.geometry import Matrix, Points, Quad, Size, back_of, mapped, matrix_of, quad_of, side_of, tilt_of
 from restyle_cli.align.points import OwnPoints, read_points
 
@@ -32,6 +32,7 @@ __all__ = [
     "mapped",
     "matrix_of",
     "model_file",
+    "part_of",
     "quad_of",
     "read_points",
     "rule_of",

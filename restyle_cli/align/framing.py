@@ -107,6 +107,14 @@ def frame(picture: Image.Image, framing: Framing, size: Size, path: Path) -> lis
     return [_framed(picture, faces, number, framing, size) for number in chosen]
 
 
+def part_of(photo: Image.Image, quad: Quad, size: Size, cut_out: bool) -> Image.Image:
+    """What `quad` holds of the photo, in another `size` (height, width); `cut_out`: as a face's square is."""
+    if cut_out:
+        return _square(photo, quad, size)
+    (left, top), _, (right, bottom), _ = ((round(x + 0.5), round(y + 0.5)) for x, y in quad)
+    return _whole(photo.crop((left, top, right, bottom)), size, 0, "unaligned").picture
+
+
 def rule_of(*names: str) -> Rule:
     """How photos are framed for networks or files called so; as faces when the catalog does not know any of them."""
     domain = catalog.domain_of(*names)
@@ -168,10 +176,13 @@ def _cut_out(
     doubts: list[str],
     landmarks: Points,
 ) -> Aligned:
-    square = cut(picture, quad, max(size))
-    if size[0] != size[1]:
-        square = square.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    square = _square(picture, quad, size)
     return Aligned(square, quad, matrix_of(quad, size), faces, "aligned", number, tuple(doubts), as_quad(landmarks))
+
+
+def _square(picture: Image.Image, quad: Quad, size: Size) -> Image.Image:
+    square = cut(picture, quad, max(size))
+    return square if size[0] == size[1] else square.resize((size[1], size[0]), Image.Resampling.BILINEAR)
 
 
 def _whole(picture: Image.Image, size: Size, faces: int, how: str) -> Aligned:

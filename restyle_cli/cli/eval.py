@@ -64,6 +64,7 @@ def evaluate(
     paths: options.Pictures,
     methods: Methods = None,
     via: options.Via = None,
+    generator: options.Generator = None,
     against: Against = None,
     steps: options.Steps = None,
     metrics: Metrics = None,
@@ -88,8 +89,9 @@ def evaluate(
     began = time.perf_counter()
     terminal = Terminal(json=json, quiet=quiet)
     names = None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
-    if against is not None and (methods or via or steps or align == "always"):
-        raise UsageError("--against measures pictures as they are", "leave out --methods, --via, --steps and --align")
+    if against is not None and (methods or via or generator or steps or align == "always"):
+        hint = "leave out --methods, --via, --generator, --steps and --align"
+        raise UsageError("--against measures pictures as they are", hint)
     sources, missing = find(paths, output, terminal)
     others = _others(paths, against, output)
 
@@ -109,7 +111,7 @@ def evaluate(
         if left:
             terminal.note(f"{left} of the pictures in {str(against)!r} have no partner, and are left out")
     else:
-        plans = schedules.plans(methods, via, steps, fetching(offline, terminal))
+        plans = schedules.plans(methods, via, steps, fetching(offline, terminal), generator)
         for notice in dict.fromkeys(notice for plan in plans for notice in plan.notices):
             terminal.note(notice)
     rule = schedules.rule(plans)

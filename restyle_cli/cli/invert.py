@@ -40,7 +40,7 @@ def invert(
     keep: options.Keep = "best",
     variants: options.Variants = None,
     mix_alpha: options.MixAlpha = None,
-    seed: options.Seed = 0,
+    seed: options.InvertSeed = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -91,18 +91,22 @@ def invert(
         _check_tolerance(plan)
     rule = "none" if plan.models[0].task in DRAWN else rule_of(plan.models[0].name, plan.models[0].generator_name)
     masked = _masked(mask, crossover, plan)
+    mixing = _mixing(variants, mix_alpha, seed or 0)
+    if seed is not None and not (mixing or plan.is_random):
+        message = f"--seed changes nothing here: {plan.chain} uses no random numbers"
+        raise UsageError(message, "leave it out; --variants, projector, pti-pivot and pti-local use some")
     framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
     machine = running.choose_machine(device, precision, batch_size)
     running.check_writable(output)
     for notice in plan.notices:
         terminal.note(notice)
     result = {"model": plan.models[-1].name, "chain": plan.chain}
-    mixing = _mixing(variants, mix_alpha, seed)
     settings = {**result, "networks": plan.networks(), "keep": keep, "tolerance": tolerance, **framing_settings}
     settings |= _UNASKED | wish | (masked.described() if masked else {})
     settings |= {"downscale": downscale if downscale > 1 else None, "variants": mixing or None}
+    settings |= {"seed": (seed or None) if plan.is_random else None}
     compared = {"perceptual": plan.perceptual} if plan.perceptual else {}
-    methods = plan.load(machine.device)
+    methods = plan.load(machine.device, seed or 0)
     live = running.Live(len(methods), open_end=bool(wish), seconds=wish.get("budget"))
     notes = {**machine.notes, **compared, "generators": plan.generators}
     task = Task(

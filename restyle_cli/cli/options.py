@@ -90,7 +90,7 @@ Model = Annotated[
         "--model",
         "-m",
         metavar="NAME|FILE",
-        help="Name from [bold]restyle weights list[/], or a file.",
+        help="Name from [bold]restyle weights list[/], or a file; a generator alone means the projector on it.",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -242,6 +242,17 @@ Seed = Annotated[
     int,
     typer.Option(
         "--seed", callback=between(0, MAX_SEED), help="Another seed, other random numbers; the same seed, the same."
+    ),
+]
+InvertSeed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        callback=between(0, MAX_SEED),
+        help="Of the random numbers of --variants, of projector and pti-pivot (noise on the code) and of pti-local; 0 "
+        "if not given.",
+        show_default=False,
+        rich_help_panel=_RESULTS,
     ),
 ]
 

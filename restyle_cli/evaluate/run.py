@@ -6,8 +6,8 @@ the same pictures, whether the run was interrupted or not, because numbers depen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, islice
 from pathlib import Path
@@ -18,18 +18,19 @@ import torch
 from torch import Tensor
 from torch.random import fork_rng
 
-from restyle_cli.align import Framing, cut, frame
-from restyle_cli.devices import compute
+from restyle_cli.align import Framing, Size, cut, frame, part_of
+from restyle_cli.devices import compute, exactly
 from restyle_cli.errors import RestyleError
 from restyle_cli.evaluate.highlights import Highlights, beside
 from restyle_cli.evaluate.journal import Journal
 from restyle_cli.evaluate.memory import begin_peak, peak_mb
 from restyle_cli.evaluate.rows import Course, Known, Row, Skip, add_batch, add_peak, known_of, rows_of
 from restyle_cli.folder import in_background
-from restyle_cli.images import fit, open_picture, to_tensor
-from restyle_cli.inversion import Method, State, invert, iterate
+from restyle_cli.images import open_picture, to_tensor
+from restyle_cli.inversion import TARGET, Method, State, invert, iterate
+from restyle_cli.methods.optimise import full_size
 from restyle_cli.metrics.metric import Column, Metric
-from restyle_cli.metrics.pixel import SIZE
+from restyle_cli.metrics.pixel import SIZE, compared
 from restyle_cli.store.places import sha256
 
 Item = TypeVar("Item", "Photo", "Pair")
@@ -98,6 +99,7 @@ class _Ready:
     x: Tensor
     y: Tensor | None = None
     quad: list[float] | None = None
+    full: Tensor | None = None  # x at the generator's full size, where a method compares there
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,10 @@ def evaluate(
     Close the iterator, or exhaust it: then no thread runs on.
     """
 
+    size, full = methods[0].size, full_size(methods)
+
     def read(photo: Photo, digest: str, known: Known | None) -> _Ready:
-        return _read(photo.path, digest, known, methods[0].size, task)
+        return _read(photo.path, digest, known, size, full, task)
 
     return _pass(photos, course, task, journal, read, _Inverter(methods, course, task))
 
@@ -189,20 +193,22 @@ def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 # --- reading
 
 
-def _read(path: Path, digest: str, known: Known | None, size: tuple[int, int], task: Task) -> _Ready:
+def _read(path: Path, digest: str, known: Known | None, size: Size, full: Size | None, task: Task) -> _Ready:
     """The picture framed as wished; where an earlier course has found the face, it is not searched again."""
     photo = open_picture(path)
     if known and known.quad:
-        corners = np.array(known.quad).reshape(4, 2)
-        picture = cut(photo, tuple((float(x), float(y)) for x, y in corners), max(size))
-        return _Ready(str(path), digest, to_tensor(picture, size), quad=list(known.quad))
+        corners = tuple((float(x), float(y)) for x, y in np.array(known.quad).reshape(4, 2))
+        large = None if full is None else to_tensor(part_of(photo, corners, full, cut_out=True))
+        x = to_tensor(cut(photo, corners, max(size)), size)
+        return _Ready(str(path), digest, x, quad=list(known.quad), full=large)
     framing = task.framing
     if known and framing.rule == "face":
         framing = replace(framing, mode="never")
     aligned = frame(photo, framing, size, path)[0]
     cut_out = task.framing.rule == "face" and aligned.how == "aligned"
     quad = [float(value) for corner in aligned.quad for value in corner] if cut_out else None
-    return _Ready(str(path), digest, to_tensor(aligned.picture, size), quad=quad)
+    large = None if full is None else to_tensor(part_of(photo, aligned.quad, full, aligned.how == "aligned"))
+    return _Ready(str(path), digest, to_tensor(aligned.picture, size), quad=quad, full=large)
 
 
 def _read_pair(pair: Pair, digest: str, known: Known | None) -> _Ready:
@@ -227,16 +233,18 @@ class _Inverter:
             # The same random numbers for a batch whether the run was interrupted before it or not.
             with fork_rng([task.device] if task.device.type == "cuda" else []), compute(task.device, task.dtype):
                 torch.manual_seed(0)
-                return self._invert(torch.stack([item.x for item in batch]).to(task.device))
+                full = [item.full for item in batch if item.full is not None]
+                given = {TARGET: torch.stack(full).to(task.device)} if full else {}
+                return self._invert(torch.stack([item.x for item in batch]).to(task.device), given)
         except torch.OutOfMemoryError as error:
             fewer = f"--batch-size {len(batch) // 2}" if len(batch) > 1 else "--device cpu"
             message = f"{task.device} has not enough memory for {len(batch)} pictures at once"
             raise RestyleError(message, f"use {fewer}") from error
 
-    def _invert(self, x: Tensor) -> _Measured:
+    def _invert(self, x: Tensor, given: Mapping[str, Tensor]) -> _Measured:
         if not self._warm:
             with torch.no_grad():
-                for _ in iterate(x, list(dict.fromkeys(self.methods))):
+                for _ in iterate(x, list(dict.fromkeys(self.methods)), given):
                     pass
             self._warm = True
         judge = _Judge(x, self.task)
@@ -245,7 +253,7 @@ class _Inverter:
             if k in self.steps:
                 judge.look(state.image)
 
-        inversion = invert(x, self.methods, keep="last", pictures=(), on_step=look)
+        inversion = invert(x, self.methods, keep="last", pictures=(), on_step=look, given=given)
         passed = accumulate(step.seconds for step in inversion.steps)
         return judge.measured([seconds for k, seconds in enumerate(passed) if k in self.steps])
 
@@ -257,25 +265,21 @@ class _Judge:
         """`x` [N, 3, H, W] in [-1, 1]: the targets, which are looked at once."""
         self.task = task
         self.values: list[Tensor] = []
-        with self._exactly():
-            self.targets = fit(x.float(), SIZE)
+        with exactly(task.device):
+            self.targets = compared(x)
             self.seen = [metric.look(self.targets) for metric in task.metrics]
 
     def look(self, images: Tensor) -> None:
-        """Compare images [N, 3, any, any], cut to [-1, 1] as a file would be, with the targets."""
-        with self._exactly():
-            self.results = fit(images.float(), SIZE).clamp(-1, 1)
+        """Compare images [N, 3, any, any] with the targets."""
+        with exactly(self.task.device):
+            self.results = compared(images)
             seen = zip(self.task.metrics, self.seen, strict=True)
-            columns = [metric.compare(target, metric.look(self.results)).double().cpu() for metric, target in seen]
+            columns = [metric.compare(target, metric.look(self.results)).cpu().double() for metric, target in seen]
         self.values.append(torch.cat(columns, dim=1))
 
     def measured(self, seconds: list[float]) -> _Measured:
         """All that was looked at."""
         return _Measured(torch.stack(self.values, dim=1), seconds, self.targets, self.results)
-
-    def _exactly(self) -> AbstractContextManager[object]:
-        """In fp32, in whatever format the method computes."""
-        return torch.autocast(self.task.device.type, enabled=False)
 
 
 def _compare(batch: list[_Ready], task: Task) -> _Measured:

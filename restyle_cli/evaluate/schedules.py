@@ -20,19 +20,23 @@ MOST_STEPS = 21
 
 
 def plans(
-    text: str | None = None, via: str | None = None, steps: int | None = None, ensure: Ensure = fetch.ensure
+    text: str | None = None,
+    via: str | None = None,
+    steps: int | None = None,
+    ensure: Ensure = fetch.ensure,
+    generator: str | None = None,
 ) -> list[Plan]:
     """The chains of "a,b:5,c", each a model, or of "a;b,c:5", each a chain, then the chain `via`.
 
     Without either, all that are installed. `steps`: of each model that takes several and says nothing of its own.
-    RestyleError as `loading.plan` has it.
+    `generator`, a name or a file, takes the place of the models' own. RestyleError as `loading.plan` has it.
     """
     chains = [*(_separated(text) if text is not None else ()), *((via,) if via is not None else ())]
     found = {}
     for chain in chains or _installed():
         first, *others = parse_chain(chain)
         wished = {"via": chain} if others else {"steps": first.steps}
-        planned = plan(first.name, ensure=ensure, default=steps, **wished)
+        planned = plan(first.name, ensure=ensure, default=steps, generator=generator, **wished)
         found.setdefault(planned.chain, planned)
     return list(found.values())
 

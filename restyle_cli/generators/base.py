@@ -53,8 +53,8 @@ class StyleGenerator(nn.Module):
         total: Tensor | float = 0.0
         for left in range(samples, 0, -10_000):
             z = torch.randn(min(left, 10_000), self.config.z_dim, generator=generator)
-            total = total + self.mapping(z.to(self.w_avg.device)).double().sum(dim=0).cpu()
-        return (total / samples).to(self.w_avg)
+            total = total + self.mapping(z.to(self.w_avg.device)).cpu().double().sum(dim=0)
+        return (total / samples).float().to(self.w_avg)
 
     def conv_shapes(self) -> dict[str, tuple[int, int]]:
         """The convolutions that a `patch` can change by a factor: from their names to (outputs, inputs)."""

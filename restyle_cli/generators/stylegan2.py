@@ -15,12 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restyle_cli.devices import without_autocast
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.base import NOISE_MODES, StyleGenerator
 from restyle_cli.generators.patching import draw_one_by_one, read_patch
 from restyle_cli.ops import fir
 from restyle_cli.ops.layers import GAIN, SLOPE, EqualLinear, pixel_norm
-from restyle_cli.ops.modconv import modulated_conv
+from restyle_cli.ops.modconv import clamped, modulated_conv
 
 
 def paper_channels(resolution: int, base: int = 32768, most: int = 512) -> dict[int, int]:
@@ -96,11 +97,10 @@ class StyledConv(nn.Module):
         self.up = up
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, delta: Tensor | None = None) -> Tensor:
-        styles = self.scale * self.affine(w)
-        x = modulated_conv(x, self.weight, styles, up=self.up, delta=delta, bias=self.bias, gain=GAIN)
+        x = modulated_conv(x, self.weight, _styles(self, w), up=self.up, delta=delta, bias=self.bias, gain=GAIN)
         if noise is not None and self.noise_strength is not None:
             x.add_((GAIN * self.noise_strength * noise).to(x.dtype))
-        return F.leaky_relu_(x, SLOPE)
+        return clamped(F.leaky_relu_(x, SLOPE))
 
 
 class ToRGB(nn.Module):
@@ -114,8 +114,15 @@ class ToRGB(nn.Module):
         self.scale = 1.0 / math.sqrt(inputs)
 
     def forward(self, x: Tensor, w: Tensor, delta: Tensor | None = None) -> Tensor:
-        styles = self.scale * self.affine(w)
-        return modulated_conv(x, self.weight, styles, demodulate=False, delta=delta, bias=self.bias)
+        """The colours that x adds to the picture, [N, 3, H, W] in the weights' format."""
+        x = modulated_conv(x, self.weight, _styles(self, w), demodulate=False, delta=delta, bias=self.bias)
+        return clamped(x).to(self.weight.dtype)
+
+
+def _styles(layer: StyledConv | ToRGB, w: Tensor) -> Tensor:
+    """The layer's styles, [N, inputs], in the weights' format in whatever format the layer computes."""
+    with without_autocast(w.device):
+        return layer.scale * layer.affine(w.to(layer.weight.dtype))
 
 
 class MappingNetwork(nn.Module):
@@ -192,7 +199,9 @@ class StyleGAN2(StyleGenerator):
             for index in (first, first + 1):
                 own = self._noise(index, x, noise, noises)
                 x = self.convs[index](x, w[:, index], own, deltas.get(f"convs.{index}"))
-            image = fir.upsample2(image) + self.to_rgbs[block](x, w[:, first + 2], deltas.get(f"to_rgbs.{block}"))
+            with without_autocast(image.device):
+                image = fir.upsample2(image)
+            image = image + self.to_rgbs[block](x, w[:, first + 2], deltas.get(f"to_rgbs.{block}"))
             if features is not None:
                 features[resolution] = x
         return self._cropped(image)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.heatmap.measures import Floats, Measure, broad_share, half_area
-from restyle_cli.images import fit, write_atomic
+from restyle_cli.images import displayed, fit, write_atomic
 from restyle_cli.inversion import Inversion
 
 Bytes = NDArray[np.uint8]
@@ -82,7 +82,7 @@ def changes_of(
     """What happened from each step with a picture to the next one."""
     size = (x.shape[1], x.shape[2])
     steps = sorted(inversion.image_steps)
-    pictures = torch.cat([fit(inversion.image_steps[k].float(), size) for k in steps])
+    pictures = torch.cat([fit(displayed(inversion.image_steps[k].float()), size) for k in steps])
     w = inversion.w_steps[0, steps].float()
     maps = measure.maps(pictures)
     return Changes(

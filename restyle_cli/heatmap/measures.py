@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from restyle_cli.devices import exactly
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.files import read_module
 
@@ -74,11 +75,11 @@ class Perceptual:
         """The change from each picture to the next, [N - 1, H, W]."""
         size = (pictures.shape[2], pictures.shape[3])
         total = torch.zeros(len(pictures) - 1, *size, device=self.device)
-        for features, weight in zip(
-            self.network.features(pictures.clamp(-1, 1).to(self.device)), self.network.weights, strict=True
-        ):
-            distance = ((features[1:] - features[:-1]).square() * weight[:, None, None]).sum(dim=1, keepdim=True)
-            total += F.interpolate(distance, size, mode="bilinear", align_corners=False)[:, 0]
+        with exactly(self.device):
+            maps = self.network.features(pictures.clamp(-1, 1).to(self.device))
+            for features, weight in zip(maps, self.network.weights, strict=True):
+                distance = ((features[1:] - features[:-1]).square() * weight[:, None, None]).sum(dim=1, keepdim=True)
+                total += F.interpolate(distance, size, mode="bilinear", align_corners=False)[:, 0]
         return total.cpu().numpy()
 
 

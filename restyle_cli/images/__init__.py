@@ -165,6 +165,13 @@ def to_picture(
     return Image.fromarray(values.byte().permute(1, 2, 0).contiguous().cpu().numpy())
 
 
+def displayed(image: Tensor) -> Tensor:
+    """`image` with the values that a file keeps of it: cut to [-1, 1]. What is not finite becomes NaN, and fails."""
+    import torch
+
+    return torch.where(image.isfinite(), image.clamp(-1, 1), torch.nan)
+
+
 def fit(
     image: Tensor,  # [N, 3, h, w]
     size: tuple[int, int],

@@ -3,6 +3,7 @@
 from restyle_cli.loading.chains import (
     Link,
     Plan,
+    load_chain,
     load_method,
     load_perceptual,
     load_schedule,
@@ -20,6 +21,7 @@ __all__ = [
     "Patience",
     "Plan",
     "installed",
+    "load_chain",
     "load_method",
     "load_perceptual",
     "load_schedule",

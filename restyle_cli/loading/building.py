@@ -48,8 +48,18 @@ class Shelf:
         return legacy.build(legacy.pick(self.opened[path], role, path), self.device, path)
 
 
-def build(model: Model, shelf: Shelf) -> Method:
-    """The method of `model`, its networks taken from `shelf`; RestyleError if they do not fit each other."""
+def build(model: Model, shelf: Shelf, seed: int = 0) -> Method:
+    """The method of `model`, its networks taken from `shelf`; RestyleError if they do not fit each other.
+
+    `seed` is for methods that use random numbers.
+    """
+    method = _built(model, shelf)
+    if getattr(method, "is_random", False):
+        method.seed = seed
+    return method
+
+
+def _built(model: Model, shelf: Shelf) -> Any:
     generator = shelf.take(model.generator, "generator")
     options: dict[str, Any] = {"absolute": True} if model.absolute else {}
     if model.perceptual is not None:

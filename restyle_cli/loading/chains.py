@@ -15,7 +15,7 @@ from restyle_cli.store import catalog, fetch
 if TYPE_CHECKING:
     import torch
 
-    from restyle_cli.inversion import Method
+    from restyle_cli.inversion import Chain, Method
     from restyle_cli.methods.optimise import Perceptual
 
 _CHAIN = "write NAME[:STEPS], separated by commas: 'psp-portrait,restyle-psp-portrait:5'"
@@ -55,7 +55,8 @@ class Plan:
     @property
     def perceptual(self) -> str | None:
         """What compares pictures for methods that do so: "lpips-alex" or "structure"; None if no method does."""
-        return next((model.perceptual for model in self.models if model.perceptual), None)
+        names = dict.fromkeys(model.perceptual for model in self.models if model.perceptual)
+        return ", ".join(names) or None
 
     def networks(self) -> dict[str, str]:
         """The SHA-256 of each file used: another training of the same name is another network."""
@@ -65,13 +66,24 @@ class Plan:
         digests = {path: sha256(path) for path in set(files.values())}
         return {name: digests[path] for name, path in files.items()}
 
-    def load(self, device: str | torch.device = "cpu") -> list[Method]:
-        """The method of every step, in order, on `device`; a file that serves several is read once."""
-        from restyle_cli.inversion import over
+    @property
+    def is_random(self) -> bool:
+        """Whether a step of it uses random numbers."""
+        return any(getattr(METHODS.load(model.method), "is_random", False) for model in self.models)
+
+    def load(self, device: str | torch.device = "cpu", seed: int = 0) -> list[Method]:
+        """The method of every step, in order, on `device`; a file that serves several is read once.
+
+        `seed`: of the random numbers of methods that use any.
+        """
+        return list(self.ready(device, seed))
+
+    def ready(self, device: str | torch.device = "cpu", seed: int = 0) -> Chain:
+        """As `load`, with the links told apart."""
+        from restyle_cli.inversion import Chain
 
         shelf = Shelf(device)
-        methods = [over(build(model, shelf), n) for model, n in zip(self.models, self.steps, strict=True)]
-        return [method for method, n in zip(methods, self.steps, strict=True) for _ in range(n)]
+        return Chain(tuple((build(model, shelf, seed), n) for model, n in zip(self.models, self.steps, strict=True)))
 
 
 def load_method(name: str | Path, device: str | torch.device = "cpu", generator: str | Path | None = None) -> Method:
@@ -82,6 +94,20 @@ def load_method(name: str | Path, device: str | torch.device = "cpu", generator:
     """
     wish = Wish(fetch.ensure, None if generator is None else str(generator))
     return build(find(str(name), wish), Shelf(device))
+
+
+def load_chain(
+    name: str, device: str | torch.device, generator: str | None = None, seed: int = 0
+) -> tuple[Method | Chain, list[str]]:
+    """What `name` stands for, ready on `device`, and what people should know of the choice of models, a line each.
+
+    One method for a model's name; for a chain's ("hybrid") or a chain as people write it, all of its links.
+    """
+    if "," not in name and chain_and_domain(name) is None:
+        model = find(name, Wish(fetch.ensure, generator))
+        return build(model, Shelf(device), seed), list(model.notices)
+    planned = plan(name, via=name if "," in name else None, generator=generator)
+    return planned.ready(device, seed), planned.notices
 
 
 def load_perceptual(device: str | torch.device = "cpu") -> Perceptual:

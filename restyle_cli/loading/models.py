@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from restyle_cli.errors import RestyleError, did_you_mean
-from restyle_cli.methods import BORROWED, CHAINS, METHODS, OF_GENERATOR, WITHOUT_ENCODER
+from restyle_cli.errors import RestyleError, UsageError, did_you_mean
+from restyle_cli.methods import BORROWED, CHAINS, METHODS, OF_GENERATOR, OF_GENERATOR_ALONE, WITHOUT_ENCODER
 from restyle_cli.store import catalog, fetch
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def find(name: str, wish: Wish, before: Model | None = None) -> Model:
     """The model called `name`: a method (its domain is chosen), an entry of the catalog or a file.
 
     `before`: the link before in the chain, whose generator serves a method that names none, and whose encoder one
-    that borrows it. After it a generator's name or file means that this one draws what was found.
+    that borrows it. After it a generator's name or file means that this one renders what was found; alone, the
+    projector on it.
     """
     encoders = _encoders()
     if before is not None and before.method in BORROWED.get(name, ()):
@@ -91,14 +92,11 @@ def find(name: str, wish: Wish, before: Model | None = None) -> Model:
         return _of_any_domain(name, encoders, wish)
     if name in encoders:
         return _of_entry(encoders[name], wish)
-    if before is not None and _is_generator(name):
-        return _of_generator(name, wish, before)
+    if _is_generator(name):
+        return _projected(name, wish) if before is None else _of_generator(name, wish, before)
     if Path(name).is_file():
         return _of_file(Path(name), wish)
     every = "`restyle methods` shows what is ready, `restyle weights list` shows all networks"
-    if any(entry.name == name and entry.kind == "generator" for entry in catalog.entries()):
-        hint = f'as a later link of a chain it draws what others found: --via "restyle-e4e:5,{name}"'
-        raise RestyleError(f"'{name}' is a generator, and does not invert by itself", hint)
     if any(entry.name == name for entry in catalog.entries()):
         raise RestyleError(f"'{name}' is not a model that inverts", every)
     if Path(name).suffix or "/" in name or "\\" in name:
@@ -183,7 +181,9 @@ def _is_generator(name: str) -> bool:
     """Whether `name` is a generator of the catalog, or a file that holds one and no encoder."""
     if any(entry.name == name for entry in catalog.entries()):
         return catalog.find(name).kind == "generator"
-    if not Path(name).is_file():
+    from restyle_cli.images import SUFFIXES
+
+    if not Path(name).is_file() or Path(name).suffix.lower() in SUFFIXES:
         return False
     from restyle_cli.store.files import describe
 
@@ -200,6 +200,14 @@ def _of_generator(name: str, wish: Wish, before: Model) -> Model:
         doubt = f"it is not known whether {name} was fine-tuned from {before.generator_name}: it may draw anything"
         spaces, notices = spaces | before.spaces, (doubt,)
     return Model(name, OF_GENERATOR, None, name, path, spaces, notices=notices)
+
+
+def _projected(name: str, wish: Wish) -> Model:
+    """The projector on the generator of that name or file."""
+    if wish.generator is not None:
+        message = f"{name} is a generator, and --generator names another: {wish.generator}"
+        raise UsageError(message, "leave one of them out")
+    return replace(_without_encoder(OF_GENERATOR_ALONE, None, replace(wish, generator=name), None), name=name)
 
 
 def _a_generator() -> str:
@@ -238,26 +246,27 @@ def _comparing(model: Model) -> Model:
     """The model with what compares pictures for it, if its method does so."""
     if not METHODS.load(model.method).compares:
         return model
-    name, path = perceptual_network(METHODS.load(model.method).own_perceptual)
-    notices = model.notices if path else (*model.notices, _stand_in_notice(name))
+    own = METHODS.load(model.method).own_perceptual
+    name, path = perceptual_network(own)
+    notices = model.notices if name == own else (*model.notices, _stand_in_notice(model.method, own, name))
     return replace(model, notices=notices, perceptual=name, perceptual_file=path)
 
 
-def perceptual_network(own: str | None = None) -> tuple[str, Path | None]:
-    """The name of what compares pictures, and its file if it has one; `own` is what a method would rather have."""
+def perceptual_network(own: str = LPIPS) -> tuple[str, Path | None]:
+    """The name of what compares pictures, and its file if it has one: `own`, which a method asks for, or a stand-in."""
     from restyle_cli.perceptual.structure import Structure
 
-    for entry in (catalog.find(name) for name in (own, LPIPS) if name is not None):
+    for entry in map(catalog.find, (own, LPIPS)):
         if fetch.installed(entry):
             return entry.name, fetch.path_of(entry)
     return Structure.name, None
 
 
-def _stand_in_notice(name: str) -> str:
-    return (
-        f"pictures are compared by '{name}', which needs no network: {LPIPS} is not installed; "
-        f"`restyle weights get {LPIPS}` brings it"
-    )
+def _stand_in_notice(method: str, own: str, name: str) -> str:
+    get = f"{own} is not installed; `restyle weights get {own}` brings it"
+    if LPIPS not in (own, name):
+        get += f", `restyle weights get {LPIPS}` a closer stand-in"
+    return f"images are compared by '{name}', which stands in for {own} in {method}: {get}"
 
 
 def _of_entry(entry: catalog.Entry, wish: Wish, notice: str | None = None) -> Model:

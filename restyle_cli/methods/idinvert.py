@@ -2,14 +2,18 @@
 
 Section 3.2 of the paper: Adam goes down the pixels' mean square, a perceptual distance, and the distance between the
 code and what the encoder sees in its picture. The last keeps the code where the encoder knows pictures, so that it
-stays meaningful and can be edited. Published: weights 1, 5e-5 (of VGG-16's features) and 2, a rate of .01, 100 steps.
+stays meaningful and can be edited. Published: weights 1, 5e-5 (of VGG-16's features) and 2, a rate of 0.01, 100 steps.
+
+With a mask the last is left out, as in the published diffusion: the encoder would see what the generator has made up,
+and the code would be held to that.
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from restyle_cli.inversion import MASK, State
+from restyle_cli.images import fit
+from restyle_cli.inversion import State
 from restyle_cli.methods.optimise import Adam, Optimisation, Perceptual, descend_and_draw
 
 DOMAIN_WEIGHT = 2.0
@@ -53,18 +57,21 @@ class IDInvert(Optimisation):
 
     def seen(self, x: Tensor) -> Tensor:
         """The code [N, L, 512] that the encoder sees in pictures x [N, 3, H, W]."""
-        found = self.encoder(x)
+        found = self.encoder(fit(x, self.size) if max(x.shape[-2:]) > max(self.size) else x)
         return found if self.absolute else self.generator.start(len(x)) + found
 
     def step(self, x: Tensor, state: State) -> State:
         """w one step down the loss."""
+        target, mask = self.target_and_mask(x, state)
 
         def look(values: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
             w = values["w"]
             image = self.generator(w, patch=state.patch).float()
-            perceptual, pixels = self.differences(x, image, state.memory.get(MASK))
-            outside = (w - self.seen(image)).square().mean(dim=(1, 2))
-            return image, pixels + self.weight * perceptual + DOMAIN_WEIGHT * outside
+            perceptual, pixels = self.differences(target, image, mask)
+            loss = pixels + self.weight * perceptual
+            if mask is None:
+                loss = loss + DOMAIN_WEIGHT * (w - self.seen(image)).square().mean(dim=(1, 2))
+            return image, loss
 
         values, image, memory = descend_and_draw({"w": state.w}, look, state.memory, self.adam, self.key)
         return State(values["w"], image, state.patch, memory)

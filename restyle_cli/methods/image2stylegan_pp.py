@@ -1,9 +1,9 @@
 """Image2StyleGAN++ (Abdal et al. 2020): W+ first, then the noise maps, in turn and never together.
 
 The first half of the steps is Image2StyleGAN's: the codes of the layers, down a perceptual distance and the mean square
-of pixels, Adam's rate .01. The second half leaves them where they are and moves the noise maps down the mean square
+of pixels, Adam's rate 0.01. The second half leaves them where they are and moves the noise maps down the mean square
 alone: they bring what no code draws, hair and pores. Moved together, the paper found, noise takes over what codes
-should have done. On a generator without noise inputs all steps are of the first kind. The rate for noise, .1, is ours.
+should have done. On a generator without noise inputs all steps are of the first kind. The rate for noise, 0.1, is ours.
 
 With a mask (white: known) only what is known is compared, multiplied by the mask as in the paper, and the generator
 fills in the rest (in-painting). While noise moves, the rest is held where the codes left it. A target put together
@@ -19,14 +19,15 @@ from torch import Tensor, nn
 
 from restyle_cli.generators.patching import noise_maps
 from restyle_cli.images import fit
-from restyle_cli.inversion import MASK, State, mean_square
-from restyle_cli.methods.optimise import Adam, Optimisation, Perceptual, descend, descend_and_draw, steps_made
+from restyle_cli.inversion import State, mean_square
+from restyle_cli.methods.image2stylegan import WPlusOptimisation
+from restyle_cli.methods.optimise import Adam, Perceptual, descend, steps_made
 
 CODES = 0.5
 """The part of the steps that moves the codes, before noise is moved."""
 
 
-class Image2StyleGANPlusPlus(Optimisation):
+class Image2StyleGANPlusPlus(WPlusOptimisation):
     """W+ by Adam, then the noise maps; the generator stays."""
 
     default_steps = 1000
@@ -49,29 +50,17 @@ class Image2StyleGANPlusPlus(Optimisation):
         moved = steps_made(state.memory, f"{self.key}.codes", len(x), x.device)
         if noise_maps(self.generator) and bool((moved >= max(round(CODES * self.steps), 1)).all()):
             return self._move_noise(x, state)
-        return self._move_codes(x, state)
-
-    def _move_codes(self, x: Tensor, state: State) -> State:
-        mask = state.memory.get(MASK)
-
-        def look(values: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-            image = self.generator(values["w"], patch=state.patch).float()
-            perceptual, pixels = self.differences(x, image, mask)
-            return image, perceptual + pixels
-
-        values = {"w": state.w}
-        values, image, memory = descend_and_draw(values, look, state.memory, self.codes_adam, f"{self.key}.codes")
-        return State(values["w"], image, state.patch, memory)
+        return self.move_codes(x, state, self.codes_adam, f"{self.key}.codes")
 
     def _move_noise(self, x: Tensor, state: State) -> State:
-        key, mask, stored = f"{self.key}.noise", state.memory.get(MASK), noise_maps(self.generator)
+        key, stored = f"{self.key}.noise", noise_maps(self.generator)
+        target, mask = self.target_and_mask(x, state)
         drawn = state.memory.get(f"{key}.drawn", state.image)  # by the codes, before noise was moved
 
         def loss(values: dict[str, Tensor]) -> Tensor:
             image = self.generator(state.w, patch={**state.patch, **values}).float()
-            with torch.autocast(x.device.type, enabled=False):
-                known = self._pixels(x, image, mask)
-                return known if mask is None else known + self._pixels(drawn, image, 1 - mask)
+            known = self.pixel_distance(target, image, mask)
+            return known if mask is None else known + self._unknown(drawn, image, mask)
 
         changes = {name: self._change(name, noise, state) for name, noise in stored.items()}
         changes, memory = descend(changes, loss, state.memory, self.noise_adam, key)
@@ -84,7 +73,7 @@ class Image2StyleGANPlusPlus(Optimisation):
         before = state.patch.get(name, noise.new_zeros(len(state.w), *noise.shape[1:]))
         return state.memory.get(f"{self.key}.noise.{name}", before.to(noise.dtype))
 
-    def _pixels(self, x: Tensor, image: Tensor, mask: Tensor | None) -> Tensor:
-        """The mean square of pixels where `mask` [N, 1, H, W] is white, [N]."""
-        x, image = (fit(picture.float(), self.compared) for picture in (x, image))
-        return mean_square(x, image, None if mask is None else fit(mask, self.compared))
+    def _unknown(self, drawn: Tensor, image: Tensor, mask: Tensor) -> Tensor:
+        """How far `image` is, [N], from what the codes have `drawn` where `mask` [N, 1, H, W] is black."""
+        with torch.autocast(image.device.type, enabled=False):
+            return mean_square(drawn.float(), image, 1 - fit(mask.float(), (image.shape[-2], image.shape[-1])))

@@ -64,7 +64,7 @@ def shrunk(x: Tensor, factor: int) -> Tensor:
     height, width = x.shape[-2:]
     if height % factor or width % factor or min(height, width) < 4 * factor:
         raise RestyleError(f"a picture of {width}x{height} px cannot be made {factor} times smaller")
-    taps = _bicubic(factor).to(x)
+    taps = _bicubic(factor).float().to(x)
     before, after = 3 * factor // 2, 3 * factor - 3 * factor // 2
     small = F.pad((x + 1) / 2, (before, after, before, after), mode="reflect")
     for taps_here, stride in ((taps[:, None], (factor, 1)), (taps[None], (1, factor))):

@@ -7,15 +7,16 @@ picture, so that a picture's course does not depend on the batch it is in.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from restyle_cli.images import fit
-from restyle_cli.inversion import State, mean_square
+from restyle_cli.inversion import MASK, TARGET, Method, State, mean_square
 from restyle_cli.methods.restyle import target_size
 
 Values = Mapping[str, Tensor]
@@ -90,8 +91,14 @@ def _gradients(
     leaves = {name: value.detach().clone().requires_grad_(True) for name, value in values.items()}
     with torch.enable_grad():
         image, loss = look(leaves)
-        found = torch.autograd.grad(loss.sum(), list(leaves.values()))
-    return image.detach(), dict(zip(leaves, found, strict=True))
+        return image.detach(), gradients_of(loss, leaves)
+
+
+def gradients_of(loss: Tensor, leaves: Values) -> dict[str, Tensor]:
+    """The gradients of the `loss` [N] for `leaves`, by name; zero for what it does not depend on."""
+    found = torch.autograd.grad(loss.sum(), list(leaves.values()), allow_unused=True)
+    pairs = zip(leaves.items(), found, strict=True)
+    return {name: torch.zeros_like(leaf) if slope is None else slope for (name, leaf), slope in pairs}
 
 
 def adam_step(
@@ -127,6 +134,21 @@ def steps_made(memory: Mapping[str, Tensor], key: str, n: int, device: torch.dev
     return memory.get(f"{key}.count", torch.zeros(n, dtype=torch.long, device=device))
 
 
+def full_size(methods: Sequence[Method]) -> tuple[int, int] | None:
+    """The (height, width) in which `methods` want the photo beside the size of the first: the generator's, if larger.
+
+    None where none of them compares images at more than that.
+    """
+    sizes = [method.generator.size for method in methods if getattr(method, "compares", False)]
+    largest = max(sizes, default=(0, 0))
+    return largest if largest > methods[0].size else None
+
+
+def random_of(seed: int, step: int) -> torch.Generator:
+    """The random numbers of a method's step, the same for every picture of a batch; others for another seed."""
+    return torch.Generator().manual_seed(seed * 2**20 + step)
+
+
 class Optimisation:
     """A method without an encoder: alone it begins at the generator's average, in a chain at the code before.
 
@@ -137,9 +159,15 @@ class Optimisation:
     takes_mask = True
     needs_start = False
     compares = True
-    own_perceptual: str | None = None  # the network of the catalog that the paper compares by, if another than LPIPS
+    own_perceptual: ClassVar[str] = "lpips-alex"
+    """The network of the catalog that the original compares by; another that stands in for it is announced."""
+    perceptual_side: ClassVar[int | None] = None
+    """The longer side at which the original compares images by that network; None: the generator's full size."""
+    is_random: ClassVar[bool] = False
+    """Whether a step uses random numbers, which are then those of `seed`."""
     default_steps = 1000
     max_steps = 10_000
+    seed = 0
     key: str
 
     def __init__(self, name: str, generator: nn.Module, perceptual: Perceptual) -> None:
@@ -148,10 +176,8 @@ class Optimisation:
         self.generator = generator
         self.perceptual = perceptual
         self.size = target_size(generator)
-        height, width = generator.size
-        self.compared = (min(height, self.size[0]), min(width, self.size[1]))
         self._average: Tensor | None = None
-        self._target: tuple[Tensor, Tensor, list[Tensor]] | None = None
+        self._target: _Target | None = None
 
     def start(self, x: Tensor) -> State:
         """The average code and its image, which is drawn once and serves every picture."""
@@ -161,32 +187,69 @@ class Optimisation:
         return State(self.generator.start(len(x)), self._average.expand(len(x), -1, -1, -1))
 
     def differences(self, x: Tensor, image: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """How far `image` is from x: by perceptual distance, [N], and by the mean square of pixels, [N].
+        """How far `image` is from x: by perceptual distance, [N], and by the mean square of pixels, [N]."""
+        return self.perceptual_distance(x, image, mask), self.pixel_distance(x, image, mask)
 
-        At the smaller of both sizes, in fp32 in whatever format the generator computes. Of `mask` [N, 1, H, W] only
-        what is white is seen.
+    def perceptual_distance(self, x: Tensor, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[N], at the size where the original looks, in fp32 in whatever format the generator computes.
+
+        `mask` [N, 1, H, W]: how much each pixel counts. Perceptual distances are quadratic in small differences, so
+        images are multiplied by the root of the mask.
         """
         with torch.autocast(x.device.type, enabled=False):
-            image = fit(image.float(), self.compared)
-            if mask is None:
-                target, features = self._look_at(x)
-            else:
-                mask = fit(mask.float(), self.compared)
-                target, image = mask * fit(x.float(), self.compared), mask * image
-                with torch.no_grad():
-                    features = self.perceptual.features(target)
-            pixels = mean_square(image, target, mask)
-            return self.perceptual.distances(self.perceptual.features(image), features), pixels
+            size, weight, features = self._target_of(x, mask).seen
+            image = fit(image.float(), size)
+            return self.perceptual.distances(
+                self.perceptual.features(image if weight is None else weight * image), features
+            )
 
-    def _look_at(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Pictures and what is compared of them; looked at once, not at each step."""
-        if self._target is None or self._target[0] is not x:
-            target = fit(x.float(), self.compared)
-            with torch.no_grad():
-                self._target = (x, target, self.perceptual.features(target))
-        _, target, features = self._target
-        return target, features
+    def pixel_distance(self, x: Tensor, image: Tensor, mask: Tensor | None = None) -> Tensor:
+        """[N], the mean square at the generator's full size, where each pixel weighs what `mask` says."""
+        with torch.autocast(x.device.type, enabled=False):
+            target, weight = self._target_of(x, mask).pixels
+            return mean_square(fit(image.float(), (target.shape[-2], target.shape[-1])), target, weight)
+
+    def target_and_mask(self, x: Tensor, state: State) -> tuple[Tensor, Tensor | None]:
+        """What `state` is compared with: x, at full size where that is given, and the mask, if there is one."""
+        return state.memory.get(TARGET, x), state.memory.get(MASK)
 
     def drawn(self, w: Tensor, patch: Mapping[str, Tensor], memory: Mapping[str, Tensor]) -> State:
         """The state of the code w [N, L, 512], drawn with `patch`."""
         return State(w, self.generator(w, patch=patch).float(), patch, memory)
+
+    def _target_of(self, x: Tensor, mask: Tensor | None) -> _Target:
+        """Prepared once, not at each step."""
+        if self._target is None or self._target.x is not x or self._target.mask is not mask:
+            self._target = _Target(x, mask, self.generator.size, self.perceptual_side, self.perceptual)
+        return self._target
+
+
+@dataclass(eq=False)
+class _Target:
+    """Pictures to compare with, at the sizes where they are compared; never larger than they are themselves."""
+
+    x: Tensor  # [N, 3, H, W]
+    mask: Tensor | None  # [N, 1, H, W]
+    full: tuple[int, int]
+    perceptual_side: int | None
+    perceptual: Perceptual
+
+    @cached_property
+    def pixels(self) -> tuple[Tensor, Tensor | None]:
+        """The pictures, and how much each of their pixels counts."""
+        return self._at(None)
+
+    @cached_property
+    def seen(self) -> tuple[tuple[int, int], Tensor | None, list[Tensor]]:
+        """The size, the factor of every pixel, and what the perceptual network sees of the pictures."""
+        picture, mask = self._at(self.perceptual_side)
+        weight = None if mask is None else mask.sqrt()
+        with torch.no_grad():
+            features = self.perceptual.features(picture if weight is None else weight * picture)
+        return (picture.shape[-2], picture.shape[-1]), weight, features
+
+    def _at(self, side: int | None) -> tuple[Tensor, Tensor | None]:
+        longer = max(self.full)
+        scale = min(longer, max(self.x.shape[-2:]), side or longer) / longer
+        size = (round(self.full[0] * scale), round(self.full[1] * scale))
+        return fit(self.x.float(), size), None if self.mask is None else fit(self.mask.float(), size)

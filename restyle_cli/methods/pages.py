@@ -60,7 +60,12 @@ class Page:
     example: str
     seconds: float | None = None  # of a step, as MEASURED; None: there is no network that it could be measured with
     papers_steps: str | None = None  # where the paper makes more
+    compares: str | None = None  # by an optimisation: which networks and pixels, and at which size
 
+
+VGG_AT_256 = "LPIPS (VGG-16) of images averaged over areas down to 256 px; no pixels"
+PAPER_LAYERS = "VGG-16's conv1_1, conv1_2, conv3_2 and conv4_2 of images shrunk to 256 px; pixels at full size"
+FULL_SIZE = "LPIPS (AlexNet) and pixels, both at the generator's full size"
 
 RESTYLE = Paper(
     "Alaluf, Patashnik and Cohen-Or",
@@ -194,6 +199,7 @@ PAGES: Mapping[str, Page] = {
         networks=("encoder", "generator", "perceptual"),
         steps=100,
         seconds=0.073,
+        compares="VGG-16's conv4_3 and pixels, both at the generator's full size; without a mask the encoder's view",
         example="restyle invert photo.jpg -m idinvert -n 100",
     ),
     "alae": Page(
@@ -231,6 +237,7 @@ PAGES: Mapping[str, Page] = {
         steps=1000,
         seconds=0.053,
         papers_steps="5,000",
+        compares=PAPER_LAYERS,
         example="restyle invert photo.jpg -m image2stylegan -n 200",
     ),
     "image2stylegan++": Page(
@@ -252,6 +259,7 @@ PAGES: Mapping[str, Page] = {
         steps=1000,
         seconds=0.057,
         papers_steps="5,000 for codes and 3,000 for noise",
+        compares=PAPER_LAYERS,
         example="restyle invert photo.jpg -m image2stylegan++ -n 200",
     ),
     "projector": Page(
@@ -271,7 +279,22 @@ PAGES: Mapping[str, Page] = {
         networks=("generator", "perceptual"),
         steps=1000,
         seconds=0.078,
+        compares=VGG_AT_256,
         example="restyle invert photo.jpg -m projector -n 500",
+    ),
+    "pti-pivot": Page(
+        line="the projector as PTI finds its pivots: one code for all layers, without its noise maps",
+        paper=PTI,
+        step="As projector, with a tenth of its rate, from the mean of 600 codes; the noise maps that are found with "
+        "the code are dropped, so that the generator draws it with its own.",
+        good="The start that PTI was published with; the code edits as well as any.",
+        bad="Slow, and only a likeness: pti has to bring the rest.",
+        space=("W",),
+        networks=("generator", "perceptual"),
+        steps=450,
+        seconds=0.078,
+        compares=VGG_AT_256,
+        example='restyle invert photo.jpg --via "pti-pivot:450,pti:350"',
     ),
     "pti": Page(
         line="the code found before stays, and the generator is tuned to draw the photo there: most exact, slow",
@@ -284,6 +307,7 @@ PAGES: Mapping[str, Page] = {
         networks=("generator", "perceptual"),
         steps=350,
         seconds=0.100,
+        compares=FULL_SIZE,
         example='restyle invert photo.jpg --via "restyle-psp:5,pti:350"',
     ),
     "pti-local": Page(
@@ -297,6 +321,7 @@ PAGES: Mapping[str, Page] = {
         networks=("generator", "perceptual"),
         steps=350,
         seconds=0.203,
+        compares=FULL_SIZE,
         example='restyle invert photo.jpg --via "restyle-psp:5,pti-local:350"',
     ),
     "redraw": Page(
@@ -328,6 +353,7 @@ PAGES: Mapping[str, Page] = {
         networks=("encoder", "generator", "perceptual"),
         steps=1000,
         seconds=0.053,
+        compares=PAPER_LAYERS,
         example="restyle invert photo.jpg -m hybrid -n 100",
     ),
 }

@@ -1,9 +1,10 @@
 """Pivotal tuning (Roich et al. 2021, "Pivotal Tuning for Latent-based Editing of Real Images").
 
 A code found before, the pivot, stays where it is; the generator's weights move until it draws the picture there. Each
-step is one of Adam, of rate 3e-4, over every parameter of the synthesis network, down a perceptual distance and the
-mean square of pixels, both weighing 1. The paper makes 350 steps; its code may stop sooner, where LPIPS is below .06.
-The paper's locality regularisation, which its code leaves off unless asked for, is a method of its own here.
+step is one of Adam, of rate 3e-4, over every parameter of the synthesis network, down LPIPS (AlexNet) and the mean
+square of pixels, both weighing 1 and both at the generator's full size. The paper makes 350 steps; its code may stop
+sooner, where LPIPS is below 0.06. The paper's locality regularisation, which its code leaves off unless asked for, is a
+method of its own here; so is its search for the pivot, `projector.PTIPivot`.
 
 What is changed is kept as a difference in half precision: shown and stored are one and the same generator. Adam itself
 goes on in full precision, where steps do not fall between two numbers.
@@ -19,9 +20,8 @@ from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.patching import synthesis_parameters
-from restyle_cli.images import fit
-from restyle_cli.inversion import MASK, State
-from restyle_cli.methods.optimise import Adam, Optimisation, Perceptual, adam_step, steps_made
+from restyle_cli.inversion import State
+from restyle_cli.methods.optimise import Adam, Optimisation, Perceptual, adam_step, gradients_of, random_of, steps_made
 
 TRUNCATION = 0.5
 """Of the codes towards which the regularisation looks."""
@@ -99,17 +99,15 @@ class PTI(Optimisation):
     def _look(self, x: Tensor, state: State, changes: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """The picture that `state` draws with `changes`, and the loss's gradients for these in full precision."""
         full = {name: change.float().requires_grad_(True) for name, change in changes.items()}
+        target, mask = self.target_and_mask(x, state)
         with torch.enable_grad():
             patch = {**state.patch, **full}
             image = self.generator(state.w, patch=patch).float()
-            perceptual, pixels = self.differences(x, image, state.memory.get(MASK))
+            perceptual, pixels = self.differences(target, image, mask)
             loss = perceptual + pixels
             if self.locality is not None:
                 loss = loss + self._strayed(self.locality, state, patch)
-            found = torch.autograd.grad(loss.sum(), list(full.values()), allow_unused=True)
-        unused = (torch.zeros_like(change) for change in full.values())
-        pairs = zip(full, found, unused, strict=True)
-        return image.detach(), {name: zero if gradient is None else gradient for name, gradient, zero in pairs}
+            return image.detach(), gradients_of(loss, full)
 
     def _strayed(self, locality: Locality, state: State, patch: Mapping[str, Tensor]) -> Tensor:
         """How differently the tuned generator draws around the pivot, [N]; 0 at steps that are left out."""
@@ -121,14 +119,14 @@ class PTI(Optimisation):
             before = self.generator(w, noise="none", patch=untuned)
         after = self.generator(w, noise="none", patch=patch)
         with torch.autocast(w.device.type, enabled=False):
-            before, after = (fit(image.float(), self.compared) for image in (before, after))
+            before, after = before.float(), after.float()
             pixels = (after - before).square().mean(dim=(1, 2, 3))
             seen = self.perceptual.distances(self.perceptual.features(after), self.perceptual.features(before))
         return locality.weight * (seen + pixels) * (made % locality.interval == 0)
 
-    def _near(self, pivot: Tensor, seed: int, alpha: float) -> Tensor:
+    def _near(self, pivot: Tensor, step: int, alpha: float) -> Tensor:
         """The point `alpha` from pivot [L, 512] towards a random code, the same for all pictures at their step."""
-        drawn = torch.randn(1, self.generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
+        drawn = torch.randn(1, self.generator.config.z_dim, generator=random_of(self.seed, step))
         code = self.generator.w_plus(self.generator.mapping(drawn.to(pivot)))
         way = self.generator.truncate(code, TRUNCATION)[0] - pivot
         return pivot + alpha * way / torch.linalg.vector_norm(way)
@@ -137,4 +135,5 @@ class PTI(Optimisation):
 class LocalPTI(PTI):
     """PTI with its locality regularisation: what lies around the pivot is drawn as it was before."""
 
+    is_random = True
     locality = Locality()

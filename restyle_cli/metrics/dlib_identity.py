@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from restyle_cli.align import model_file
-from restyle_cli.images import fit
 from restyle_cli.metrics.face import FACE, dlib_model, to_bytes
 from restyle_cli.metrics.metric import Column, Metric, cosines
-from restyle_cli.metrics.pixel import SIZE
+from restyle_cli.metrics.pixel import compared
 from restyle_cli.store.catalog import Entry
 
 FACE_NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
@@ -63,7 +62,7 @@ class DlibIdentity(Metric):
         rectangle = dlib.rectangle(*FACE)
         found = [
             np.array(self._network.compute_face_descriptor(picture, self._points(picture, rectangle)))
-            for picture in to_bytes(fit(pictures.float(), SIZE))
+            for picture in to_bytes(compared(pictures))
         ]
         return torch.from_numpy(np.stack(found))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from restyle_cli.images import displayed
 from restyle_cli.metrics.metric import Column, NetworkMetric, cosines
 
 
@@ -20,7 +21,7 @@ class DrawnPortraitIdentity(NetworkMetric):
 
     def look(self, pictures: Tensor) -> Tensor:
         """Embeddings [N, D]."""
-        return self.network(pictures.float())
+        return self.network(displayed(pictures.float()))
 
     def compare(self, targets: Tensor, results: Tensor) -> Tensor:
         """Cosine of each pair, [N, 1]."""

@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restyle_cli.align import LANDMARKS
-from restyle_cli.images import fit
 from restyle_cli.metrics.face import FACE, dlib_model, to_bytes
 from restyle_cli.metrics.metric import Column, NetworkMetric, cosines
-from restyle_cli.metrics.pixel import SIZE
+from restyle_cli.metrics.pixel import compared
 
 SIDE = 112
 TEMPLATE = np.array(
@@ -45,7 +44,7 @@ class CurricularIdentity(NetworkMetric):
 
     def look(self, pictures: Tensor) -> Tensor:
         """Embeddings [N, D] of the faces."""
-        portraits = fit(pictures.float(), SIZE)
+        portraits = compared(pictures)
         points = np.stack([five_points(self._predictor, picture) for picture in to_bytes(portraits)])
         return self.network.embed(crops(portraits, points))
 
@@ -80,7 +79,7 @@ def crops(
         places.append((grid - shift) / turn)  # of each pixel of the crop, in the picture
     there = np.stack(places)
     normal = np.stack([(2 * there.real + 1) / width - 1, (2 * there.imag + 1) / height - 1], axis=-1)
-    sampling = torch.from_numpy(normal).to(pictures)
+    sampling = torch.from_numpy(normal).float().to(pictures)
     return F.grid_sample(pictures + 1, sampling, align_corners=False) - 1  # black outside
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from restyle_cli.images import fit
 from restyle_cli.metrics.metric import Column, NetworkMetric
-from restyle_cli.metrics.pixel import SIZE
+from restyle_cli.metrics.pixel import compared
 
 
 class LPIPSDistance(NetworkMetric):
@@ -19,7 +18,7 @@ class LPIPSDistance(NetworkMetric):
 
     def look(self, pictures: Tensor) -> list[Tensor]:
         """AlexNet's maps of the pictures at 256x256."""
-        return self.network.features(fit(pictures.float(), SIZE))
+        return self.network.features(compared(pictures))
 
     def compare(self, targets: list[Tensor], results: list[Tensor]) -> Tensor:
         """The distance of each pair, [N, 1]."""

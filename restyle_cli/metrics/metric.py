@@ -79,6 +79,9 @@ def cosines(
     a: Tensor,  # [N, D]
     b: Tensor,  # [N, D]
 ) -> Tensor:
-    """Cosine of each pair, [N] in float64: exactly 1 for equal vectors, which their product is not."""
-    a, b = (torch.nn.functional.normalize(vectors.double(), dim=1) for vectors in (a, b))
+    """Cosine of each pair, [N] in float64: exactly 1 for equal vectors, which their product is not.
+
+    On the CPU: Apple's GPUs have no float64.
+    """
+    a, b = (torch.nn.functional.normalize(vectors.cpu().double(), dim=1) for vectors in (a, b))
     return 1 - (a - b).square().sum(dim=1) / 2

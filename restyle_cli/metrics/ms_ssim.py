@@ -11,9 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from restyle_cli.images import fit
 from restyle_cli.metrics.metric import Column, Metric
-from restyle_cli.metrics.pixel import SIZE
+from restyle_cli.metrics.pixel import compared
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """The share of each scale, the finest first."""
@@ -31,7 +30,7 @@ def ms_ssim(
 
     Pairs that contradict each other at some scale get 0. The script has NaN there, and leaves them out of its mean.
     """
-    x, y = (fit(picture.float(), SIZE) for picture in (x, y))  # half precision gives equal pictures more than 1
+    x, y = (compared(picture) for picture in (x, y))  # half precision gives equal pictures more than 1
     product = x.new_ones(len(x))
     for scale, weight in enumerate(WEIGHTS):
         if scale:
@@ -70,7 +69,7 @@ class MSSSIM(Metric):
 
     def look(self, pictures: Tensor) -> Tensor:
         """The pictures at 256x256."""
-        return fit(pictures.float(), SIZE)
+        return compared(pictures)
 
     def compare(self, targets: Tensor, results: Tensor) -> Tensor:
         """`ms_ssim` of each pair, [N, 1]."""

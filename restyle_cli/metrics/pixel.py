@@ -5,11 +5,16 @@ from __future__ import annotations
 from torch import Tensor
 
 from restyle_cli import inversion
-from restyle_cli.images import fit
+from restyle_cli.images import displayed, fit
 from restyle_cli.metrics.metric import Column, Metric
 
 SIZE = (256, 256)
 """Height and width at which pictures are compared, whatever their own shape."""
+
+
+def compared(pictures: Tensor) -> Tensor:
+    """Pictures [N, 3, any, any] as every metric compares them: as a file shows them, at 256x256, in fp32."""
+    return fit(displayed(pictures.float()), SIZE)
 
 
 def l2(
@@ -17,7 +22,7 @@ def l2(
     y: Tensor,  # [N, 3, H, W] in [-1, 1]
 ) -> Tensor:
     """Mean square difference of each pair at 256x256, [N]; four times the value that the range [0, 1] gives."""
-    return inversion.l2(fit(x, SIZE), y)
+    return inversion.l2(compared(x), y)
 
 
 class L2(Metric):
@@ -29,7 +34,7 @@ class L2(Metric):
 
     def look(self, pictures: Tensor) -> Tensor:
         """The pictures at 256x256."""
-        return fit(pictures.float(), SIZE)
+        return compared(pictures)
 
     def compare(self, targets: Tensor, results: Tensor) -> Tensor:
         """`l2` of each pair, [N, 1]."""

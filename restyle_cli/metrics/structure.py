@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from restyle_cli.images import fit
 from restyle_cli.metrics.metric import Column, Metric
-from restyle_cli.metrics.pixel import SIZE
+from restyle_cli.metrics.pixel import compared
 from restyle_cli.perceptual.structure import Structure
 
 
@@ -19,7 +18,7 @@ class StructureDistance(Metric):
 
     def look(self, pictures: Tensor) -> list[Tensor]:
         """The pictures at 256x256 and their halvings."""
-        return Structure().features(fit(pictures.float(), SIZE))
+        return Structure().features(compared(pictures))
 
     def compare(self, targets: list[Tensor], results: list[Tensor]) -> Tensor:
         """`Structure` of each pair, [N, 1]."""

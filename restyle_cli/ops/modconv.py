@@ -10,9 +10,15 @@ generator.
 
 HyperStyle (Alaluf et al. 2022, section 3.2) changes the weights themselves, by a factor for each sample:
 w_n = w (1 + delta_n), before the styles. Then each sample has weights of its own in any case.
+
+Half precision ends at 65504. So, as StyleGAN2-ADA does (Karras et al. 2020, "Training Generative Adversarial Networks
+with Limited Data"), weights and styles are scaled to a largest value of 1 before they are multiplied, which
+demodulation undoes, and maps are cut to ±256 behind each layer (`clamped`).
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +27,8 @@ from torch import Tensor
 from restyle_cli.ops import fir
 
 EPSILON = 1e-8
+CLAMP = 256.0
+"""The largest value of a map in half precision."""
 
 
 def modulated_conv(
@@ -33,7 +41,48 @@ def modulated_conv(
     bias: Tensor | None = None,  # [O]
     gain: float = 1.0,
 ) -> Tensor:  # [N, O, H, W], or twice the size with `up`
-    """gain * (convolution + bias). `up` doubles the resolution: transposed convolution of stride 2, then the filter."""
+    """gain * (convolution + bias). `up` doubles the resolution: transposed convolution of stride 2, then the filter.
+
+    In half precision what is not demodulated comes in fp32: there its size is known only afterwards.
+    """
+    if not in_half(x):
+        return _modulated(x, weight, styles, demodulate, up, delta, bias, gain)
+    largest = _largest(styles, (1,))
+    if demodulate:
+        weight = weight / (_largest(weight, (1, 2, 3)) * math.sqrt(weight[0].numel()))
+        return _modulated(x, weight, styles / largest, True, up, delta, bias, gain)
+    scale = largest * math.sqrt(weight[0].numel())
+    y = gain * scale[:, :, None, None] * _modulated(x, weight, styles / scale, False, up, delta, None, 1.0).float()
+    return y if bias is None else y + gain * bias[:, None, None]
+
+
+def in_half(x: Tensor) -> bool:
+    """Whether a convolution of x is computed in half precision (fp16)."""
+    device = x.device.type
+    if torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device) == torch.float16
+    return x.dtype == torch.float16
+
+
+def clamped(x: Tensor) -> Tensor:
+    """x, in half precision cut to ±256."""
+    return x.clamp(-CLAMP, CLAMP) if in_half(x) else x
+
+
+def _largest(values: Tensor, dims: tuple[int, ...]) -> Tensor:
+    return values.abs().amax(dims, keepdim=True).clamp(min=torch.finfo(values.dtype).tiny)
+
+
+def _modulated(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    demodulate: bool,
+    up: bool,
+    delta: Tensor | None,
+    bias: Tensor | None,
+    gain: float,
+) -> Tensor:
     bias = None if bias is None else gain * bias
     if delta is None and (_needs_gradients(x, weight, styles) or not _maps_outweigh(weight, x, up)):
         return _scaled_maps(x, weight, styles, demodulate, up, bias, gain)
@@ -58,7 +107,8 @@ def _scaled_maps(
 ) -> Tensor:
     x = _convolve(x * styles[:, :, None, None].to(x.dtype), weight, up)
     if demodulate:
-        norm = styles.square() @ weight.square().sum(dim=(2, 3)).t()
+        with torch.autocast(x.device.type, enabled=False):
+            norm = styles.square() @ weight.square().sum(dim=(2, 3)).t()
         x = x * (gain * torch.rsqrt(norm + EPSILON))[:, :, None, None].to(x.dtype)
     elif gain != 1.0:
         x = x * gain

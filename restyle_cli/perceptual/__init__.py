@@ -14,6 +14,7 @@ PERCEPTUAL = Registry(
         "moco": "restyle_cli.perceptual.moco:MoCo",
         "resnet34": "restyle_cli.perceptual.resnet34:ImageNetResNet34",
         "lpips-alex": "restyle_cli.perceptual.lpips:LPIPS",
+        "lpips-vgg": "restyle_cli.perceptual.lpips:LPIPSVGG",
         "drawn-identity": "restyle_cli.perceptual.drawn_identity:DrawnIdentity",
         "vgg16": "restyle_cli.perceptual.vgg16:VGG16",
         "stylegan2-discriminator": "restyle_cli.generators.discriminators:StyleGAN2Discriminator",

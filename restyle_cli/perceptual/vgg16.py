@@ -52,15 +52,20 @@ class VGG16(nn.Module):
 
     def features(self, x: Tensor) -> list[Tensor]:
         """The map behind conv4_3, [N, 512, H / 8, W / 8]."""
+        return self.maps(x, (len(self.convs) - 1,))
+
+    def maps(self, x: Tensor, wanted: tuple[int, ...]) -> list[Tensor]:
+        """The rectified maps behind the convolutions that are `wanted`, counted from 0, conv1_1; in their order."""
         means = torch.tensor(MEANS, dtype=x.dtype, device=x.device)
         x = (x + 1) * 127.5
         x = x.flip(1) - means[:, None, None]
-        convs = iter(self.convs)
-        for stage, count in enumerate(STAGES):
-            x = F.max_pool2d(x, 2) if stage else x
-            for _ in range(count):
-                x = torch.relu(next(convs)(x))
-        return [x]
+        pooled = {sum(STAGES[:stage]) for stage in range(1, len(STAGES))}
+        found = []
+        for index, conv in enumerate(self.convs[: max(wanted) + 1]):
+            x = torch.relu(conv(F.max_pool2d(x, 2) if index in pooled else x))
+            if index in wanted:
+                found.append(x)
+        return found
 
     def distances(self, x: list[Tensor], y: list[Tensor]) -> Tensor:
         """The `features` of two pictures -> distances [N]."""

@@ -118,7 +118,7 @@ def _skipped(skipped: Sequence[Mapping[str, str]]) -> str:
 
 def _protocol(report: Mapping[str, Any]) -> str:
     protocol = report["protocol"]
-    keys = ("framing", "resize", "range", "statistics", "seconds", "peak_memory", "batch_size", "machine")
+    keys = ("framing", "resize", "range", "optimising", "statistics", "seconds", "peak_memory", "batch_size", "machine")
     rows = [[key.replace("_", " "), str(protocol[key])] for key in keys if key in protocol]
     rows += [["metric " + metric["name"], metric["how"]] for metric in protocol["metrics"]]
     rows += [["chain of " + m["name"], m["chain"]] for m in report["methods"] if m["chain"]]

@@ -13,6 +13,7 @@ from restyle_cli.devices import describe
 from restyle_cli.evaluate.memory import peak_protocol
 from restyle_cli.evaluate.run import Task
 from restyle_cli.loading import Plan
+from restyle_cli.methods.pages import PAGES
 from restyle_cli.metrics.missing import Missing
 from restyle_cli.store import catalog
 from restyle_cli.store.catalog import Entry
@@ -34,9 +35,10 @@ def protocol(
         "inputs": [str(path) for path in inputs],
         "against": None,
         "framing": ALIGNED[task.framing.mode] if task.framing.rule == "face" else f"as the domain: {task.framing.rule}",
-        "resize": "photos to the encoders' 256 px by Pillow's bilinear filter; results averaged over areas down to "
-        "256x256, or bilinear up to it; both compared there",
-        "range": "[-1, 1], results cut to it",
+        "resize": "photos to the encoders' 256 px by Pillow's bilinear filter; results cut to [-1, 1], as files are, "
+        "then averaged over areas down to 256x256, or bilinear up to it; both compared there",
+        "range": "[-1, 1]",
+        **_optimising(plans),
         **_measuring(task, missing),
         "seconds": "for one picture of its batch, from the beginning to the end of the step; without reading, framing "
         "and measuring, after one run that is not counted, while the next pictures are read",
@@ -69,6 +71,13 @@ def network_files(plans: Iterable[Plan], task_networks: Iterable[tuple[Entry, Pa
     for plan in plans:
         digests |= plan.networks()
     return digests | {entry.name: sha256(path) for entry, path in task_networks}
+
+
+def _optimising(plans: Iterable[Plan]) -> dict[str, str]:
+    """What methods that optimise compare, at which size and by which network; nothing where none does."""
+    models = {model.name: model for plan in plans for model in plan.models if model.perceptual is not None}
+    how = [f"{name}: {PAGES[model.method].compares} (here by {model.perceptual})" for name, model in models.items()]
+    return {"optimising": "; ".join(how)} if how else {}
 
 
 def _measuring(task: Task, missing: Mapping[str, Missing]) -> dict[str, Any]:

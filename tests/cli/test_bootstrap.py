@@ -13,7 +13,7 @@ from PIL import Image
 from typer.testing import Result
 
 from restyle_cli.align import frame_mark
-from restyle_cli.images import fit, open_picture, save_picture, to_picture, to_tensor
+from restyle_cli.images import displayed, fit, open_picture, save_picture, to_picture, to_tensor
 from restyle_cli.inversion import iterate
 from restyle_cli.loading import load_method
 from restyle_cli.methods.restyle import ReStyle
@@ -96,7 +96,9 @@ def test_comparing_with_the_average(restyle: Run, face: Path) -> None:
     with torch.no_grad():
         states = list(iterate(x, [target, target]))
     for step, state in zip(image["against"], states, strict=True):
-        assert float((x - fit(state.image, (256, 256))).square().mean()) == pytest.approx(step["l2"], rel=1e-4)
+        assert float((x - fit(displayed(state.image), (256, 256))).square().mean()) == pytest.approx(
+            step["l2"], rel=1e-4
+        )
     for cell, state in zip(cells(row=1)[1:], states, strict=True):
         wanted = to_picture(state.image[0]).resize((256, 256), Image.Resampling.BICUBIC)
         assert np.array_equal(cell, np.asarray(wanted))

@@ -28,7 +28,7 @@ from restyle_cli.align import frame_mark
 from restyle_cli.align import framing as framing_module
 from restyle_cli.evaluate import run as run_module
 from restyle_cli.evaluate.journal import Journal
-from restyle_cli.images import fit, open_picture, save_picture, to_picture, to_tensor
+from restyle_cli.images import displayed, fit, open_picture, save_picture, to_picture, to_tensor
 from restyle_cli.inversion import invert
 from restyle_cli.loading import load_method
 from restyle_cli.methods.restyle import ReStyle
@@ -115,7 +115,7 @@ def test_the_numbers_are_those_of_inverting_and_measuring_by_hand(restyle: Run, 
     for path in [*sorted(faces.glob("*.png")), faces / "sub/4.png"]:
         x = to_tensor(open_picture(path), (256, 256))[None]
         images = invert(x, load_method(RESTYLE), 2).image_steps
-        shown = [fit(images[k], (256, 256)).clamp(-1, 1) for k in range(3)]
+        shown = [fit(displayed(images[k]), (256, 256)) for k in range(3)]
         l2.append([float((x - y).square().mean()) for y in shown])
         likeness.append([float(ms_ssim(x, y)) for y in shown])
         rows = [row for row in found if row["input"] == str(path)]

@@ -173,7 +173,8 @@ def test_vgg16_is_taken_where_it_is_installed(tiny_store: Path, monkeypatch: pyt
     torch.manual_seed(0)
     write_module(path, VGG16(VGG16Config((4,) * 10)), "vgg16")
     assert plan("idinvert-portrait").perceptual == "vgg16"
-    assert plan("image2stylegan-portrait").perceptual == "structure"
+    assert plan("image2stylegan-portrait").perceptual == "vgg16", "the paper compares by its layers"
+    assert plan("pti-portrait").perceptual == "structure", "which compares by AlexNet"
     (loaded,) = load_schedule("idinvert-portrait", 1)
     assert loaded.weight == 5e-5
 

@@ -37,7 +37,7 @@ def test_a_page_says_what_the_method_says_of_itself(name: str) -> None:
     assert page.steps == method.default_steps
     assert sees == (method.needs_encoder or name in CHAINS)
     assert (name in WITHOUT_ENCODER or name == OF_GENERATOR) == (not sees)
-    assert ("perceptual" in page.networks) == method.compares
+    assert ("perceptual" in page.networks) == method.compares == (page.compares is not None)
     assert "generator" in page.networks
     assert ("weights" in page.space) == (name in ("hyperstyle", "pti", "pti-local"))
 

@@ -15,7 +15,7 @@ from restyle_cli.generators.patching import noise_maps
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.inversion import State, invert, iterate
 from restyle_cli.methods.optimise import steps_made
-from restyle_cli.methods.projector import Projector, normalised, rate_ramp, self_likeness
+from restyle_cli.methods.projector import Projector, PTIPivot, normalised, rate_ramp, self_likeness
 from restyle_cli.perceptual.structure import Structure
 
 
@@ -157,3 +157,50 @@ def test_after_another_method_it_goes_on_from_its_codes_mean(x: Tensor) -> None:
     w = one.generator.start(2) + torch.randn(2, 8, tiny.W_DIM)
     state = one.step(x, State(w, one.generator(w)))  # at the first step the rate is 0
     torch.testing.assert_close(state.w[:, 0], w.mean(dim=1))
+
+
+# --- PTI's pivot
+
+
+def pivot(network: StyleGAN2 | None = None, steps: int = 40) -> PTIPivot:
+    return PTIPivot("pti-pivot", network or noisy(), Structure()).over(steps)
+
+
+def test_the_pivot_begins_at_the_mean_of_600_codes_of_the_published_random_numbers(x: Tensor) -> None:
+    one = pivot()
+    z = np.random.RandomState(123).randn(600, 8)
+    w = one.generator.mapping(torch.from_numpy(z).float())
+    state = one.start(x)
+    torch.testing.assert_close(state.w, w.mean(dim=0).expand(2, 8, -1))
+    torch.testing.assert_close(state.image[:1], one.generator(state.w[:1]))
+    expected = (w - w.mean(dim=0)).square().sum(dim=1).mean().sqrt()
+    torch.testing.assert_close(one.spread(torch.device("cpu")), expected)
+
+
+def test_the_pivot_has_the_settings_of_the_published_code() -> None:
+    assert (PTIPivot.default_steps, PTIPivot.adam.rate, PTIPivot.needs_start) == (450, 0.01, False)
+    noise = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    half = noise[0, 0].reshape(8, 2, 8, 2).mean(dim=(1, 3)).numpy()
+    expected = sum((n * np.roll(n, 1, axis=a)).mean() ** 2 for n in (noise[0, 0].numpy(), half) for a in (0, 1))
+    assert float(self_likeness(noise, PTIPivot.noise_gain)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_pivots_noise_is_dropped(x: Tensor) -> None:
+    result = invert(x, pivot(steps=30), 30, codes=True)
+    assert not result.patch
+    torch.testing.assert_close(result.images, noisy()(result.w))
+    assert torch.equal(result.w, result.w[:, :1].expand_as(result.w))
+    assert (result.steps[30].l2 < result.steps[0].l2).all()
+    moved = (result.w_steps[:, 12, 0] - result.w_steps[:, 11, 0]).abs().max()
+    assert 0.002 < float(moved) < 0.02, "a step of Adam at a rate of 0.01"
+
+
+def test_another_seed_gives_other_noise(x: Tensor) -> None:
+    for kind in (projector, pivot):
+        codes = {}
+        for seed in (0, 0, 1):
+            one = kind(steps=6)
+            one.seed = seed
+            found = invert(x[:1], one, 6, keep="last").w
+            assert torch.equal(codes.setdefault(seed, found), found)
+        assert not torch.equal(codes[0], codes[1])

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from restyle_cli.metrics.pixel import l2
+from restyle_cli import inversion
+from restyle_cli.metrics import choose
+from restyle_cli.metrics.pixel import compared, l2
 
 
 def test_identical_pictures_are_at_zero() -> None:
@@ -24,3 +27,29 @@ def test_both_pictures_are_compared_at_256() -> None:
     stripes[..., ::2] = -1
     assert l2(stripes, torch.zeros(1, 3, 512, 512)).tolist() == [0]
     assert l2(torch.zeros(1, 3, 192, 256), torch.ones(1, 3, 384, 512)).tolist() == [1]
+
+
+def overshooting() -> Tensor:
+    """512 px stripes of 3 and -1: a file shows stripes of 1 and -1, which are 0 at 256 px. Pooled first they are 1."""
+    stripes = torch.full((1, 3, 512, 512), 3.0)
+    stripes[..., ::2] = -1
+    return stripes
+
+
+def test_pictures_are_cut_to_the_range_before_they_are_pooled() -> None:
+    assert l2(torch.zeros(1, 3, 256, 256), overshooting()).tolist() == [0]
+    assert inversion.l2(torch.zeros(1, 3, 256, 256), overshooting()).tolist() == [0]
+    assert compared(overshooting()).abs().max() == 0
+
+
+def test_every_metric_compares_what_a_file_shows() -> None:
+    torch.manual_seed(0)
+    target, wild = torch.rand(1, 3, 300, 300) * 2 - 1, 3 * torch.randn(1, 3, 300, 300)
+    for metric in choose(["l2", "ms_ssim", "structure"]).metrics:
+        assert torch.equal(metric(target, wild), metric(target, wild.clamp(-1, 1))), metric.name
+
+
+def test_what_is_not_finite_is_no_number() -> None:
+    image = torch.zeros(1, 3, 256, 256)
+    image[0, 0, 0, 0] = torch.inf
+    assert not inversion.l2(torch.zeros_like(image), image).isfinite().any()

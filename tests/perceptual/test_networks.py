@@ -19,6 +19,7 @@ SMALL = {
     "moco": {"width": 2, "blocks": [1, 1, 1, 2]},
     "resnet34": {"widths": [4, 6, 8, 10], "blocks": [1, 1, 1, 1]},
     "lpips-alex": {"widths": [4, 6, 8, 8, 8]},
+    "lpips-vgg": {"widths": [2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6]},
     "vgg16": {"widths": [2, 2, 3, 3, 4, 4, 4, 5, 5, 5]},
     "drawn-identity": {"input_size": 32, "widths": [4, 6, 8], "blocks": [1, 1, 1], "hidden": 8, "size": 6},
     "alae-discriminator": {"widths": [8, 8, 16]},

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.perceptual.lpips import PLACES, VGG_PLACES
 from restyle_cli.store.legacy.part import Part
 
 _HEADS = [f"lin{index}.model.1.weight" for index in range(5)]  # of LPIPS
@@ -86,25 +87,34 @@ def _resnet34(keys: Mapping[str, Tensor]) -> Part | None:
 
 def _lpips(keys: Mapping[str, Tensor]) -> Part | None:
     """Torchvision's AlexNet, with LPIPS' weights in the same file or else those that the package `lpips` brings."""
-    places = (0, 3, 6, 8, 10)
+    return _lpips_on("alex", keys, PLACES, (11, 11))
+
+
+def _lpips_vgg(keys: Mapping[str, Tensor]) -> Part | None:
+    """Torchvision's VGG-16, as `_lpips`."""
+    return _lpips_on("vgg", keys, VGG_PLACES, (3, 3))
+
+
+def _lpips_on(net: str, keys: Mapping[str, Tensor], places: tuple[int, ...], kernel: tuple[int, int]) -> Part | None:
     convs = [f"features.{place}.weight" for place in places]
-    if not set(convs) <= set(keys) or keys[convs[0]].shape[-2:] != (11, 11):
+    if not set(convs) <= set(keys) or keys[convs[0]].shape[-2:] != kernel:
         return None
-    heads = keys if set(_HEADS) <= set(keys) else _packaged_heads()
+    heads = keys if set(_HEADS) <= set(keys) else _packaged_heads(net)
     tensors = {f"weights.{index}": heads[name].flatten() for index, name in enumerate(_HEADS)}
     for index, place in enumerate(places):
         for kind in ("weight", "bias"):
             if (key := f"features.{place}.{kind}") in keys:
                 tensors[f"convs.{index}.{kind}"] = keys[key]
-    return _part("lpips-alex", {"widths": [keys[name].shape[0] for name in convs]}, tensors)
+    return _part(f"lpips-{net}", {"widths": [keys[name].shape[0] for name in convs]}, tensors)
 
 
-def _packaged_heads() -> dict[str, Tensor]:
-    """What version 0.1 of LPIPS multiplies AlexNet's channels with. Importing the package would load torchvision."""
+def _packaged_heads(net: str) -> dict[str, Tensor]:
+    """What version 0.1 of LPIPS multiplies the channels of `net` with. Importing the package would load torchvision."""
     spec = importlib.util.find_spec("lpips")
     if spec is None or spec.origin is None:
-        raise RestyleError("an AlexNet alone is no LPIPS", "`pip install lpips` brings the weights it needs beside")
-    path = Path(spec.origin).parent / "weights" / "v0.1" / "alex.pth"
+        brings = "`pip install lpips` brings the weights it needs beside"
+        raise RestyleError(f"the backbone ({net}) alone is no LPIPS", brings)
+    path = Path(spec.origin).parent / "weights" / "v0.1" / f"{net}.pth"
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
@@ -144,6 +154,7 @@ _KINDS: dict[str, Callable[[Mapping[str, Tensor]], Part | None]] = {
     "MoCo": _moco,
     "a ResNet34": _resnet34,
     "an AlexNet": _lpips,
+    "a VGG-16": _lpips_vgg,
     "a StyleGAN2 discriminator": _discriminator,
     "a latent discriminator": _latent_discriminator,
 }

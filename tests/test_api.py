@@ -1,0 +1,198 @@
+"""What `import restyle_cli` offers: models by name with their warnings, and images in any form people have them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from PIL import Image
+from torch import Tensor
+
+import restyle_cli
+from restyle_cli import devices, inversion
+from restyle_cli.images import save_picture, to_picture, to_tensor
+from restyle_cli.inversion import Chain
+from restyle_cli.loading import load_method, load_schedule
+from restyle_cli.methods.projector import Projector
+from restyle_cli.methods.restyle import ReStyle
+from restyle_cli.store.files import write_module
+
+RESTYLE = "restyle-psp-portrait"
+
+
+@pytest.fixture(autouse=True)
+def _silent() -> Iterator[None]:
+    """Nothing here warns unless it is expected."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+@pytest.fixture
+def picture() -> Image.Image:
+    small = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return to_picture(torch.nn.functional.interpolate(small[None], (256, 256), mode="bilinear")[0])
+
+
+# --- models
+
+
+def test_a_stand_in_warns(tiny_store: Path) -> None:
+    with pytest.warns(restyle_cli.StandInWarning, match=f"using {RESTYLE}") as caught:
+        model = restyle_cli.load("restyle-psp")
+    assert model.name == RESTYLE
+    assert [Path(warning.filename).name for warning in caught] == ["test_api.py"]
+    assert isinstance(restyle_cli.load(RESTYLE), ReStyle), "which was asked for by name, and does not warn"
+    with pytest.warns(restyle_cli.StandInWarning, match="'structure', which stands in for lpips-vgg"):
+        restyle_cli.load("projector-portrait")
+
+
+def test_a_chains_name_loads_its_links(tiny_store: Path, picture: Image.Image) -> None:
+    with pytest.warns(restyle_cli.StandInWarning):
+        model = restyle_cli.load("hybrid")
+    assert isinstance(model, Chain)
+    assert len(model) == 5 + 1000
+    result = restyle_cli.invert(picture, model, steps=3, codes=True)
+    expected = inversion.invert(to_tensor(picture)[None], load_schedule("hybrid", 3), codes=True)
+    assert torch.equal(result.w_steps, expected.w_steps)
+    assert [step.method for step in result.steps[-2:]] == ["image2stylegan", "image2stylegan"]
+    with pytest.raises(ValueError, match="takes 1 to 10000 steps, not 0"):
+        restyle_cli.invert(picture, model, steps=0)
+
+
+def test_a_chain_as_commands_write_it(tiny_store: Path, picture: Image.Image) -> None:
+    model = restyle_cli.load(f"psp-portrait,{RESTYLE}:2")
+    states = list(restyle_cli.iterate(picture, model))
+    expected = list(inversion.iterate(to_tensor(picture)[None], load_schedule("", via=f"psp-portrait,{RESTYLE}:2")))
+    assert [torch.equal(a.w, b.w) for a, b in zip(states, expected, strict=True)] == [True] * 4
+
+
+def test_a_generator_alone_is_projected_on(tiny_store: Path, tmp_path: Path) -> None:
+    write_module(tmp_path / "g.safetensors", tiny.generator(), "stylegan2")
+    with pytest.warns(restyle_cli.StandInWarning):
+        assert isinstance(restyle_cli.load(tmp_path / "g.safetensors"), Projector)
+
+
+def test_the_best_device_is_the_default(tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    whole = devices.choose_device
+    monkeypatch.setattr("restyle_cli.api.choose_device", lambda name: asked.append(name) or whole("cpu"))
+    restyle_cli.load(RESTYLE)
+    assert asked == ["auto"]
+
+
+def test_a_precision(tiny_store: Path, picture: Image.Image) -> None:
+    full, half = (restyle_cli.load(RESTYLE, device="cpu", precision=name) for name in ("auto", "bf16"))
+    a, b = (restyle_cli.invert(picture, model, steps=1, keep="last").w for model in (full, half))
+    assert not torch.equal(a, b)
+    torch.testing.assert_close(a, b.float(), rtol=0.1, atol=0.1)
+
+
+# --- images
+
+
+@pytest.fixture
+def model(tiny_store: Path) -> ReStyle:
+    return load_method(RESTYLE)
+
+
+def test_every_form_of_an_image_gives_the_same_code(model: ReStyle, picture: Image.Image, tmp_path: Path) -> None:
+    save_picture(picture, tmp_path / "a.png")
+    bytes_ = np.asarray(picture)
+    x = to_tensor(picture)
+    wanted = inversion.invert(x[None], model, 2).w
+    forms = {
+        "path": tmp_path / "a.png",
+        "text": str(tmp_path / "a.png"),
+        "picture": picture,
+        "array": bytes_,
+        "batch of arrays": bytes_[None],
+        "uint8 tensor": torch.from_numpy(bytes_.copy()).permute(2, 0, 1),
+        "uint8 tensor, channels last": torch.from_numpy(bytes_.copy())[None],
+        "tensor": x,
+        "batch": x[None],
+        "float64": x[None].double(),
+        "float64 array": x.permute(1, 2, 0).double().numpy(),
+        "list": [x],
+        "mixed": (picture,),
+    }
+    for name, form in forms.items():
+        found = restyle_cli.invert(form, model, 2)
+        torch.testing.assert_close(found.w, wanted, rtol=1e-4, atol=1e-4, msg=name)
+        assert float(found.steps[0].l2) < 4
+    assert restyle_cli.invert([picture, bytes_, x], model, 1).w.shape[0] == 3
+    assert len(list(restyle_cli.iterate(bytes_, [model] * 2))) == 3
+
+
+def test_tensors_in_range_and_size_are_left_as_they_are(model: ReStyle, picture: Image.Image) -> None:
+    x = to_tensor(picture)[None]
+    assert torch.equal(restyle_cli.invert(x, model, 2).w, inversion.invert(x, model, 2).w)
+
+
+def test_another_size_of_the_same_shape_is_resized_as_photos_are(model: ReStyle, picture: Image.Image) -> None:
+    for side in (100, 700):
+        other = picture.resize((side, side), Image.Resampling.BICUBIC)
+        wanted = inversion.invert(to_tensor(other, (256, 256))[None], model, 2).w
+        assert torch.equal(restyle_cli.invert(other, model, 2).w, wanted)
+        found = restyle_cli.invert(to_tensor(other)[None], model, 2).w
+        torch.testing.assert_close(found, wanted, rtol=0.02, atol=0.02)  # in floats, where Pillow rounds to 8 bits
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (255 * torch.rand(1, 3, 256, 256), "values from .* uint8 from 0 to 255"),
+        (255 * np.random.default_rng(0).random((256, 256, 3)), "values from"),
+        (torch.full((1, 3, 256, 256), torch.nan), "not finite"),
+        (torch.zeros(1, 4, 256, 256), r"shape \[1, 4, 256, 256\] is no batch of RGB"),
+        (torch.zeros(1, 1, 256, 256), "no batch of RGB"),
+        (torch.zeros(256, 256), "no batch of RGB"),
+        (torch.zeros(0, 3, 256, 256), "no batch of RGB"),
+        (torch.zeros(1, 3, 256, 256, dtype=torch.long), "torch.int64"),
+        (np.zeros((256, 256, 3), dtype=bool), "bool"),
+        (torch.zeros(1, 3, 192, 256), "256x192, and the model takes 256x256: crop"),
+        (Image.new("RGB", (300, 200)), "300x200"),
+        ([], "there is no image"),
+        (None, "NoneType is no image"),
+    ],
+)
+def test_what_cannot_be_meant_is_a_value_error(model: ReStyle, images: object, said: str) -> None:
+    for call in (lambda: restyle_cli.invert(images, model, 1), lambda: next(restyle_cli.iterate(images, [model]))):
+        with pytest.raises(ValueError, match=said) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+
+
+def test_values_from_0_to_1_warn(model: ReStyle) -> None:
+    with pytest.warns(UserWarning, match=r"2 \* x - 1") as caught:
+        restyle_cli.invert(torch.rand(1, 3, 256, 256), model, 1)
+    assert Path(caught[0].filename).name == "test_api.py"
+
+
+def test_optimisers_get_the_full_size(tmp_path: Path, tiny_store: Path) -> None:
+    write_module(tmp_path / "g.safetensors", tiny.generator(resolution=512), "stylegan2")
+    with pytest.warns(restyle_cli.StandInWarning):
+        model = restyle_cli.load("image2stylegan", generator=tmp_path / "g.safetensors")
+    seen: list[Tensor] = []
+    whole = model.pixel_distance
+    model.pixel_distance = lambda x, *rest: seen.append(x) or whole(x, *rest)
+    large = torch.full((1, 3, 512, 512), 0.5)
+    large[..., ::2] = -0.5
+    restyle_cli.invert(large, model, 1)
+    assert torch.equal(seen[0], large)
+    restyle_cli.invert(large[..., :256, :256], model, 1)
+    assert seen[-1].shape == (1, 3, 256, 256), "nothing finer was given"
+
+
+def test_an_endless_schedule(model: ReStyle) -> None:
+    def endless() -> Iterator[ReStyle]:
+        while True:
+            yield model
+
+    states = restyle_cli.iterate(torch.zeros(1, 3, 256, 256), endless())
+    assert [next(states).w.shape[0] for _ in range(3)] == [1, 1, 1]
