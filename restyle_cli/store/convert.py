@@ -136,8 +136,6 @@ def _files(source: Path, target: Path, parts: list[Part], suffix: str) -> dict[s
     """The file of each role."""
     base = target / source.stem if target.is_dir() else target.with_suffix("") if target.suffix == suffix else target
     roles = sorted({part.role for part in parts}, key=_ORDER.index)
-    if len(roles) < len(parts):
-        raise RestyleError(f"'{source}' holds several networks of one kind", "only one of each can be converted")
     return {role: base.with_name(base.name + (f"-{role}" if role != roles[0] else "") + suffix) for role in roles}
 
 

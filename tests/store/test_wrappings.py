@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.stylegan2 import StyleGAN2
 from restyle_cli.store import files, legacy
+from restyle_cli.store.convert import convert
+from restyle_cli.store.legacy import safe
 from restyle_cli.store.legacy.rosinality import to_rosinality
 
 State = dict[str, Any]
@@ -60,7 +62,7 @@ def refused(path: Path, said: str, role: str | None = None) -> RestyleError:
 
 def other(state: State) -> State:
     """Weights that are not wanted."""
-    return {key: value + 1 for key, value in state.items()}
+    return {key: value if key.endswith("kernel") else value + 1 for key, value in state.items()}
 
 
 # --- gradients
@@ -83,16 +85,14 @@ def test_tensors_that_want_gradients(draws: StyleGAN2, state: State, tmp_path: P
     assert not any(parameter.requires_grad for parameter in read.parameters())
     finds = foreign.encoder()
     content = foreign.checkpoint(draws, finds, encoder_type="BackboneEncoder")
-    content["state_dict"] = {key: nn.Parameter(value) for key, value in content["state_dict"].items()}
+    content["state_dict"] = {
+        key: nn.Parameter(value, value.is_floating_point()) for key, value in content["state_dict"].items()
+    }
     assert_equal(files.read_module(write(tmp_path / "e.pt", content), role="encoder"), finds)
 
 
-def test_an_error_that_is_not_about_shapes_is_not_blamed_on_them(state: State, tmp_path: Path) -> None:
-    content = foreign.checkpoint(foreign.generator(), foreign.encoder(), encoder_type="BackboneEncoder")
-    del content["state_dict"]["decoder.to_rgbs.0.bias"]  # then the options say how large the generator is
-    for key in [key for key in content["state_dict"] if key.startswith("decoder.")]:
-        del content["state_dict"][key]
-    content["opts"]["output_size"] = "large"
+def test_an_error_that_is_not_about_shapes_is_not_blamed_on_them(tmp_path: Path) -> None:
+    content = foreign.checkpoint(None, foreign.encoder(), encoder_type="BackboneEncoder", output_size="large")
     error = refused(write(tmp_path / "e.pt", content), "its option 'output_size' is 'large', not a number")
     assert "shapes" not in error.message
     init = {"mapping_kwargs": "deep", "synthesis_kwargs": ["skip"]}  # options that are none
@@ -178,23 +178,6 @@ def test_options_may_be_numbers_of_numpy(draws: StyleGAN2, tmp_path: Path) -> No
     finds = foreign.encoder()
     content = foreign.checkpoint(None, finds, encoder_type="BackboneEncoder", output_size=np.int64(64))
     assert_equal(files.read_module(write(tmp_path / "e.pt", content)), finds)
-
-
-def test_an_array_that_claims_more_than_it_has(tmp_path: Path) -> None:
-    torch.save({"g_ema": {"a.b": np.arange(6, dtype=np.float32)}}, tmp_path / "x.pt")
-    # 6 as the shape of the array, among the arguments of its state.
-    from test_hostile import archive, good_members
-
-    members = good_members()
-    table = next(name for name in members if name.endswith("data.pkl"))
-    import io
-    import zipfile
-
-    with zipfile.ZipFile(io.BytesIO((tmp_path / "x.pt").read_bytes())) as file:
-        theirs = file.read(next(name for name in file.namelist() if name.endswith("data.pkl")))
-    assert theirs.count(b"K\x06\x85") == 1
-    path = archive(tmp_path / "y.pt", members | {table: theirs.replace(b"K\x06\x85", b"J\x00\x00\x00\x70\x85")})
-    refused(path, "an array of another size than it says")
 
 
 # --- what lies beside
@@ -303,11 +286,9 @@ def test_an_encoder_that_cannot_be_used_does_not_spoil_its_decoder(draws: StyleG
 
 def test_several_of_one_kind_of_which_none_is_an_average(state: State, tmp_path: Path) -> None:
     path = write(tmp_path / "g.pt", {"faces": state, "cats": other(state)})
-    error = refused(path, "several networks of the kind generator: 'faces', 'cats'")
+    error = refused(path, "several networks of the kind generator: faces, cats")
     assert "restyle convert" not in error.hint, "which could not write them either"
-    from restyle_cli.store.convert import convert
-
-    with pytest.raises(RestyleError, match="'faces', 'cats'"):
+    with pytest.raises(RestyleError, match="faces, cats"):
         convert(path, tmp_path / "out")
 
 
@@ -367,8 +348,6 @@ def test_packed_files(draws: StyleGAN2, tmp_path: Path) -> None:
 
 
 def test_packed_files_that_unpack_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from restyle_cli.store.legacy import safe
-
     monkeypatch.setattr(safe, "MAX_SMALL", 1_000_000)
     (tmp_path / "x.pkl.gz").write_bytes(gzip.compress(bytes(50_000_000)))
     refused(tmp_path / "x.pkl.gz", "unpacks to far more than weights do")
@@ -433,9 +412,7 @@ def test_values_that_are_none_are_named(tmp_path: Path, key: str, role: str, val
     files.read_module(path, role="generator" if role == "encoder" else "encoder")
 
 
-def test_values_that_are_none_in_our_files_and_in_the_average(
-    draws: StyleGAN2, state: State, tmp_path: Path
-) -> None:
+def test_values_that_are_none_in_our_files_and_in_the_average(draws: StyleGAN2, state: State, tmp_path: Path) -> None:
     average = draws.w_avg[0].clone()
     average[2] = float("nan")
     refused(write(tmp_path / "g.pt", {"g_ema": state, "latent_avg": average}), "'latent_avg' holds NaN")

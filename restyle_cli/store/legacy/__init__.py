@@ -20,7 +20,7 @@ from restyle_cli.store.legacy.safe import is_foreign, read_checkpoint, refusal
 from restyle_cli.store.legacy.survey import Suspicious
 from restyle_cli.store.memory import memory_for
 
-__all__ = ["Part", "build", "describe", "is_foreign", "open_parts", "pick", "several"]
+__all__ = ["Part", "build", "describe", "is_foreign", "open_parts", "pick"]
 
 MEAN_SAMPLES = 10_000
 """Codes that the average is taken over where a file has none, as e4e does."""
@@ -56,17 +56,8 @@ def pick(parts: list[Part], role: str | None, path: Path) -> Part:
     if not fitting:
         held = ", ".join(part.role for part in parts) or "nothing of the kind"
         raise RestyleError(f"'{path}' holds no {role}, but: {held}", "name another file")
-    if len({part.role for part in fitting}) == 1:
-        raise several(fitting, path)
     held = ", ".join(part.role for part in fitting)
     raise RestyleError(f"'{path}' holds several networks: {held}", "`restyle convert` writes each to a file of its own")
-
-
-def several(parts: list[Part], path: Path) -> RestyleError:
-    """The error of a file with several networks of one role, of which none is a running average."""
-    places = ", ".join(f"'{part.place}'" for part in parts)
-    message = f"'{path}' holds several networks of the kind {parts[0].role}: {places}"
-    return RestyleError(message, f"save one to a file of its own: torch.save(content['{parts[0].place}'], FILE)")
 
 
 def build(part: Part, device: str | torch.device = "cpu", path: Path | None = None) -> nn.Module:

@@ -73,6 +73,8 @@ def detect(content: Any, role: str | None = None, shapes_only: bool = False) -> 
             raise error
     if not chosen:
         raise unknown
+    for kind in _FOR if role is None else (role,):
+        _check_one(kind, [".".join(table.place) for table, part in chosen if part.role == kind])
     parts = []
     while chosen:
         table, part = chosen.pop(0)
@@ -137,13 +139,21 @@ def _chosen(known: list[Known]) -> list[Known]:
     return chosen
 
 
+def _check_one(role: str, places: list[str]) -> None:
+    if len(places) > 1:
+        raise RestyleError(
+            f"it holds several networks of the kind {role}: {', '.join(places)}",
+            f"save one to a file of its own: torch.save(torch.load(FILE)['{places[0]}'], 'one.pt')",
+        )
+
+
 def _read(table: Table, part: Part, with_values: bool) -> Part:
     space = generator.latent_space(table.tensors) if part.role == "generator" else None
     if with_values:
         check_finite({table.prefix + key: value for key, value in table.tensors.items()})
         part = _recognised(table.tensors, table) or part
     extra = part.extra | ({"latent_space": space} if space else {})
-    return replace(part, extra=extra, place=".".join(table.place))
+    return replace(part, extra=extra)
 
 
 def _recognised(tensors: dict[str, Tensor], table: Table) -> Part | None:

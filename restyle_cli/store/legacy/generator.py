@@ -53,7 +53,9 @@ def match(keys: Mapping[str, Tensor], opts: Mapping[str, Any]) -> Part | None:
         check_images("StyleGAN2", keys["synthesis.b4.const"], keys["synthesis.b4.torgb.weight"])
         return _part(keys, opts, nvidia_name)
     if any(key.startswith(("synthesis.input.", "synthesis.L0_")) for key in keys):
-        raise RestyleError("this is a StyleGAN3, which restyle does not support", "a StyleGAN2 of the same data will do")
+        raise RestyleError(
+            "this is a StyleGAN3, which restyle does not support", "a StyleGAN2 of the same data will do"
+        )
     if {"input.input", "conv1.conv.weight", "to_rgb1.conv.weight"} <= set(keys):
         check_unconditional("StyleGAN2", keys)
         check_images("StyleGAN2", keys["input.input"], keys["to_rgb1.conv.weight"])

@@ -15,8 +15,7 @@ class Part:
     """One network of a file: `config` is for the family's `Config.from_dict`, `tensors` for its `load_state_dict`.
 
     `extra` holds what the file tells beside the network: `method` (of METHODS), `latent_space`, and options of the
-    original that matter to its use. `names` are the file's own names of tensors, `place` the names of the tables that
-    they lie in ("state_dict.decoder"), for what people are told.
+    original that matter to its use. `names` are the file's own names of tensors, for what people are told.
     """
 
     role: str  # of ROLES
@@ -25,4 +24,3 @@ class Part:
     tensors: dict[str, Tensor]
     extra: dict[str, Any] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
-    place: str = ""

@@ -29,7 +29,7 @@ _WRAPPED = re.compile(r"(?:^|(?<=\.))(?:module|_orig_mod)\.")
 """What DataParallel and torch.compile put into names, before all of them or some."""
 _TRAINING = re.compile(r"(?:.*_)?opt(?:im|imi[sz]er)?s?(?:_.*)?|exp_avg.*|sched.*|.*scaler", re.IGNORECASE)
 """Tables of a training's state. They can hold a moment for each parameter, under its name."""
-_AVERAGED = frozenset("ema avg average averaged running smooth shadow swa gs".split())
+_AVERAGED = frozenset(["ema", "avg", "average", "averaged", "running", "smooth", "shadow", "swa", "gs"])
 """Words in the names of tables that hold a running average of the weights."""
 _MAIN = frozenset(("state_dict", "g", "generator"))
 """Names of tables that a file is for, where none is an average."""
