@@ -107,7 +107,7 @@ def check_finite(tensors: Mapping[str, Tensor]) -> None:
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise Unfit(
                 f"the tensor '{name}' holds NaN or infinite values",
-                "its training diverged, or it was saved in half precision: take an earlier or a full-precision file",
+                "its training diverged, or the file was spoiled: take an earlier checkpoint",
             )
 
 

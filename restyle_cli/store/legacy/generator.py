@@ -20,6 +20,7 @@ from restyle_cli.ops import fir
 from restyle_cli.store.legacy.limits import check_images, check_unconditional
 from restyle_cli.store.legacy.part import Part
 from restyle_cli.store.legacy.tables import number, options
+from restyle_cli.store.spaces import GUESSED
 
 CARS_CROP = (384, 512)
 """Cars are drawn in a square of 512 px, of which these rows are the picture."""
@@ -71,7 +72,7 @@ def latent_space(keys: Mapping[str, Tensor]) -> str | None:
     first = next((keys[name] for name in _FIRST_LAYERS if name in keys), None)
     if first is None:
         return None
-    return f"mapping-{hashlib.sha256(first.float().contiguous().numpy().tobytes()).hexdigest()[:12]}"
+    return f"{GUESSED}{hashlib.sha256(first.float().contiguous().numpy().tobytes()).hexdigest()[:12]}"
 
 
 def rename(theirs: Mapping[str, Tensor], name_of: Callable[[str], str | None]) -> dict[str, Tensor]:
