@@ -104,15 +104,13 @@ def evaluate(
     machine = choose_machine(device, precision, batch_size)
     items: Sequence[Photo] | Sequence[Pair] = [Photo(source.path) for source in sources]
     plans: list[Plan] = []
-    notices: list[str] = []
     if against is not None:
         items, left = pair_up(paths[0], sources, against, others)
         if left:
             terminal.note(f"{left} of the pictures in {str(against)!r} have no partner, and are left out")
     else:
         plans = schedules.plans(methods, via, steps, fetching(offline, terminal))
-        notices += dict.fromkeys(notice for plan in plans for notice in plan.notices)
-        for notice in notices:
+        for notice in dict.fromkeys(notice for plan in plans for notice in plan.notices):
             terminal.note(notice)
     rule = schedules.rule(plans)
     chosen = choose(names, machine.device, schedules.identities(plans, rule))
@@ -122,7 +120,7 @@ def evaluate(
 
     failed = _run(study, items, terminal) + len(missing)
     report, files = study.finish()
-    terminal.result(report | {"notices": notices}, *_views(report, task, files, time.perf_counter() - began))
+    terminal.result(report, *_views(report, task, files, time.perf_counter() - began))
     if failed:
         raise typer.Exit(1)
 
