@@ -87,6 +87,11 @@ def entries() -> list[Entry]:
     return list(_known().values())
 
 
+def published() -> list[Entry]:
+    """The catalog's networks that are no part of restyle; the person's own are not looked at."""
+    return [entry for entry in _read(CATALOG).entries.values() if not entry.embedded]
+
+
 def find(name: str) -> Entry:
     """The network called `name`; RestyleError with the nearest name when there is none."""
     known = _known()

@@ -13,11 +13,14 @@ import torch
 from torch import nn
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.store import catalog
 from restyle_cli.store.build import Unfit, build_module
 from restyle_cli.store.legacy.detect import detect
+from restyle_cli.store.legacy.encoder import E4E_TYPES, PSP_TYPES
 from restyle_cli.store.legacy.part import Part
 from restyle_cli.store.legacy.safe import is_foreign, read_checkpoint, refusal
 from restyle_cli.store.legacy.survey import Suspicious
+from restyle_cli.store.legacy.tables import OPTS
 from restyle_cli.store.memory import memory_for
 
 __all__ = ["Part", "build", "describe", "is_foreign", "open_parts", "pick"]
@@ -81,6 +84,8 @@ def build(part: Part, device: str | torch.device = "cpu", path: Path | None = No
 
 
 def _detected(path: Path, content: Any, role: str | None = None, shapes_only: bool = False) -> list[Part]:
+    if isinstance(content, dict) and not content.get(OPTS):
+        content[OPTS] = _opts_of_published(path)
     try:
         return detect(content, role, shapes_only)
     except Suspicious as error:
@@ -90,6 +95,18 @@ def _detected(path: Path, content: Any, role: str | None = None, shapes_only: bo
     except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise _refused(path, RestyleError(f"reading its tensors failed: {reason}")) from error
+
+
+def _opts_of_published(path: Path) -> dict[str, str]:
+    """What the options of a published encoder say that matters, for a file that has its name and lost them on the way
+    (to safetensors)."""
+    stem = path.name.partition(".")[0]
+    types = {"psp": PSP_TYPES[0], "e4e": E4E_TYPES[0]}
+    for entry in catalog.published():
+        codes = str(entry.method).removeprefix("restyle-")
+        if entry.file.partition(".")[0] == stem and codes in types:
+            return {"encoder_type": types[codes], "dataset_type": f"{entry.domain}_encode"}
+    return {}
 
 
 def _owned(part: Part) -> Part:

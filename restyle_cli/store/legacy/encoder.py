@@ -139,7 +139,8 @@ def _codes(encoder_type: Any) -> str:
     known = ", ".join((*PSP_TYPES, *E4E_TYPES))
     raise RestyleError(
         f"an encoder that {said}",
-        f"opts.encoder_type in the file (encoder_type in the metadata of safetensors) decides; there is: {known}",
+        f"opts.encoder_type in the file (in safetensors: encoder_type in the metadata) decides, or the name of a "
+        f"published file; there is: {known}",
     )
 
 

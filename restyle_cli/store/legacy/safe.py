@@ -141,7 +141,7 @@ def _read_safetensors(path: Path, mapped: bool) -> Any:
         raise Suspicious("is cut off or damaged") from error
     if not mapped:
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
-    told = metadata(header)
+    told = {name: value for name, value in metadata(header).items() if name != "format"}  # "pt", of every file
     return tensors | {"opts": told["opts"] if isinstance(told.get("opts"), dict) else told}
 
 

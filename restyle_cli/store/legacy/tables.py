@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.store.legacy.stand_ins import PickledModule, as_tensor
+from restyle_cli.store.legacy.stand_ins import Array, PickledModule, as_tensor
 
 MAX_TENSORS = 100_000
 MAX_DEPTH = 4
@@ -122,6 +122,8 @@ def _walk(content: Any, around: Table, depth: int) -> Iterator[Table]:
         elif _is_weight(key, value) and (tensor := as_tensor(value)) is not None:
             _check(key, tensor)
             here.tensors.setdefault(_WRAPPED.sub("", key), tensor)
+        elif "." in key and isinstance(value, Array):
+            raise RestyleError(f"its '{key}' is no array of numbers")
     here.average = _average(here.tensors.pop(AVERAGE, None), average)
     if here.tensors:
         yield here
