@@ -20,6 +20,7 @@ from restyle_cli.inversion import Inversion
 from restyle_cli.results import Inverted, Results, Writer, steps_of
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.catalog import Entry
+from restyle_cli.store.spaces import doubt, shared
 from restyle_cli.strip import Cell, draw_strip, stack
 
 
@@ -40,11 +41,11 @@ def find_pair(source: str, target: str, method: str = "restyle-psp") -> Pair:
     """The encoders of the domains `source` and `target` for `method`, or those installed that stand in for both.
 
     RestyleError when a domain has none, or neither they nor their stand-ins are installed; UsageError when the
-    domains' generators do not share a latent space.
+    domains' generators are known not to share a latent space.
     """
     wished = (_encoder(source, method), _encoder(target, method))
     pairs = product(_candidates(source, method), _candidates(target, method))
-    fitting = [(first, last) for first, last in pairs if first.latent_space == last.latent_space]
+    fitting = [(first, last) for first, last in pairs if _shared(first, last) is not False]
     if not fitting:
         raise UsageError(
             f"'{source}' and '{target}' cannot be chained: their generators, {wished[0].generator} and "
@@ -53,10 +54,17 @@ def find_pair(source: str, target: str, method: str = "restyle-psp") -> Pair:
         )
     for first, last in fitting:
         if _installed(first) and _installed(last):
-            return Pair(first, last, None if (first, last) == wished else _notice(first, last, wished))
+            notices = [_notice(first, last, wished)] if (first, last) != wished else []
+            notices += [doubt(first.name, last.name)] if _shared(first, last) is None else []
+            return Pair(first, last, "; ".join(notices) or None)
     names = [entry.name for entry in fitting[0] if not _installed(entry)]
     get = f"`restyle weights get {' '.join(names)}` brings what is missing"
     raise RestyleError(f"not installed: {' and '.join(names)}", get)
+
+
+def _shared(first: Entry, last: Entry) -> bool | None:
+    """Whether their generators share a latent space; None where that is not known."""
+    return shared(*(filter(None, [entry.latent_space]) for entry in (first, last)))
 
 
 def _encoder(domain: str, method: str) -> Entry:
@@ -85,7 +93,7 @@ def _reachable(first: Entry, method: str) -> list[str]:
         for entry in catalog.entries()
         if entry.kind == "encoder"
         and entry.method == method
-        and entry.latent_space == first.latent_space
+        and _shared(first, entry)
         and entry.domain != first.domain
         and not entry.variant
     ]
@@ -100,7 +108,7 @@ def _installed(entry: Entry) -> bool:
 
 def _notice(first: Entry, last: Entry, wished: tuple[Entry, ...]) -> str:
     using = f"using {first.name} and {last.name}"
-    if wished[0].latent_space != wished[1].latent_space:
+    if _shared(*wished) is False:
         return f"{using}: {wished[0].name} does not share a latent space with {wished[1].name}"
     missing = [entry.name for entry in wished if not _installed(entry)]
     verb, it = ("is", "it") if len(missing) == 1 else ("are", "them")

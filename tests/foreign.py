@@ -103,15 +103,8 @@ def write_nvidia(path: Path, state: dict[str, Tensor], protocol: int = 4, **part
 
     `parts`: `init` (the arguments of G_ema), `module_src`, and further entries of the file.
     """
-    init, source = parts.pop("init", {}), parts.pop("module_src", "raise SystemExit('run')")
+    tree = _tree(state, parts.pop("init", {}), parts.pop("module_src", _SOURCE))
     with _as_nvidia():
-        tree = _Module("Generator", source, init)
-        for key, value in state.items():
-            *inner, name = key.split(".")
-            module = tree
-            for room in inner:
-                module = module.modules.setdefault(room, _Module(room.capitalize(), source, {}))
-            module.tensors[name] = value
         content = {
             "G": None,
             "D": None,
@@ -121,6 +114,27 @@ def write_nvidia(path: Path, state: dict[str, Tensor], protocol: int = 4, **part
         }
         path.write_bytes(pickle.dumps(content, protocol))
     return path
+
+
+def write_pti(path: Path, state: dict[str, Tensor], zipped: bool = True) -> Path:
+    """A tuned generator as PTI writes it: the whole module of NVIDIA's code, its parameters with gradients on."""
+    with _as_nvidia():
+        torch.save(_tree(state, {}, _SOURCE), path, _use_new_zipfile_serialization=zipped)
+    return path
+
+
+_SOURCE = "raise SystemExit('run')"
+
+
+def _tree(state: dict[str, Tensor], init: dict[str, Any], source: str) -> _Module:
+    tree = _Module("Generator", source, init)
+    for key, value in state.items():
+        *inner, name = key.split(".")
+        module = tree
+        for room in inner:
+            module = module.modules.setdefault(room, _Module(room.capitalize(), source, {}))
+        module.tensors[name] = value
+    return tree
 
 
 def _reconstruct_persistent_obj(meta: dict[str, Any]) -> Any:

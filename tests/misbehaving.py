@@ -20,7 +20,7 @@ class Server(ThreadingHTTPServer):
     """`address(manner)` is where the file lies for one who asks; the manner says what goes wrong there.
 
     Every request is kept in `asked`, as (path, headers). `cuts`: after how many bytes the first answers of "cuts"
-    break off.
+    break off. `odd`: what the answers of "odd-…" have where something sensible belongs.
     """
 
     daemon_threads = True
@@ -33,6 +33,7 @@ class Server(ThreadingHTTPServer):
         self.failures = 0
         self.rate = 2_000_000.0
         self.tag: str | None = TAG
+        self.odd = ""
         self.file = FILE
         self.over = threading.Event()
 
@@ -168,6 +169,32 @@ class _Handler(BaseHTTPRequestHandler):
     def go_enormous(self) -> None:
         self._head(200, 10**13)
 
+    def go_odd_length(self) -> None:
+        """`odd` as the length of the file."""
+        self._head(200, None, **{"Content-Length": self.server.odd})
+        self._body(self.server.file)
+
+    def go_odd_range(self) -> None:
+        """The beginning, cut off, and the rest under `odd` as its place."""
+        if start := self._wished_start():
+            self._head(206, len(self.server.file) - start, **{"Content-Range": self.server.odd})
+            self._body(self.server.file[start:])
+        else:
+            self._send(self.server.file, 0, self.server.file[:1_000_000])
+
+    def go_odd_address(self) -> None:
+        """Sent on to `odd`."""
+        self._head(302, 0, Location=self.server.odd)
+
+    def go_odd_chunks(self) -> None:
+        """In pieces, the first as long as `odd` says."""
+        self._head(200, None, **{"Transfer-Encoding": "chunked"})
+        self._body(self.server.odd.encode() + b"\r\n" + self.server.file[:5000] + b"\r\n0\r\n\r\n")
+
+    def go_odd_page(self) -> None:
+        """A page that is broken, `odd` in it."""
+        self._page(f"<!DOCTYPE html><html><title>Sorry</title>{self.server.odd}")
+
     def go_wrong_place(self) -> None:
         """Answers a wish for the rest of the file with its beginning, and says so."""
         if self._wished_start():
@@ -188,6 +215,8 @@ class _Handler(BaseHTTPRequestHandler):
         wish = parse_qs(urlsplit(self.path).query)["id"][0]
         if wish == "quota":
             self.go_quota()
+        elif wish == "odd":
+            self.go_odd_page()
         elif wish == "small":
             self.go_good()
         else:

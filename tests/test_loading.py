@@ -15,7 +15,7 @@ from restyle_cli.errors import RestyleError, UsageError
 from restyle_cli.loading import Link, load_method, load_schedule, parse_chain, plan
 from restyle_cli.methods.projector import Projector
 from restyle_cli.methods.restyle import ReStyle, SinglePass
-from restyle_cli.store import catalog, legacy
+from restyle_cli.store import adding, catalog, fetch, legacy
 from restyle_cli.store.files import sha256, write_module
 from restyle_cli.store.legacy.rosinality import to_rosinality
 
@@ -307,13 +307,108 @@ def test_generators_that_are_none(theirs: Path) -> None:
     assert isinstance(load_method(theirs / "mine.pkl"), Projector)
 
 
-def test_foreign_files_of_one_mapping_are_chained_and_of_two_are_not(theirs: Path) -> None:
-    assert len(plan("", via=f"{theirs / 'mine.pt'}:1,{theirs / 'tuned.pt'}:2").models) == 2
-    with pytest.raises(UsageError, match="do not share a latent space"):
-        plan("", via=f"{theirs / 'mine.pt'}:1,{theirs / 'other.pt'}:2")
-    assert (
-        len(plan("", via=f"{theirs / 'mine.pt'},{theirs / 'other.pt'}", generator=str(theirs / "mine.pkl")).models) == 2
+def test_foreign_files_of_one_mapping_are_chained_and_of_two_with_a_warning(theirs: Path) -> None:
+    """Fine-tuning usually leaves the mapping alone, but not always: another one does not say another space."""
+    assert plan("", via=f"{theirs / 'mine.pt'}:1,{theirs / 'tuned.pt'}:2").notices == []
+    (notice,) = plan("", via=f"{theirs / 'mine.pt'}:1,{theirs / 'other.pt'}:2").notices
+    assert "it is not known whether" in notice and "--latent-space" in notice
+    with_generator = plan("", via=f"{theirs / 'mine.pt'},{theirs / 'other.pt'}", generator=str(theirs / "mine.pkl"))
+    assert len(with_generator.models) == 2
+    assert not any("not known whether" in notice for notice in with_generator.notices)
+
+
+# --- chains of one's own files
+
+
+@pytest.fixture
+def own(theirs: Path) -> Path:
+    """Two encoders of one's own, each with its decoder inside, and one that says nothing of a generator."""
+    for name in ("mine", "other"):
+        adding.add(theirs / f"{name}.pt", f"my-{name}")
+    write_module(theirs / "w.safetensors", tiny.encoder(channels=3), "small", {"method": "e4e-w"})
+    adding.add(theirs / "w.safetensors", "my-w")
+    return theirs
+
+
+def test_own_encoders_with_their_decoders_are_chained_with_a_warning(own: Path) -> None:
+    chain = plan("", via="my-mine:1,my-other:2")
+    (notice,) = chain.notices
+    assert "it is not known whether my-mine and my-other share a latent space" in notice
+    first, second, again = chain.load()
+    x = torch.rand(1, 3, 256, 256)
+    state = second.step(x, first.step(x, first.start(x)))
+    assert state.image.shape == (1, 3, 64, 64)
+    assert second is again
+    assert torch.equal(second.generator.w_avg, foreign.generator(seed=4).w_avg)
+
+
+def test_a_stated_latent_space_settles_it(own: Path) -> None:
+    fetch.remove(catalog.find("my-other"))
+    entry, _ = adding.add(own / "other.pt", "my-other", latent_space="my-mine")
+    assert entry.latent_space == catalog.find("my-mine").latent_space
+    assert plan("", via="my-mine:1,my-other:2").notices == []
+    for name, space in (("one", "clay"), ("two", "clay"), ("three", "stylegan2-ffhq"), ("four", "restyle-psp-ffhq")):
+        adding.add(own / "other.pt", name, latent_space=space)
+    assert plan("", via="one:1,two:2").notices == []
+    assert plan("", via="three:1,four:2").notices == []
+    assert catalog.find("four").latent_space == "stylegan2-ffhq"
+    adding.add(own / "mine.pt", "ffhq-like", latent_space="restyle-psp-ffhq")
+    assert plan("", via="ffhq-like:1,four:2").notices == []
+
+
+def test_what_is_known_to_differ_is_refused(theirs: Path) -> None:
+    """Also where the first of three is not known."""
+    adding.add(theirs / "other.pt", "faces", latent_space="stylegan2-ffhq")
+    adding.add(theirs / "mine.pt", "cars", latent_space="stylegan2-cars")
+    for chain in ("faces:1,cars:2", f"{theirs / 'tuned.pt'}:1,faces:1,cars:2"):
+        with pytest.raises(UsageError, match="faces and cars cannot be chained"):
+            plan("", via=chain)
+
+
+@pytest.mark.parametrize(
+    ("file", "space", "said"),
+    [
+        ("mine.pt", "A b", "cannot be a latent space"),
+        ("mine.pt", "my-generator", "the latent space of 'my-generator' is not known"),
+        ("moco.pt", "clay", "takes no latent space: it compares images"),
+    ],
+)
+def test_latent_spaces_that_are_none(theirs: Path, tmp_path: Path, file: str, space: str, said: str) -> None:
+    write_module(tmp_path / "g.safetensors", tiny.generator(), "stylegan2")
+    adding.add(tmp_path / "g.safetensors", "my-generator")
+    write_module(tmp_path / "moco.pt", tiny.identity(), "drawn-identity")
+    path = theirs / file if file == "mine.pt" else tmp_path / file
+    with pytest.raises(RestyleError, match=said):
+        adding.add(path, "new", latent_space=space)
+    assert "new" not in [entry.name for entry in catalog.entries()]
+
+
+@pytest.mark.parametrize("chain", ["my-w:1,{}:2", "{}:1,my-w:1", "my-w:1,image2stylegan:2,{}:1"])
+def test_an_encoder_that_names_no_generator_takes_its_neighbours(own: Path, tiny_store: Path, chain: str) -> None:
+    found = plan("", via=chain.format(RESTYLE))
+    assert {model.generator_name for model in found.models} == {"portrait"}
+    assert any(
+        "my-w does not say which generator it is for; in this chain it uses portrait" in n for n in found.notices
     )
+    assert not any("not known whether" in notice for notice in found.notices)
+    method = next(method for method in found.load() if method.name == "my-w")
+    assert torch.equal(method.generator.w_avg, tiny.generator().w_avg)
+
+
+def test_it_may_be_followed_by_a_generator(own: Path, tiny_store: Path) -> None:
+    assert [model.generator_name for model in plan("", via="my-w:1,toon").models] == ["toon", "toon"]
+    with pytest.raises(RestyleError, match="does not say which generator it is for"):
+        plan("", via="my-w:1,image2stylegan:2")
+
+
+def test_generators_of_ones_own_draw_what_others_found(tiny_store: Path, tmp_path: Path) -> None:
+    write_module(tmp_path / "g.safetensors", tiny.generator(5), "stylegan2")
+    adding.add(tmp_path / "g.safetensors", "my-tuned")
+    (notice,) = plan("", via=f"{RESTYLE}:1,my-tuned").notices
+    assert "it is not known whether" in notice
+    fetch.remove(catalog.find("my-tuned"))
+    adding.add(tmp_path / "g.safetensors", "my-tuned", latent_space="portrait")
+    assert plan("", via=f"{RESTYLE}:1,my-tuned").notices == []
 
 
 def test_published_names_have_the_published_latent_space(theirs: Path, tmp_path: Path) -> None:

@@ -115,6 +115,7 @@ def bootstrap(
     summary = running.summary(outcomes, began)
     images = [running.as_json(o) | ({"against": o.made["against"]} if "against" in o.made else {}) for o in outcomes]
     values = {"command": "bootstrap", **machine.notes, **result, "images": images, "summary": summary}
+    values["notices"] = [pair.notice] if pair.notice else []
     views = running.views(outcomes, summary, output)
     compared = [outcome.made["against"] for outcome in outcomes if "against" in outcome.made]
     if compared:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -79,11 +80,13 @@ def convert(
 def _find(source: str) -> Path:
     """The file, or that of an installed network; RestyleError when there is neither."""
     from restyle_cli.store import catalog, fetch
+    from restyle_cli.store.inputs import check_input, is_file
 
-    if Path(source).is_file():
-        return Path(source)
-    if any(entry.name == source for entry in catalog.entries()):
+    if not is_file(source) and any(entry.name == source for entry in catalog.entries()):
         return fetch.installed_path(catalog.find(source))
+    if os.path.lexists(source):
+        check_input(Path(source))
+        return Path(source)
     raise RestyleError(
         f"no file or network {source!r}", "check the path, or take a name of `restyle weights list --installed`"
     )

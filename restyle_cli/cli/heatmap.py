@@ -95,6 +95,7 @@ def heatmap(
         **machine.notes,
         **result,
         "normalise": normalise,
+        "notices": plan.notices,
         "images": [running.as_json(outcome) for outcome in outcomes],
         "average": _as_json(average) if average else None,
         "summary": summary,

@@ -127,7 +127,7 @@ def invert(
     _tell_of_oddities(outcomes, terminal)
     summary = running.summary(outcomes, began)
     images = [running.as_json(outcome) for outcome in outcomes]
-    told = {**machine.notes, **compared, **result, **wish}
+    told = {**machine.notes, **compared, **result, **wish, "notices": plan.notices}
     terminal.result(
         {"command": "invert", **told, "images": images, "summary": summary}, *running.views(outcomes, summary, output)
     )

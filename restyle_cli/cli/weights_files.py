@@ -75,6 +75,15 @@ def add(
         ),
     ] = None,
     move: Annotated[bool, typer.Option("--move", help="Move the file instead of copying it.")] = False,
+    latent_space: Annotated[
+        str | None,
+        typer.Option(
+            "--latent-space",
+            metavar="NAME",
+            help="The network whose latent space it shares, or a name for one: such networks can be chained.",
+            show_default=False,
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Take a file that you have among the networks.
@@ -87,14 +96,17 @@ def add(
         [bold]restyle weights add ~/Downloads/restyle_psp_ffhq_encode.pt[/]
 
         [bold]restyle weights add network-snapshot-005000.pkl --as my-cats --move[/]
+
+        [bold]restyle weights add tuned.pt --latent-space restyle-psp-ffhq[/]
     """
     from restyle_cli.store import adding
 
     if name in METHODS:
         raise UsageError(f"'{name}' is the name of a method", f"choose another, such as --as {name}-mine")
-    entry, digest = adding.add(file, name, move)
+    entry, digest = adding.add(file, name, move, latent_space)
     path = fetch.path_of(entry)
     values = {"command": "weights add", "name": entry.name, "kind": entry.kind, "path": str(path), "sha256": digest}
+    values["latent_space"] = entry.latent_space
     view = f"{entry.name}: {entry.summary}\n{path}\nSHA-256 {digest}"
     Terminal(json=json).result(values, view)
 

@@ -70,6 +70,8 @@ def _built(model: Model, shelf: Shelf) -> Any:
         return method(model.name, generator, **options)
     encoder = shelf.take(model.encoder, "encoder")
     _crop(encoder, generator)
+    if getattr(encoder.config, "single", False):  # one code, which is repeated as often as the generator takes it
+        encoder.config = replace(encoder.config, styles=generator.layers)
     _check_fit(model, encoder, generator)
     if model.task is not None:
         options |= {"task": model.task, "downscale": model.downscale}

@@ -8,9 +8,20 @@ from typing import TYPE_CHECKING
 
 from restyle_cli.errors import UsageError
 from restyle_cli.loading.building import Shelf, build
-from restyle_cli.loading.models import Ensure, Model, Wish, chain_and_domain, find, perceptual_network, start_of
+from restyle_cli.loading.models import (
+    Ensure,
+    GeneratorUnknown,
+    Model,
+    Wish,
+    chain_and_domain,
+    find,
+    generator_of,
+    perceptual_network,
+    start_of,
+)
 from restyle_cli.methods import CHAINS, METHODS
 from restyle_cli.store import catalog, fetch
+from restyle_cli.store.spaces import doubt, shared
 
 if TYPE_CHECKING:
     import torch
@@ -141,8 +152,8 @@ def plan(
     A network named outright is fetched by `ensure` if it is not here; one that a method stands for is not. Steps left
     open are `default`, for methods that take several, or the method's own. `generator`, a name or a file, takes the
     place of the models' own. `downscale`: how much smaller pSp's encoders are to see the picture, which those for
-    super-resolution make up for. UsageError when a number of steps makes no sense or the models' generators do not
-    share a latent space; RestyleError when a model is not known or not here.
+    super-resolution make up for. UsageError when a number of steps makes no sense or the models' generators are known
+    not to share a latent space; RestyleError when a model is not known or not here.
     """
     if via is not None and steps is not None:
         raise UsageError("a chain has its steps in it", "leave --steps out; " + _CHAIN)
@@ -150,8 +161,8 @@ def plan(
     named = parse_chain(via) if via is not None else [Link(model, steps)]
     links = [part for link in named for part in _spelt_out(link)]
     models: list[Model] = []
-    for link in links:
-        models.append(find(link.name, wish, models[-1] if models else None))
+    for index, link in enumerate(links):
+        models.append(_found(link, links[index + 1 :], wish, models[-1] if models else None))
     if via is None and (start := start_of(models[0])) is not None:
         outright = models[0].name == model
         models.insert(0, find(start, wish if outright else replace(wish, ensure=fetch.installed_path)))
@@ -166,8 +177,7 @@ def plan(
             raise UsageError("nothing here is shown a smaller picture", "--downscale is for pSp's encoders")
         models = [replace(found, downscale=downscale) if found.task else found for found in models]
     counts = [_steps(link, found, default) for link, found in zip(links, models, strict=True)]
-    for found in models[1:]:
-        _check_shared_space(models[0], found)
+    models = [_in_shared_space(found, models[:index]) for index, found in enumerate(models)]
     alone = named[0].name if chain_and_domain(named[0].name) else models[-1].name
     return Plan(tuple(models), tuple(counts), alone if len(named) == 1 else None)
 
@@ -216,10 +226,32 @@ def _steps(link: Link, model: Model, default: int | None = None) -> int:
     raise UsageError(f"{link.name} takes 1 to {method.max_steps} steps, not {steps}", enough)
 
 
-def _check_shared_space(first: Model, other: Model) -> None:
-    if not first.spaces & other.spaces:
-        raise UsageError(
-            f"{first.name} and {other.name} cannot be chained: their generators, {first.generator_name} and "
-            f"{other.generator_name}, do not share a latent space",
-            "chain models of one generator, or of one fine-tuned from the other",
-        )
+def _found(link: Link, after: list[Link], wish: Wish, before: Model | None) -> Model:
+    """The model of `link`. An encoder that does not say which generator it is for takes that of the next link of the
+    chain that has one, or of the link before."""
+    try:
+        return find(link.name, wish, before)
+    except GeneratorUnknown:
+        lent = next(filter(None, (generator_of(other.name, wish) for other in after)), None)
+        if lent is None and before is not None:
+            lent = before.generator_name, before.generator
+        if lent is None:
+            raise
+        return find(link.name, replace(wish, lent=lent), before)
+
+
+def _in_shared_space(found: Model, before: list[Model]) -> Model:
+    """The model, with a notice where it is not known whether it shares its latent space with the link before.
+
+    UsageError where it is known not to share it with one of them.
+    """
+    for other in before:
+        if shared(other.spaces, found.spaces) is False:
+            raise UsageError(
+                f"{other.name} and {found.name} cannot be chained: their generators, {other.generator_name} and "
+                f"{found.generator_name}, do not share a latent space",
+                "chain models of one generator, or of one fine-tuned from the other",
+            )
+    if before and shared(before[-1].spaces, found.spaces) is None:
+        return replace(found, notices=(*found.notices, doubt(before[-1].name, found.name)))
+    return found

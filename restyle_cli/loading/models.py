@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from restyle_cli.errors import RestyleError, UsageError, did_you_mean
 from restyle_cli.methods import BORROWED, CHAINS, METHODS, OF_GENERATOR, OF_GENERATOR_ALONE, WITHOUT_ENCODER
 from restyle_cli.store import catalog, fetch
+from restyle_cli.store.inputs import check_input, is_file
+from restyle_cli.store.spaces import UNNAMED, shared
 
 if TYPE_CHECKING:
     from restyle_cli.store.legacy.part import Part
@@ -32,7 +35,7 @@ class Model:
     encoder: Path | None  # None: the method needs none
     generator_name: str
     generator: Path  # the encoder's own file where that holds both
-    spaces: frozenset[str]  # names of the generator's latent space: two generators share it if they share a name
+    spaces: frozenset[str]  # names of the generator's latent space; see `store.spaces`
     absolute: bool = False  # the encoder gives codes, not their distances from the average
     notices: tuple[str, ...] = ()  # for people: what stands in for what was asked
     perceptual: str | None = None
@@ -52,10 +55,18 @@ class Model:
 
 @dataclass(frozen=True)
 class Wish:
-    """How models are to be found: what gives the files of the catalog, and whose generator is to draw."""
+    """How models are to be found: what gives the files of the catalog, and whose generator is to draw.
+
+    `lent`: the name and file of a generator for encoders that do not say which they are for.
+    """
 
     ensure: Ensure
     generator: str | None = None
+    lent: tuple[str, Path] | None = None
+
+
+class GeneratorUnknown(RestyleError):
+    """An encoder does not say which generator it is for."""
 
 
 def installed(method: str) -> list[str]:
@@ -83,7 +94,7 @@ def find(name: str, wish: Wish, before: Model | None = None) -> Model:
         return _comparing(replace(before, name=name, method=name, notices=(), task=None))
     if name in WITHOUT_ENCODER:
         return _without_encoder(name, None, wish, before)
-    if (found := _method_and_domain(name)) and not Path(name).is_file():
+    if (found := _method_and_domain(name)) and not is_file(name):
         return _without_encoder(*found, wish, before)
     if name == OF_GENERATOR:
         hint = f'write its name or file as a later link of a chain: --via "restyle-e4e:5,{_a_generator()}"'
@@ -93,8 +104,9 @@ def find(name: str, wish: Wish, before: Model | None = None) -> Model:
     if name in encoders:
         return _of_entry(encoders[name], wish)
     if _is_generator(name):
-        return _projected(name, wish) if before is None else _of_generator(name, wish, before)
-    if Path(name).is_file():
+        return _projected(name, wish) if before is None else _of_generator(name, wish)
+    if os.path.lexists(name) and not any(entry.name == name for entry in catalog.entries()):
+        check_input(Path(name))
         return _of_file(Path(name), wish)
     every = "`restyle methods` shows what is ready, `restyle weights list` shows all networks"
     if any(entry.name == name for entry in catalog.entries()):
@@ -183,7 +195,7 @@ def _is_generator(name: str) -> bool:
         return catalog.find(name).kind == "generator"
     from restyle_cli.images import SUFFIXES
 
-    if not Path(name).is_file() or Path(name).suffix.lower() in SUFFIXES:
+    if not is_file(name) or Path(name).suffix.lower() in SUFFIXES:
         return False
     from restyle_cli.store.files import describe
 
@@ -191,15 +203,22 @@ def _is_generator(name: str) -> bool:
     return "generator" in roles and "encoder" not in roles
 
 
-def _of_generator(name: str, wish: Wish, before: Model) -> Model:
-    """A generator that draws what the link before found. One of which no latent space is known is taken at its word."""
+def _of_generator(name: str, wish: Wish) -> Model:
+    """A generator that draws what the link before found."""
     entry = next((entry for entry in catalog.entries() if entry.name == name), None)
     path = Path(name) if entry is None else wish.ensure(entry)
-    spaces, notices = _spaces(name, _generator_part(path).extra), ()
-    if entry is None and not spaces & before.spaces:
-        doubt = f"it is not known whether {name} was fine-tuned from {before.generator_name}: it may draw anything"
-        spaces, notices = spaces | before.spaces, (doubt,)
-    return Model(name, OF_GENERATOR, None, name, path, spaces, notices=notices)
+    return Model(name, OF_GENERATOR, None, name, path, _spaces(name, _generator_part(path).extra))
+
+
+def generator_of(name: str, wish: Wish) -> tuple[str, Path] | None:
+    """The generator, its name and file, that a link of this name brings along; None if it takes another's."""
+    if name in WITHOUT_ENCODER:
+        return None
+    try:
+        model = _of_generator(name, wish) if _is_generator(name) else find(name, wish)
+    except GeneratorUnknown:
+        return None
+    return model.generator_name, model.generator
 
 
 def _projected(name: str, wish: Wish) -> Model:
@@ -300,14 +319,18 @@ def _model(name: str, path: Path, wish: Wish, entry: catalog.Entry | None = None
         generator_name, generator, draws = f"{path.name}:decoder", path, held["generator"]
     else:
         known = wish.generator or told.get("generator") or (entry.generator if entry else None)
-        generator_name, generator = _generator_file(known, path, wish)
+        if known is None and wish.lent is not None:
+            generator_name, generator = wish.lent
+            notice = f"{name} does not say which generator it is for; in this chain it uses {generator_name}"
+        else:
+            generator_name, generator = _generator_file(known, path, wish)
         draws = _generator_part(generator)
     spaces = _spaces(generator_name, draws.extra)
     own = _spaces(f"{path.name}:decoder", held["generator"].extra) if "generator" in held else frozenset()
     own |= {entry.latent_space} if entry and entry.latent_space else set()
     if wish.generator is None:
         spaces |= own
-    elif own and not own & spaces:
+    elif own and not shared(own, spaces):
         notice = f"{name} was trained for another generator than {generator_name}: its codes may mean nothing there"
     absolute, notices = told.get("absolute") is True, (notice,) if notice else ()
     task = _task(held["encoder"], entry) if method == "psp" else None
@@ -326,7 +349,7 @@ def _generator_part(path: Path) -> Part:
     """What the file says of the generator in it; RestyleError where there is none."""
     from restyle_cli.store.files import describe
 
-    draws = next((part for part in describe(path) if part.role == "generator"), None)
+    draws = next((part for part in describe(path, "generator") if part.role == "generator"), None)
     if draws is None:
         raise RestyleError(f"{str(path)!r} holds no generator", "--generator takes a generator's file")
     return draws
@@ -335,14 +358,16 @@ def _generator_part(path: Path) -> Part:
 def _generator_file(name: Any, encoder: Path | None, wish: Wish) -> tuple[str, Path]:
     """The generator called `name` in the catalog, a file of that name, or the one of that name beside the encoder's."""
     if not isinstance(name, str):
-        raise RestyleError(f"{str(encoder)!r} does not say which generator it is for", "name one with --generator")
+        message = f"{str(encoder)!r} does not say which generator it is for"
+        raise GeneratorUnknown(message, "name one with --generator")
     if any(entry.name == name for entry in catalog.entries()):
         return name, wish.ensure(catalog.find(name))
     if wish.generator is not None:
-        if not Path(name).is_file():
+        if not os.path.lexists(name):
             raise RestyleError(
                 f"no generator {name!r}", "--generator takes a name of `restyle weights list`, or a file"
             )
+        check_input(Path(name))
         return name, Path(name)
     path = encoder.parent / f"{name}.safetensors"
     if not path.is_file():
@@ -353,8 +378,8 @@ def _generator_file(name: Any, encoder: Path | None, wish: Wish) -> tuple[str, P
 def _spaces(name: str, told: Mapping[str, Any]) -> frozenset[str]:
     """Names of the latent space of a generator: what its file tells, or its name, and what the catalog says."""
     known = {e.latent_space for e in catalog.entries() if e.kind == "generator" and name in (e.name, e.file)}
-    spaces = {told.get("latent_space") or name, told.get("published_space"), *known}
-    return frozenset(str(space) for space in spaces if space)
+    spaces = {space for space in (told.get("latent_space"), told.get("published_space"), *known) if space}
+    return frozenset(map(str, spaces)) or frozenset([f"{UNNAMED}{name}"])
 
 
 def start_of(model: Model) -> str | None:

@@ -80,7 +80,8 @@ class Study:
             told = protocol(wish.inputs, task, wish.plans, wish.missing)
         else:
             told = pairs_protocol(wish.inputs, wish.against, task, wish.missing)
-        report = {"command": "eval", **self.machine, "protocol": told, **summary(measured)}
+        notices = list(dict.fromkeys(notice for plan in wish.plans for notice in plan.notices))
+        report = {"command": "eval", **self.machine, "notices": notices, "protocol": told, **summary(measured)}
         return report, files.write(wish.folder, report, measured)
 
     def _pass(self, items: Any, course: Course, index: int) -> Iterator[Outcome]:

@@ -5,47 +5,57 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.catalog import KINDS, Entry
 from restyle_cli.store.files import describe
+from restyle_cli.store.inputs import check_input
 from restyle_cli.store.legacy.part import Part
 from restyle_cli.store.places import home, sha256
 from restyle_cli.store.web import looks_like_page
+from restyle_cli.store.writing import advising
 
 NOT_KNOWN = "not known"
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
-def add(path: Path, name: str | None = None, move: bool = False) -> tuple[Entry, str]:
+def add(path: Path, name: str | None = None, move: bool = False, latent_space: str | None = None) -> tuple[Entry, str]:
     """Take a file among the networks; its entry, and its SHA-256.
 
     It becomes the network `name`: one of the catalog, whose file it must then be, or one of the person's own.
     Without a name it is the one of the catalog that has its SHA-256 or its file name, else one of the person's own,
-    called as the file. RestyleError when it is no network, not the one that is meant, or there already.
+    called as the file. `latent_space`: the network whose latent space it shares, or a name for one. RestyleError when
+    it is no network, not the one that is meant, or there already.
     """
     held = _contents(path)
     digest = sha256(path)
     entry = _entry_for(path, name, held, digest)
     _check_is(entry, path, held, digest)
+    if latent_space is not None:
+        entry = _in_space(entry, latent_space)
     if fetch.installed(entry):
         raise RestyleError(
             f"'{entry.name}' is installed already", f"`restyle weights remove {entry.name}` makes room for another"
         )
-    with fetch.alone(entry):
-        _put(path, fetch.path_of(entry), move)
-        if entry.sha256 is None:
-            fetch.remember(entry, digest)
-        if entry.own:
-            catalog.write_own(entry)
+    known = fetch.remembered(entry) is not None
+    with fetch.alone(entry), advising("set RESTYLE_HOME to a folder on a larger disk"):
+        try:
+            if entry.sha256 is None:
+                fetch.remember(entry, digest)
+            if entry.own:
+                catalog.write_own(entry)
+            _put(path, fetch.path_of(entry), move)  # last: what was moved cannot be lost
+        except BaseException:
+            fetch.forget(entry, keep_digest=known)
+            raise
     return entry, digest
 
 
 def _contents(path: Path) -> list[Part]:
-    if not path.is_file():
-        raise RestyleError(f"'{path}' cannot be read: no such file", "check the name")
+    check_input(path)
     with path.open("rb") as file:
         if looks_like_page(file.read(200)):
             raise RestyleError(
@@ -105,6 +115,22 @@ def _own_entry(name: str, path: Path, held: Sequence[Part]) -> Entry:
     )
 
 
+def _in_space(entry: Entry, name: str) -> Entry:
+    """A network of the person's own in the latent space of another network, or in one of this name."""
+    if not entry.own or entry.kind == "perceptual":
+        reason = "the catalog states it" if not entry.own else "it compares images"
+        raise RestyleError(f"'{entry.name}' takes no latent space: {reason}", "leave --latent-space out")
+    other = next((known for known in catalog.entries() if known.name == name), None)
+    if other is None and not _NAME.fullmatch(name):
+        raise RestyleError(f"'{name}' cannot be a latent space", "name a network, or use small letters and hyphens")
+    if other is not None and other.latent_space is None:
+        raise RestyleError(
+            f"the latent space of '{name}' is not known",
+            f"remove it and add both with the same --latent-space, such as --latent-space {name}-space",
+        )
+    return replace(entry, latent_space=name if other is None else other.latent_space)
+
+
 def _check_is(entry: Entry, path: Path, held: Sequence[Part], digest: str) -> None:
     """RestyleError unless the file can be that of `entry`, judged by its bytes and by what it holds."""
     if entry.embedded:
@@ -129,10 +155,11 @@ def _put(path: Path, target: Path, move: bool) -> None:
 
     try:
         home().mkdir(parents=True, exist_ok=True)
-        if move:
-            shutil.move(path, target.with_name(f".{target.name}.moved.part"))
-            target.with_name(f".{target.name}.moved.part").replace(target)
+        if move and not path.is_symlink() and path.stat().st_dev == target.parent.stat().st_dev:
+            path.replace(target)
         else:
             write_atomic(target, lambda aside: shutil.copyfile(path, aside))
+            if move:
+                path.unlink()
     except OSError as error:
         raise RestyleError(f"cannot bring '{path}' to '{target}': {(error.strerror or str(error)).lower()}") from error

@@ -101,5 +101,15 @@ def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], names: Mapping[s
             raise Unfit(f"the tensor '{names.get(name, name)}' has no place in what the file describes")
 
 
+def check_finite(tensors: Mapping[str, Tensor]) -> None:
+    """Unfit naming the first tensor with NaN or infinity in it."""
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise Unfit(
+                f"the tensor '{name}' holds NaN or infinite values",
+                "its training diverged, or the file was spoiled: take an earlier checkpoint",
+            )
+
+
 def _widened(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor

@@ -38,7 +38,7 @@ class Entry:
     generator: str | None = None
     holds_generator: bool = False
     start: str | None = None
-    latent_space: str | None = None  # of generators and encoders: entries of one space can be chained
+    latent_space: str | None = None  # of generators and encoders: entries of one space can be chained; see `spaces`
     embedded: bool = False
     sources: tuple[str, ...] = ()
     bytes: int | None = None
@@ -85,6 +85,11 @@ def entries() -> list[Entry]:
     RestyleError when a file of the person's own cannot be read.
     """
     return list(_known().values())
+
+
+def published() -> list[Entry]:
+    """The catalog's networks that are no part of restyle; the person's own are not looked at."""
+    return [entry for entry in _read(CATALOG).entries.values() if not entry.embedded]
 
 
 def find(name: str) -> Entry:
@@ -195,8 +200,10 @@ def _own_entry(path: Path) -> Entry:
 
 
 def _with_spaces(known: dict[str, Entry]) -> dict[str, Entry]:
-    """Every generator and encoder with its latent space: a generator's own name unless it says another."""
-    spaces = {name: e.latent_space or name for name, e in known.items() if e.kind == "generator"}
+    """Every generator and encoder with its latent space: a generator's own name unless it says another. Those of the
+    person's own that do not say which have none."""
+    generators = {name: e for name, e in known.items() if e.kind == "generator"}
+    spaces = {name: e.latent_space or (None if e.own else name) for name, e in generators.items()}
     return {
         name: replace(entry, latent_space=entry.latent_space or spaces.get(entry.generator or name))
         for name, entry in known.items()

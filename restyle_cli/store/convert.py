@@ -13,17 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import write_atomic
 from restyle_cli.store import catalog, fetch, legacy
 from restyle_cli.store.build import role_of
 from restyle_cli.store.files import read_header, read_module, write_module
 from restyle_cli.store.legacy.part import Part
 from restyle_cli.store.legacy.rosinality import departures, to_rosinality
 from restyle_cli.store.places import sha256
+from restyle_cli.store.writing import advising, write_torch
 
 LAYOUTS = ("restyle", "rosinality")
 """Ours, and that of rosinality's code, for generators alone."""
 OURS = ".safetensors"
+ELSEWHERE = "name another folder or file to write to"
 _ORDER = ("encoder", "generator", "perceptual", "discriminator")
 """A file is for the first of these that it holds; that one gets the plain name."""
 
@@ -105,17 +106,24 @@ def convert(
     for role, file in files.items():
         if role != "generator":  # which may be the same one
             _check_free(file, overwrite)
+    new = [file for file in files.values() if not file.exists()]
     written: list[Written] = []
     generator: str | None = None
-    for part in sorted(parts, key=lambda part: _ORDER.index(part.role), reverse=True):  # generators before encoders
-        file = files[part.role]
-        part = replace(part, extra=origin.told(part.extra) | ({"generator": generator} if generator else {}))
-        if part.role == "encoder" and generator is None:
-            part.extra.setdefault("generator", _generator_of(origin))
-        done = _write(part, source, file, half, overwrite)
-        if part.role == "generator":
-            generator = done.file.stem
-        written.append(done)
+    try:
+        for part in sorted(parts, key=lambda part: _ORDER.index(part.role), reverse=True):  # generators before encoders
+            file = files[part.role]
+            part = replace(part, extra=origin.told(part.extra) | ({"generator": generator} if generator else {}))
+            if part.role == "encoder" and generator is None:
+                part.extra.setdefault("generator", _generator_of(origin))
+            with advising(ELSEWHERE):
+                done = _write(part, source, file, half, overwrite)
+            if part.role == "generator":
+                generator = done.file.stem
+            written.append(done)
+    except BaseException:
+        for file in new:  # half of what belongs together
+            file.unlink(missing_ok=True)
+        raise
     return written[::-1]
 
 
@@ -136,8 +144,6 @@ def _files(source: Path, target: Path, parts: list[Part], suffix: str) -> dict[s
     """The file of each role."""
     base = target / source.stem if target.is_dir() else target.with_suffix("") if target.suffix == suffix else target
     roles = sorted({part.role for part in parts}, key=_ORDER.index)
-    if len(roles) < len(parts):
-        raise RestyleError(f"'{source}' holds several networks of one kind", "only one of each can be converted")
     return {role: base.with_name(base.name + (f"-{role}" if role != roles[0] else "") + suffix) for role in roles}
 
 
@@ -149,12 +155,16 @@ def _write(part: Part, source: Path, file: Path, half: bool, overwrite: bool) ->
             return Written(part.role, part.family, there, 0.0, shared=True)
     _check_free(file, overwrite)
     module = legacy.build(part, path=source)
+    _check_half(module, half)
     write_module(file, module, part.family, extra, half)
-    try:
-        return Written(part.role, part.family, file, _difference(part.role, module, read_module(file)))
-    except RestyleError:
-        file.unlink(missing_ok=True)
-        raise
+    return Written(part.role, part.family, file, _difference(part.role, module, read_module(file)))
+
+
+def _check_half(module: nn.Module, half: bool) -> None:
+    """RestyleError for numbers beyond 65,504, where half precision ends."""
+    for name, tensor in module.state_dict().items() if half else ():
+        if tensor.is_floating_point() and not bool(tensor.half().isfinite().all()):
+            raise RestyleError(f"the tensor '{name}' does not fit into half precision", "leave --half out")
 
 
 def _digest(part: Part, half: bool) -> str:
@@ -190,7 +200,8 @@ def _to_rosinality(parts: list[Part], source: Path, target: Path, overwrite: boo
     _check_free(file, overwrite)
     module: Any = legacy.build(part, path=source)
     content = to_rosinality(module)
-    write_atomic(file, lambda aside: torch.save(content, aside))
+    with advising(ELSEWHERE):
+        write_torch(file, content)
     read: Any = read_module(file)
     read.config = module.config  # the crop cannot be written down
     difference = _difference("generator", module, read)
@@ -204,7 +215,7 @@ def _check_free(file: Path, overwrite: bool) -> None:
 
 @torch.no_grad()
 def _difference(role: str, before: nn.Module, after: nn.Module) -> float:
-    """See `Written`. RestyleError where the numbers are none: half precision ends at 65,504."""
+    """See `Written`. RestyleError where the network gives no numbers."""
     draw = torch.Generator().manual_seed(0)
     if role == "generator":
         w = before.start(1) + 0.5 * torch.randn(1, before.layers, before.config.w_dim, generator=draw)
@@ -218,7 +229,7 @@ def _difference(role: str, before: nn.Module, after: nn.Module) -> float:
         results = [list(_values(module.state_dict())) for module in (before, after)]
     difference = max((float((a - b).abs().max()) for a, b in zip(*results, strict=True)), default=0.0)
     if not difference < float("inf"):
-        raise RestyleError("the network does not fit into half precision", "leave --half out")
+        raise RestyleError(f"the {role} produces NaN or infinite values", "take an earlier checkpoint of its training")
     return difference
 
 

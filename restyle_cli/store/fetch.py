@@ -143,6 +143,14 @@ def remove(entry: Entry, forget: bool = False) -> int:
     return freed
 
 
+def forget(entry: Entry, keep_digest: bool) -> None:
+    """Take away what was noted of a file that did not come after all."""
+    if entry.own:
+        own_file(entry.name).unlink(missing_ok=True)
+    if not keep_digest:
+        _record(entry).unlink(missing_ok=True)
+
+
 def _record(entry: Entry) -> Path:
     return home() / f"{entry.file}.sha256"
 

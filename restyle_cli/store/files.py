@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import write_atomic
 from restyle_cli.store import legacy
-from restyle_cli.store.build import Unfit, build_module, role_of
+from restyle_cli.store.build import Unfit, build_module, check_finite, role_of
+from restyle_cli.store.header import damaged, metadata, read_safetensors_header
 from restyle_cli.store.legacy.part import Part
+from restyle_cli.store.memory import memory_for
 from restyle_cli.store.places import sha256 as sha256
 
 FORMAT = 1
-MAX_HEADER = 16 * 1024 * 1024
-"""Bytes of header that are read at most; ours have some 100 kB."""
 LATENT = "latent"
 """Family of a file that holds a code and no network."""
 
@@ -50,10 +50,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
     RestyleError when the file is missing, damaged or not one of ours.
     """
-    header = _read_safetensors_header(path)
-    metadata = header.get("__metadata__")
-    text = metadata.get("config") if isinstance(metadata, dict) else None
-    described = _parse_json(text.encode()) if isinstance(text, str) else None
+    described = metadata(read_safetensors_header(path)).get("config")
     if not isinstance(described, dict) or not isinstance(described.get("family"), str):
         raise RestyleError(f"'{path}' does not say what it holds", "it was not written by restyle")
     if described.get("format") != FORMAT:
@@ -62,7 +59,7 @@ def read_header(path: Path) -> dict[str, Any]:
         )
     for key in ("config", "extra"):
         if not isinstance(described.setdefault(key, {}), dict):
-            raise _damaged(path, f"its '{key}' is not a table")
+            raise damaged(path, f"its '{key}' is not a table")
     return described
 
 
@@ -75,24 +72,27 @@ def read_module(path: Path, device: str | torch.device = "cpu", role: str | None
     if legacy.is_foreign(path):
         return legacy.build(legacy.pick(legacy.open_parts(path, role), role, path), device, path)
     header = _network_header(path, role)
-    tensors = _read_tensors(path, device)
-    try:
-        return build_module(header["family"], header["config"], tensors, device)
-    except Unfit as error:
-        raise _damaged(path, error.message, error.hint) from error
+    with memory_for(path):
+        tensors = _read_tensors(path, device)
+        try:
+            check_finite(tensors)
+            return build_module(header["family"], header["config"], tensors, device)
+        except Unfit as error:
+            raise damaged(path, error.message, error.hint) from error
 
 
-def describe(path: Path) -> list[Part]:
+def describe(path: Path, role: str | None = None) -> list[Part]:
     """The networks in `path`, ours or another project's: what they are, without their tensors' values.
 
-    RestyleError when there is none, or the file is damaged.
+    With `role`, what lies beside a network of that role may be of no use. RestyleError when there is none, or the file
+    is damaged.
     """
     if legacy.is_foreign(path):
-        return legacy.describe(path)
+        return legacy.describe(path, role)
     header = _network_header(path, None)
     role = role_of(header["family"])
     if role is None:
-        raise _damaged(path, f"it holds a '{header['family']}', which this version does not know", "update restyle")
+        raise damaged(path, f"it holds a '{header['family']}', which this version does not know", "update restyle")
     return [Part(role, header["family"], header["config"], {}, header["extra"])]
 
 
@@ -106,9 +106,9 @@ def read_latent(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _write(path: Path, tensors: dict[str, Tensor], family: str, config: dict[str, Any], extra: dict[str, Any]) -> None:
     described = {"format": FORMAT, "family": family, "config": config, "extra": extra}
-    metadata = {"config": json.dumps(described, sort_keys=True)}
+    header = {"config": json.dumps(described, sort_keys=True)}
     # Through bytes: safetensors' own writing has errors that are no OSError, and files that only their owner reads.
-    data = save(tensors, metadata)
+    data = save(tensors, header)
 
     def write(aside: Path) -> None:
         aside.write_bytes(data)
@@ -131,38 +131,8 @@ def _network_header(path: Path, role: str | None) -> dict[str, Any]:
     return header
 
 
-def _read_safetensors_header(path: Path) -> dict[str, Any]:
-    """The JSON at the beginning of the file, after its length was held against the file's."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if size < 8 or length > size - 8:
-                raise _damaged(path, "it is cut off, or no safetensors file")
-            if length > MAX_HEADER:
-                raise _damaged(path, f"its header claims {length / 1e6:.0f} MB")
-            header = _parse_json(file.read(length))
-    except OSError as error:
-        raise RestyleError(f"'{path}' cannot be read: {error.strerror or error}") from error
-    if not isinstance(header, dict):
-        raise _damaged(path, "its header is not JSON")
-    return header
-
-
-def _parse_json(text: bytes) -> Any:
-    """The value written in `text`, or None when it is not JSON (or nested without end)."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _read_tensors(path: Path, device: str | torch.device) -> dict[str, Tensor]:
     try:
         return load_file(path, device=str(device))
     except (SafetensorError, OSError, ValueError) as error:
-        raise _damaged(path, "its tensors cannot be read") from error
-
-
-def _damaged(path: Path, reason: str, hint: str | None = None) -> RestyleError:
-    return RestyleError(f"'{path}' cannot be used: {reason}", hint or "fetch or write it again")
+        raise damaged(path, "its tensors cannot be read") from error

@@ -24,6 +24,10 @@ DRIVE = "https://drive.google.com/uc?export=download&id="
 _DRIVE_PAGE = "https://drive.google.com/file/d/{}/view"
 _DRIVE_PREFIX = "drive:"
 _LARGEST_PAGE = 1_000_000
+_FAILURES = (OSError, http.client.HTTPException, ValueError, OverflowError)
+"""What Python raises for a connection that fails, and for answers whose addresses or numbers make no sense."""
+_DIGITS = 15
+"""Of the largest size that is believed: a petabyte."""
 _PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
 """Answers that may be another one in a moment."""
 
@@ -54,7 +58,7 @@ class Answer:
         """What has come, `most` bytes at most; nothing at the end. SourceError when the connection fails."""
         try:
             return self.stream.read1(most)
-        except (OSError, http.client.HTTPException) as error:
+        except _FAILURES as error:
             raise _connection_failed(error) from error
 
 
@@ -140,7 +144,7 @@ def _open(
     except urllib.error.HTTPError as error:
         error.close()
         raise _refused(error) from error
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except _FAILURES as error:
         raise _connection_failed(error) from error
 
 
@@ -179,13 +183,24 @@ def _answer(response: http.client.HTTPResponse) -> Answer:
         raise SourceError(f"sends the file as {headers['Content-Encoding']}, which was not asked for")
     tag = headers.get("ETag") or headers.get("Last-Modified")
     if response.status == 200:
-        length = headers.get("Content-Length", "")
-        return Answer(response, 0, int(length) if length.isdecimal() else None, tag)
-    range_ = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", headers.get("Content-Range", ""))
-    if response.status != 206 or range_ is None:
+        (total,) = _numbers(response, "Content-Length", r"(\d+)") if "Content-Length" in headers else (None,)
+        return Answer(response, 0, total, tag)
+    if response.status == 206:
+        start, _, total = _numbers(response, "Content-Range", r"bytes (\d+)-(\d+)/(\d+)")
+        if start < total:
+            return Answer(response, start, total, tag)
+    response.close()
+    raise SourceError(f"gives no proper answer: status {response.status}")
+
+
+def _numbers(response: http.client.HTTPResponse, header: str, form: str) -> tuple[int, ...]:
+    """The numbers in a header of this form; SourceError when it is of another, or speaks of petabytes."""
+    told = response.headers.get(header, "").strip()
+    found = re.fullmatch(form, told, re.ASCII)
+    if found is None or any(len(number) > _DIGITS for number in found.groups()):
         response.close()
-        raise SourceError(f"gives no proper answer: status {response.status}")
-    return Answer(response, int(range_[1]), int(range_[2]), tag)
+        raise SourceError(f"gives no proper answer: {header} {told[:60]!r}")
+    return tuple(int(number) for number in found.groups())
 
 
 def _is_page(response: http.client.HTTPResponse) -> bool:
@@ -218,7 +233,9 @@ class _Page(HTMLParser):
         page = cls()
         try:
             page.feed(response.read(_LARGEST_PAGE).decode("utf-8", "replace"))
-        except (OSError, http.client.HTTPException) as error:
+        except AssertionError:
+            pass  # html.parser's word for a broken declaration; what came before it is there
+        except _FAILURES as error:
             raise _connection_failed(error) from error
         return page
 
@@ -226,8 +243,11 @@ class _Page(HTMLParser):
         """The address behind "download anyway"; None when that is not offered."""
         if "confirm" not in self.fields or not self.action:
             return None
-        target = urllib.parse.urljoin(base, self.action)
-        if urllib.parse.urlsplit(target).scheme != urllib.parse.urlsplit(base).scheme:
+        try:
+            target = urllib.parse.urljoin(base, self.action)
+            if urllib.parse.urlsplit(target).scheme != urllib.parse.urlsplit(base).scheme:
+                return None
+        except ValueError:  # no address
             return None
         return f"{target}{'&' if '?' in target else '?'}{urllib.parse.urlencode(self.fields)}"
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +188,84 @@ def test_what_cannot_be_converted(restyle: Run, here: Path, arguments: tuple[str
     assert result.exit_code in (1, 2)
     assert said in result.stderr
     assert not list(Path().glob("x*"))
+
+
+# --- what cannot be read or written
+
+
+@pytest.fixture
+def little_space() -> Iterator[None]:
+    """No file can grow beyond 30 kB: the real error of writing, which torch's own writer hides."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("arguments", [("--to", "rosinality"), (), ("--half",)])
+def test_too_little_space(restyle: Run, here: Path, little_space: None, arguments: tuple[str, ...]) -> None:
+    result = restyle("convert", "net.pkl", "out/x.pt", *arguments)
+    assert result.exit_code == 1
+    message, hint = result.stderr.splitlines()
+    assert "cannot write 'out/x." in message and "file too large" in message
+    assert "free some space, or name another folder or file" in hint and "--output" not in hint
+    assert list(Path("out").iterdir()) == []
+
+
+def test_a_full_disk_leaves_neither_of_two_networks(restyle: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(path: Path, data: bytes, whole: Callable[..., int] = Path.write_bytes) -> int:
+        if "generator" in path.name:
+            return whole(path, data)
+        whole(path, data[:100])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", write)
+    result = restyle("convert", "a.pt", "nets/")
+    assert result.exit_code == 1
+    assert "cannot write 'nets/a.safetensors': no space left on device" in result.stderr
+    assert list(Path("nets").iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [("convert",), ("weights", "add")])
+def test_inputs_that_cannot_be_read(
+    restyle: Run, here: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    Path("folder").mkdir()
+    Path("empty.pt").touch()
+    os.mkfifo("pipe")
+    Path("nowhere").symlink_to("missing.pt")
+    target = ("out",) if command == ("convert",) else ()
+    for name, said in (
+        ("folder", "'folder' is a folder"),
+        ("empty.pt", "'empty.pt' is empty"),
+        ("pipe", "'pipe' is not a regular file"),
+        ("nowhere", "no such file"),
+        ("x" * 300, "x" * 300),
+    ):
+        result = restyle(*command, name, *target)
+        assert result.exit_code == 1
+        assert said in result.stderr
+        assert len(result.stderr.splitlines()) <= 2
+
+    def opened(path: Path, *arguments: Any, whole: Callable[..., Any] = Path.open, **options: Any) -> Any:
+        if path.name == "a.pt":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return whole(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+    result = restyle(*command, "a.pt", *target)
+    assert result.exit_code == 1
+    assert "'a.pt' cannot be read: permission denied" in result.stderr
+    assert not Path("out").exists()
+
+
+def test_values_that_are_none_are_not_blamed_on_half_precision(restyle: Run, here: Path) -> None:
+    content = to_rosinality(foreign.generator())
+    content["g_ema"]["convs.1.conv.weight"].view(-1)[0] = float("nan")
+    torch.save(content, "nan.pt")
+    for more in ((), ("--half",)):
+        result = restyle("convert", "nan.pt", "out", *more)
+        assert result.exit_code == 1
+        assert "'nan.pt' cannot be used: the tensor 'convs.1.conv.weight' holds NaN" in result.stderr
+        assert "half precision" not in result.stderr.splitlines()[0]

@@ -15,6 +15,7 @@ from typer.testing import Result
 
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.catalog import Entry
+from restyle_cli.store.files import write_module
 
 SHA256 = hashlib.sha256(FILE).hexdigest()
 
@@ -251,6 +252,38 @@ def test_an_added_network_inverts(
     done = restyle("invert", tmp_path / "faces", "-m", "my-own", "-n", 1, "-o", tmp_path / "out", "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["chain"] == "my-own:1"
+
+
+def test_chains_of_added_networks_warn_until_their_latent_space_is_stated(
+    restyle: Callable[..., Result], tiny_store: Path, tmp_path: Path
+) -> None:
+    """Two encoders of one's own, each with a generator of its own."""
+    for name, seed in (("faces", 0), ("cats", 5)):
+        write_module(tmp_path / f"{name}-generator.safetensors", tiny.generator(seed), "stylegan2")
+        tiny.write_encoder(tmp_path / f"{name}.safetensors", "restyle-psp", of=f"{name}-generator")
+        restyle("weights", "add", tmp_path / f"{name}-generator.safetensors")
+        restyle("weights", "add", tmp_path / f"{name}.safetensors")
+    restyle("samples", "-n", 1, "--size", 32, "-o", tmp_path / "photos")
+    options = (tmp_path / "photos", "-o", tmp_path / "out", "--json", "--overwrite")
+    warning = "it is not known whether faces and cats share a latent space"
+    for command in ("invert", "heatmap"):
+        done = restyle(command, *options, "--via", "faces:1,cats:2")
+        assert done.exit_code == 0, done.stderr
+        assert warning in done.stderr
+        (notice,) = json.loads(done.stdout)["notices"]
+        assert notice.startswith(warning)
+    done = restyle("eval", *options, "--via", "faces:1,cats:2", "--metrics", "l2")
+    assert done.exit_code == 0, done.stderr
+    assert any(notice.startswith(warning) for notice in json.loads(done.stdout)["notices"])
+    for name in ("faces", "cats"):
+        restyle("weights", "remove", f"{name}-generator")
+        file = tmp_path / f"{name}-generator.safetensors"
+        done = restyle("weights", "add", file, "--latent-space", "animals", "--json")
+        assert json.loads(done.stdout)["latent_space"] == "animals"
+    done = restyle("invert", *options, "--via", "faces:1,cats:2")
+    assert done.exit_code == 0, done.stderr
+    assert "not known" not in done.stderr
+    assert json.loads(done.stdout)["notices"] == []
 
 
 def test_a_network_named_outright_is_fetched_at_first_use(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -154,3 +157,46 @@ def test_a_home_that_cannot_be_written_is_told(encoder: Path, tmp_path: Path, mo
     monkeypatch.setenv("RESTYLE_HOME", str(tmp_path / "file" / "home"))
     with pytest.raises(RestyleError, match="cannot write to"):
         adding.add(encoder)
+
+
+@pytest.mark.parametrize("move", [False, True])
+@pytest.mark.parametrize("late", ["own-my-encoder.safetensors", "my-encoder.toml", "own-my-encoder.safetensors.sha256"])
+def test_a_full_disk_leaves_nothing_of_it(
+    encoder: Path, monkeypatch: pytest.MonkeyPatch, late: str, move: bool
+) -> None:
+    """Whichever of the files it is that finds no space."""
+    content = encoder.read_bytes()
+
+    def full(source: Path, target: Path, whole: Callable[[Path, Path], Path] = Path.replace) -> Path:
+        if Path(target).name == late:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+        return whole(source, target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(RestyleError, match="no space left on device") as caught:
+        adding.add(encoder, move=move)
+    assert late in caught.value.message
+    assert caught.value.hint == "free some space, or set RESTYLE_HOME to a folder on a larger disk"
+    assert encoder.read_bytes() == content
+    assert [path.name for path in fetch.home().iterdir() if not path.name.endswith(".lock")] == []
+
+
+def test_a_full_disk_does_not_forget_a_known_hash(
+    encoder: Path, published: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch.remember(published, sha256(encoder))
+
+    def full(source: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(RestyleError, match="no space left on device"):
+        adding.add(encoder, "restyle-psp-ffhq")
+    assert fetch.remembered(published) == sha256(encoder)
+    assert not fetch.installed(published)
+
+
+def test_the_catalogs_networks_have_their_latent_space(encoder: Path, published: Entry) -> None:
+    with pytest.raises(RestyleError, match="takes no latent space: the catalog states it"):
+        adding.add(encoder, "restyle-psp-ffhq", latent_space="clay")
+    assert not fetch.installed(published)

@@ -153,6 +153,32 @@ def test_a_file_of_which_nothing_is_known_is_still_looked_at(
     assert said in refusal(unknown(server.address(manner)), target, limits).message
 
 
+NONSENSE = ("9" * 20, "9" * 400, "9" * 5000, "-5", "many", "")
+RANGES = [f"bytes {n}-{n}/{len(FILE)}" for n in NONSENSE] + [f"bytes 1000000-2999999/{n}" for n in (*NONSENSE, "*")]
+ADDRESSES = ("http://[", "http://127.0.0.1:99999999/", "http://127.0.0.1:x/", "http://" + "a" * 99)
+ANSWERS = [
+    *(("odd-length", odd, "no proper answer: Content-Length") for odd in (*NONSENSE, "1e6", "²", "5, 5")),
+    *(("odd-range", odd, "no proper answer") for odd in (*RANGES, "", "bytes", "bytes 5-4/3", "items 1-2/3")),
+    *(("odd-address", odd, "") for odd in ADDRESSES),
+    *(("odd-chunks", odd, "") for odd in ("F" * 40, "-5", "many", "")),
+    *(("odd-page", odd, "a web page instead of the file ('Sorry')") for odd in ("<![odd[", "<!-", "&#99999999999;")),
+]
+
+
+@pytest.mark.parametrize(("manner", "odd", "said"), ANSWERS, ids=[f"{m} {odd[:25]}" for m, odd, _ in ANSWERS])
+def test_answers_that_make_no_sense(server: Server, target: Path, manner: str, odd: str, said: str) -> None:
+    """One line with the reason, and the next source serves."""
+    server.odd = odd
+    assert said in refusal(unknown(server.address(manner)), target).message
+    assert download(unknown(server.address(manner), server.address()), target, limits=QUICK) == SHA256
+    assert target.read_bytes() == FILE
+
+
+def test_a_question_of_drives_that_makes_no_sense(server: Server, target: Path) -> None:
+    server.odd = '<form action="http://["><input type="hidden" name="confirm" value="t"></form>'
+    assert "sends a web page" in refusal(unknown("drive:odd"), target).message
+
+
 def test_every_source_is_named_when_none_serves(server: Server, target: Path) -> None:
     error = refusal(wanted(server.address("missing"), "drive:quota", "http://127.0.0.1:1/x"), target)
     assert error.message.count("127.0.0.1 ") == 3

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import foreign
+import numpy as np
 import pytest
 import torch
 
@@ -140,8 +141,6 @@ def test_a_storage_that_is_something_else(tmp_path: Path, mark: Path) -> None:
 
 
 def test_arrays_of_objects(tmp_path: Path, mark: Path) -> None:
-    import numpy as np
-
     np.save(tmp_path / "x.npy", np.array([shell(mark)], dtype=object), allow_pickle=True)
     np.savez(tmp_path / "x.npz", w=np.array([shell(mark)], dtype=object))
     for name in ("x.npy", "x.npz"):
@@ -232,6 +231,27 @@ def test_tensors_larger_than_their_data(tmp_path: Path, old: bytes, new: bytes) 
     table = next(name for name in members if name.endswith("data.pkl"))
     assert old in members[table]
     refused(archive(tmp_path / "x.pt", members | {table: members[table].replace(old, new)}))
+
+
+def test_arrays_larger_than_their_data(tmp_path: Path) -> None:
+    data = io.BytesIO()
+    torch.save({"state_dict": {"a.weight": np.arange(6, dtype=np.float32)}}, data)
+    with zipfile.ZipFile(data) as file:
+        members = {name: file.read(name) for name in file.namelist()}
+    table = next(name for name in members if name.endswith("data.pkl"))
+    assert members[table].count(b"K\x06\x85") == 1  # its shape
+    large = members[table].replace(b"K\x06\x85", b"J\x00\x00\x00\x70\x85")
+    path = archive(tmp_path / "x.pt", members | {table: large})
+    assert "an array of another size than it says" in refused(path).message
+
+
+def test_lists_that_hold_themselves_many_times_over(tmp_path: Path) -> None:
+    """Each level is one list, a thousand times."""
+    value: Any = [0.5] * 1000
+    for _ in range(5):
+        value = [value] * 1000
+    torch.save({"state_dict": {"a.weight": value}, "latent_avg": value}, tmp_path / "x.pt")
+    assert "'latent_avg' is no array of numbers" in refused(tmp_path / "x.pt").message
 
 
 def test_old_files_that_claim_terabytes(tmp_path: Path) -> None:

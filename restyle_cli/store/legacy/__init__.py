@@ -1,4 +1,4 @@
-"""Files that other projects wrote: peel their wrappers, detect what they hold, rename, build, load strictly.
+"""Files that other projects wrote: find their tables, detect what those hold, rename, build, load strictly.
 
 What a file is comes from its tensors, and, where tensors do not tell, from the options of its training.
 """
@@ -13,11 +13,15 @@ import torch
 from torch import nn
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.store import catalog
 from restyle_cli.store.build import Unfit, build_module
 from restyle_cli.store.legacy.detect import detect
+from restyle_cli.store.legacy.encoder import E4E_TYPES, PSP_TYPES
 from restyle_cli.store.legacy.part import Part
 from restyle_cli.store.legacy.safe import is_foreign, read_checkpoint, refusal
 from restyle_cli.store.legacy.survey import Suspicious
+from restyle_cli.store.legacy.tables import OPTS
+from restyle_cli.store.memory import memory_for
 
 __all__ = ["Part", "build", "describe", "is_foreign", "open_parts", "pick"]
 
@@ -32,16 +36,19 @@ def open_parts(path: Path, role: str | None = None) -> list[Part]:
     """
     # One of several networks is taken out of the mapped file; for all, reading at once needs less memory, since what
     # is stacked can be let go.
-    content = read_checkpoint(path, mapped=role is not None)
-    parts = _detected(path, content, role)
-    if role is None:
-        return parts
-    return [_owned(part) for part in parts if part.role == role]
+    with memory_for(path):
+        content = read_checkpoint(path, mapped=role is not None)
+        parts = _detected(path, content, role)
+        if role is None:
+            return parts
+        return [_owned(part) for part in parts if part.role == role]
 
 
-def describe(path: Path) -> list[Part]:
-    """As `open_parts`, without the values of the tensors, which are left in the file where its form allows."""
-    return _detected(path, read_checkpoint(path, mapped=True), shapes_only=True)
+def describe(path: Path, role: str | None = None) -> list[Part]:
+    """As `open_parts`, but all of them, and without the values of the tensors, which are left in the file where its
+    form allows. With `role`, others may be of no use."""
+    with memory_for(path):
+        return _detected(path, read_checkpoint(path, mapped=True), role, shapes_only=True)
 
 
 def pick(parts: list[Part], role: str | None, path: Path) -> Part:
@@ -66,16 +73,19 @@ def build(part: Part, device: str | torch.device = "cpu", path: Path | None = No
     if lacks_average:
         layers = 2 * (int(part.config["resolution"]).bit_length() - 1) - 2
         tensors = tensors | {"w_avg": torch.zeros(layers, part.config["w_dim"])}
-    try:
-        module: Any = build_module(part.family, part.config, tensors, device, part.names)
-    except Unfit as error:
-        raise _refused(path, error) from error
-    if lacks_average:
-        module.w_avg.copy_(module.mean_w(MEAN_SAMPLES).expand_as(module.w_avg))
-    return module
+    with memory_for(path or Path("the file")):
+        try:
+            module: Any = build_module(part.family, part.config, tensors, device, part.names)
+        except Unfit as error:
+            raise _refused(path, error) from error
+        if lacks_average:
+            module.w_avg.copy_(module.mean_w(MEAN_SAMPLES).expand_as(module.w_avg))
+        return module
 
 
 def _detected(path: Path, content: Any, role: str | None = None, shapes_only: bool = False) -> list[Part]:
+    if isinstance(content, dict) and not content.get(OPTS):
+        content[OPTS] = _opts_of_published(path)
     try:
         return detect(content, role, shapes_only)
     except Suspicious as error:
@@ -83,8 +93,20 @@ def _detected(path: Path, content: Any, role: str | None = None, shapes_only: bo
     except RestyleError as error:
         raise _refused(path, error) from error
     except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        reason = RestyleError("its tensors have shapes that no such network has")
-        raise _refused(path, reason) from error
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise _refused(path, RestyleError(f"reading its tensors failed: {reason}")) from error
+
+
+def _opts_of_published(path: Path) -> dict[str, str]:
+    """What the options of a published encoder say that matters, for a file that has its name and lost them on the way
+    (to safetensors)."""
+    stem = path.name.partition(".")[0]
+    types = {"psp": PSP_TYPES[0], "e4e": E4E_TYPES[0]}
+    for entry in catalog.published():
+        codes = str(entry.method).removeprefix("restyle-")
+        if entry.file.partition(".")[0] == stem and codes in types:
+            return {"encoder_type": types[codes], "dataset_type": f"{entry.domain}_encode"}
+    return {}
 
 
 def _owned(part: Part) -> Part:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.store.legacy.limits import check_images
 from restyle_cli.store.legacy.part import Part
 
 METHOD = "alae"
@@ -93,6 +94,7 @@ def generator_name(key: str) -> str | None:
 
 
 def _generator(keys: Mapping[str, Tensor]) -> Part:
+    check_images("StyleGAN", keys[f"{GENERATOR}.const"], keys[f"{GENERATOR}.to_rgb.0.to_rgb.weight"])
     names = {name: key for key in keys if (name := generator_name(key)) is not None}
     tensors = {name: _as_ours(name, keys[key]) for name, key in names.items()}
     blocks = sum(re.fullmatch(r"to_rgbs\.\d+\.bias", name) is not None for name in tensors)

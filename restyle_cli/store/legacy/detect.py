@@ -1,149 +1,177 @@
-"""What the content of a foreign file is: its wrappers are peeled off, and each network inside is recognised."""
+"""What the content of a foreign file is: each network in its tables is recognised, and those that count are chosen."""
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.store.build import check_finite
 from restyle_cli.store.legacy import alae, encoder, generator, genforce, hyper, perceptual
 from restyle_cli.store.legacy.part import Part
 from restyle_cli.store.legacy.stand_ins import PickledModule
+from restyle_cli.store.legacy.tables import AVERAGE, Table, tables
 
 Match = Callable[[Mapping[str, Tensor], Mapping[str, Any]], Part | None]
-MATCHES: tuple[Match, ...] = (encoder.match, hyper.match, generator.match, genforce.match, alae.match, perceptual.match)
-"""Who knows networks; the first that knows some tensors has them."""
-MAX_TENSORS = 100_000
-_MAIN = ("state_dict", "g_ema", "G_ema")
-"""Names under which files keep the network that they are for."""
-_BESIDE = ("g", "d", "discriminator_state_dict", "optimizer", "discriminator_optimizer_state_dict", "G", "D", "opts")
-_DECODER = "decoder."
+MATCHES: dict[Match, str] = {
+    encoder.match: "encoder",
+    hyper.match: "encoder",
+    generator.match: "generator",
+    genforce.match: "",
+    alae.match: "",
+    perceptual.match: "perceptual",
+}
+"""Who knows networks, and what those are for of which it says that they cannot be used ("": several roles). The first
+that knows some tensors has them."""
+_FOR = ("generator", "encoder")
+"""Roles that files are for: networks of another role beside them served their training."""
+_ENCODERS = (encoder.PREFIX, hyper.HYPER)
 _RELATIVE = ("psp", "e4e", "e4e-w")
 """Methods whose encoders give codes relative to the average, or not: the others always do."""
+MAX_PREFIXES = 4
+"""Names within names that are looked through for a network."""
+
+Known = tuple[Table, Part]
 
 
-@dataclass
-class Group:
-    """Tensors that belong together and the options that they came with. `needed`: the file is for these."""
+class _Unusable(RestyleError):
+    """Of a network that is known and cannot be used: why. `role` is what it would be for."""
 
-    tensors: dict[str, Tensor]
-    opts: dict[str, Any] = field(default_factory=dict)
-    needed: bool = True
+    def __init__(self, role: str, message: str, hint: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.role = role
 
 
 def detect(content: Any, role: str | None = None, shapes_only: bool = False) -> list[Part]:
     """The networks of a file, from what `read_checkpoint` gives, which is emptied on the way.
 
+    What lies beside them does not count: other copies of the weights than the averaged ones, optimisers, counters.
     With `role`, the tensors of other networks than those are of the meta device; with `shapes_only`, all are. Their
     values are not looked at. RestyleError, a sentence about the file's content, when nothing is recognised.
     """
-    groups = peel(content)
-    if isinstance(content, dict):
-        content.clear()  # an optimiser's state can be larger than the networks
+    if not isinstance(content, dict | PickledModule):
+        raise RestyleError("it holds no network, only a single value")
+    found = _tables(content)
+    if not found:
+        raise RestyleError("it holds no tensors that restyle looks for")
+    largest = max(found, key=lambda table: len(table.tensors)).tensors
+    some = ", ".join(f"'{key}'" for key in list(largest)[:3])
+    unknown = RestyleError(f"its {len(largest)} tensors ({some}, …) are of no network that restyle knows")
+    known, unusable = _known(found)
+    chosen = _chosen(known)
+    found.clear()
+    known.clear()
+    roles = {part.role for _, part in chosen}
+    for error in unusable:
+        missed = error.role != "perceptual" if role is None else error.role in ("", role)
+        if not roles or (missed and (role or error.role) not in roles):
+            raise error
+    if not chosen:
+        raise unknown
+    for kind in _FOR if role is None else (role,):
+        _check_one(kind, [".".join(table.place) for table, part in chosen if part.role == kind])
     parts = []
-    while groups:
-        group = groups.pop(0)
-        part = _recognised(_shapes(group.tensors), group)
-        if part is None:
-            continue
-        space = generator.latent_space(group.tensors) if part.role == "generator" else None
-        if not shapes_only and role in (None, part.role):
-            part = _recognised(group.tensors, group) or part
-        parts.append(replace(part, extra=part.extra | {"latent_space": space}) if space else part)
+    while chosen:
+        table, part = chosen.pop(0)
+        parts.append(_read(table, part, with_values=not shapes_only and role in (None, part.role)))
     return parts
 
 
-def peel(content: Any) -> list[Group]:
-    """The groups of tensors in a file, bare of wrappers and prefixes; a decoder is a group of its own."""
-    if isinstance(content, PickledModule):
-        return [Group(content.tensors(), _plain(content.options()))]
-    if not isinstance(content, dict):
-        raise RestyleError("it holds no network, only a single value")
-    if modules := [content.get(name) for name in ("G_ema", "G") if isinstance(content.get(name), PickledModule)]:
-        content.clear()
-        return peel(modules[0])
-    if autoencoder := alae.networks(content.get("models")):
-        content.clear()
-        return [Group(_tensors(tensors)) for tensors in autoencoder]
-    opts, average = _plain(content.get("opts")), content.pop("latent_avg", None)
-    main = next((name for name in _MAIN if isinstance(content.get(name), dict)), None)
-    groups: list[Group] = []
-    if main is not None:
-        groups += _split(_tensors(content.pop(main)), opts, average)
-    elif isinstance(content.get("g"), dict):
-        groups += _split(_tensors(content.pop("g")), opts, average)
-    elif bare := _tensors(content):
-        groups += _split(bare, opts, average)
-    else:
-        for name in [name for name in content if name not in _BESIDE]:
-            if found := _tensors(content[name]):
-                groups += _split(found, opts, average)
-    for name in ("d", "discriminator_state_dict"):
-        if found := _tensors(content.get(name)):
-            groups.append(Group(found, opts, needed=not groups))
-    if not groups:
-        raise RestyleError("it holds no tensors that restyle looks for")
-    return groups
+def _tables(content: Any) -> list[Table]:
+    autoencoder = alae.networks(content.get("models")) if isinstance(content, dict) else []
+    if not autoencoder:
+        return tables(content)
+    content.clear()
+    return [table for inner in autoencoder for table in tables(inner)]
 
 
-def _split(tensors: dict[str, Tensor], opts: dict[str, Any], average: Any) -> list[Group]:
-    """The decoder of an encoder's file apart from the encoder; what is known of one is told to the other."""
-    if tensors and all(key.startswith("module.") for key in tensors):
-        tensors = {key.removeprefix("module."): tensors.pop(key) for key in list(tensors)}
-    decoder = {key.removeprefix(_DECODER): tensors.pop(key) for key in list(tensors) if key.startswith(_DECODER)}
-    relative = bool(opts.get("start_from_latent_avg", isinstance(average, Tensor)))
-    if not decoder:
-        if isinstance(average, Tensor) and "input.input" in tensors:
-            tensors["latent_avg"] = average
-        return [Group(tensors, opts | {"start_from_latent_avg": relative})]
-    if isinstance(average, Tensor):
-        decoder["latent_avg"] = average
-    size = 4 * 2 ** sum(re.fullmatch(r"to_rgbs\.\d+\.bias", key) is not None for key in decoder)
-    encoder_opts = opts | {"start_from_latent_avg": relative, "output_size": size}
-    groups = [Group(tensors, encoder_opts)] if tensors else []
-    return [*groups, Group(decoder, opts)]
+def _known(found: list[Table]) -> tuple[list[Known], list[_Unusable]]:
+    """The networks in these tables, by their tensors' names and shapes alone, and why some are of no use."""
+    size = max((_size(table.tensors) for table in found), default=0)
+    known: list[Known] = []
+    unusable: list[_Unusable] = []
+    waiting = sorted(found, key=lambda table: table.rank)
+    while waiting:
+        table = waiting.pop(0)
+        if "styles.0.linear.weight" in table.tensors:  # an encoder alone
+            table.tensors = {f"{encoder.PREFIX}{key}": table.tensors.pop(key) for key in list(table.tensors)}
+        part, one = None, table
+        if any(key.startswith(_ENCODERS) for key in table.tensors):
+            one = table.take(_ENCODERS)
+            one.opts = one.opts | ({"output_size": size} if size else {})
+        elif table.average is not None and "input.input" in table.tensors:
+            table.tensors[AVERAGE] = table.average
+        try:
+            part = _recognised(_shapes(one.tensors), one)
+        except _Unusable as error:
+            unusable.append(error)
+            if one is table:
+                continue
+        if part is not None:
+            known.append((one, part))
+        if (part is None or one is not table) and len(table.prefix.split(".")) <= MAX_PREFIXES:
+            waiting[:0] = table.inner()
+    return known, unusable
 
 
-def _recognised(tensors: dict[str, Tensor], group: Group) -> Part | None:
-    for match in MATCHES:
-        if (part := match(tensors, group.opts)) is not None:
-            absolute = part.extra.get("method") in _RELATIVE and not group.opts["start_from_latent_avg"]
+def _size(tensors: Mapping[str, Tensor]) -> int:
+    """Side of the images of the StyleGAN2 among these, in rosinality's names, for which the encoders beside it are."""
+    blocks = (re.fullmatch(r"(?:.+\.)?to_rgbs\.(\d)\.bias", key) for key in tensors)
+    return max((8 * 2 ** int(found[1]) for found in blocks if found), default=0)
+
+
+def _chosen(known: list[Known]) -> list[Known]:
+    """Of each role those of the lowest rank, in the order of the file. Several are left where nothing tells which."""
+    roles = {part.role for _, part in known}
+    if roles & set(_FOR):
+        known = [(table, part) for table, part in known if part.role != "perceptual"]
+    best = {role: min((table.rank for table, part in known if part.role == role), default=0) for role in roles}
+    chosen: list[Known] = []
+    for table, part in known:
+        first = part.role in _FOR or all(part.role != other.role for _, other in chosen)
+        if table.rank == best[part.role] and first:
+            chosen.append((table, part))
+    return chosen
+
+
+def _check_one(role: str, places: list[str]) -> None:
+    if len(places) > 1:
+        raise RestyleError(
+            f"it holds several networks of the kind {role}: {', '.join(places)}",
+            f"save one to a file of its own: torch.save(torch.load(FILE)['{places[0]}'], 'one.pt')",
+        )
+
+
+def _read(table: Table, part: Part, with_values: bool) -> Part:
+    space = generator.latent_space(table.tensors) if part.role == "generator" else None
+    if with_values:
+        check_finite({table.prefix + key: value for key, value in table.tensors.items()})
+        part = _recognised(table.tensors, table) or part
+    extra = part.extra | ({"latent_space": space} if space else {})
+    return replace(part, extra=extra)
+
+
+def _recognised(tensors: dict[str, Tensor], table: Table) -> Part | None:
+    for match, role in MATCHES.items():
+        try:
+            part = match(tensors, table.opts)
+        except RestyleError as error:
+            raise _Unusable(role, error.message, error.hint) from error
+        except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
+            if not all(tensor.is_meta for tensor in tensors.values()):
+                raise
+            raise _Unusable(role, "its tensors have shapes that no such network has") from error
+        if part is not None:
+            relative = table.opts.get("start_from_latent_avg", table.average is not None)
+            absolute = part.extra.get("method") in _RELATIVE and not relative
             return replace(part, extra=part.extra | {"absolute": True}) if absolute else part
-    if not group.needed:
-        return None
-    some = ", ".join(f"'{key}'" for key in list(tensors)[:3])
-    raise RestyleError(f"its {len(tensors)} tensors ({some}, …) are of no network that restyle knows")
+    return None
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: torch.empty_like(value, device="meta") for key, value in tensors.items()}
-
-
-def _tensors(table: Any) -> dict[str, Tensor]:
-    """The tensors of a state dict, which is emptied of them. RestyleError for one that is larger than its data."""
-    if not isinstance(table, dict):
-        return {}
-    found = {key: table[key] for key in table if isinstance(key, str) and isinstance(table[key], Tensor)}
-    if len(found) > MAX_TENSORS:
-        raise RestyleError(f"it holds more than {MAX_TENSORS} tensors")
-    for key, value in found.items():
-        if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
-            raise RestyleError(f"the tensor '{key}' is of a kind that restyle does not read")
-        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-            raise RestyleError(f"the tensor '{key}' claims to be larger than its data")
-        del table[key]
-    return found
-
-
-def _plain(opts: Any) -> dict[str, Any]:
-    """Options as a table. `device`, where the training ran, says nothing about where to run."""
-    values = vars(opts) if isinstance(opts, argparse.Namespace) else opts
-    if not isinstance(values, dict):
-        return {}
-    return {key: value for key, value in values.items() if isinstance(key, str) and key != "device"}

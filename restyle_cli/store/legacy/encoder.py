@@ -17,6 +17,7 @@ from restyle_cli.encoders.psp import COARSE, MIDDLE
 from restyle_cli.encoders.restyle import STRIDE
 from restyle_cli.errors import RestyleError
 from restyle_cli.store.legacy.part import Part
+from restyle_cli.store.legacy.tables import number
 
 PREFIX = "encoder."
 E4E_TYPES = ("ProgressiveBackboneEncoder", "ResNetProgressiveBackboneEncoder", "Encoder4Editing")
@@ -109,7 +110,8 @@ def _stacked(theirs: Mapping[str, Tensor], keys: list[str]) -> Tensor:
 def _config(keys: Mapping[str, Tensor], opts: Mapping[str, Any], backbone: str, styles: int) -> dict[str, Any]:
     first, unit = _BACKBONES[backbone]
     widths, blocks = _stages(keys, unit)
-    layers = 2 * (int(opts["output_size"]).bit_length() - 1) - 2 if "output_size" in opts else styles
+    size = int(number(opts, "output_size", 0))
+    layers = 2 * (size.bit_length() - 1) - 2 if size else styles
     linear = keys.get(f"{PREFIX}styles.0.linear.weight")
     depth = sum(re.fullmatch(r"encoder\.styles\.0\.convs\.\d+\.weight", key) is not None for key in keys)
     if linear is None or linear.dim() != 2 or not 1 <= depth <= 8:
@@ -135,7 +137,11 @@ def _codes(encoder_type: Any) -> str:
         return "psp"
     said = f"is of the type '{encoder_type}'" if encoder_type else "does not say of which type it is"
     known = ", ".join((*PSP_TYPES, *E4E_TYPES))
-    raise RestyleError(f"an encoder that {said}", f"opts.encoder_type in the file decides; there is: {known}")
+    raise RestyleError(
+        f"an encoder that {said}",
+        f"opts.encoder_type in the file (in safetensors: encoder_type in the metadata) decides, or the name of a "
+        f"published file; there is: {known}",
+    )
 
 
 def _stages(keys: Mapping[str, Tensor], unit: re.Pattern[str]) -> tuple[list[int], list[int]]:

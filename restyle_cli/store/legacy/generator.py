@@ -17,7 +17,10 @@ from torch import Tensor
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.ops import fir
+from restyle_cli.store.legacy.limits import check_images, check_unconditional
 from restyle_cli.store.legacy.part import Part
+from restyle_cli.store.legacy.tables import number, options
+from restyle_cli.store.spaces import GUESSED
 
 CARS_CROP = (384, 512)
 """Cars are drawn in a square of 512 px, of which these rows are the picture."""
@@ -46,11 +49,17 @@ def match(keys: Mapping[str, Tensor], opts: Mapping[str, Any]) -> Part | None:
     RestyleError for a relative of StyleGAN2 that cannot be used.
     """
     if "synthesis.b4.const" in keys:
-        _check_nvidia(keys, opts)
+        check_unconditional("StyleGAN2", keys, number(opts, "c_dim", 0))
+        _check_nvidia(opts)
+        check_images("StyleGAN2", keys["synthesis.b4.const"], keys["synthesis.b4.torgb.weight"])
         return _part(keys, opts, nvidia_name)
     if any(key.startswith(("synthesis.input.", "synthesis.L0_")) for key in keys):
-        raise RestyleError("this is a StyleGAN3, which restyle does not draw", "a StyleGAN2 of the same data will do")
+        raise RestyleError(
+            "this is a StyleGAN3, which restyle does not support", "a StyleGAN2 of the same data will do"
+        )
     if {"input.input", "conv1.conv.weight", "to_rgb1.conv.weight"} <= set(keys):
+        check_unconditional("StyleGAN2", keys)
+        check_images("StyleGAN2", keys["input.input"], keys["to_rgb1.conv.weight"])
         return _part(keys, opts, rosinality_name)
     return None
 
@@ -63,7 +72,7 @@ def latent_space(keys: Mapping[str, Tensor]) -> str | None:
     first = next((keys[name] for name in _FIRST_LAYERS if name in keys), None)
     if first is None:
         return None
-    return f"mapping-{hashlib.sha256(first.float().contiguous().numpy().tobytes()).hexdigest()[:12]}"
+    return f"{GUESSED}{hashlib.sha256(first.float().contiguous().numpy().tobytes()).hexdigest()[:12]}"
 
 
 def rename(theirs: Mapping[str, Tensor], name_of: Callable[[str], str | None]) -> dict[str, Tensor]:
@@ -136,9 +145,10 @@ def _part(keys: Mapping[str, Tensor], opts: Mapping[str, Any], name_of: Callable
     if config["noise"] and "noise_0" not in tensors:
         tensors |= _drawn_noises(config["resolution"], tensors["const"].device)
         extra["noise"] = "not in the file, drawn"
-    if (average := next((keys[name] for name in _AVERAGES if name in keys), None)) is not None:
-        tensors["w_avg"] = _average(average, 2 * int(math.log2(config["resolution"])) - 2)
     names = {name_of(key) or key: key for key in bare}
+    if (average := next((name for name in _AVERAGES if name in keys), None)) is not None:
+        tensors["w_avg"] = _average(keys[average], 2 * int(math.log2(config["resolution"])) - 2)
+        names["w_avg"] = average
     return Part("generator", "stylegan2", config, tensors, extra, names)
 
 
@@ -148,26 +158,20 @@ def _config(tensors: Mapping[str, Tensor], opts: Mapping[str, Any]) -> dict[str,
     channels |= {str(4 * 2**b): tensors[f"convs.{2 * b}.weight"].shape[0] for b in range(1, blocks)}
     first = tensors["mapping.layers.0.weight"]
     cars = "cars" in str(opts.get("dataset_type", "")) and blocks == 8
-    mapping = opts.get("mapping_kwargs") or {}
     return {
         "resolution": 4 * 2 ** (blocks - 1),
         "channels": channels,
         "z_dim": first.shape[1],
         "w_dim": first.shape[0],
         "mapping_layers": sum(re.fullmatch(r"mapping\.layers\.\d+\.weight", key) is not None for key in tensors),
-        "mapping_lr_mul": float(mapping.get("lr_multiplier", 0.01)),
+        "mapping_lr_mul": number(options(opts.get("mapping_kwargs")), "lr_multiplier", 0.01),
         "noise": any(key.endswith(".noise_strength") for key in tensors),
         "crop": list(CARS_CROP) if cars else None,
     }
 
 
-def _check_nvidia(keys: Mapping[str, Tensor], opts: Mapping[str, Any]) -> None:
-    if any(key.startswith("mapping.embed.") for key in keys):
-        raise RestyleError(
-            "this StyleGAN2 was trained with labels, and draws nothing without one",
-            "restyle inverts with unconditional ones",
-        )
-    synthesis = opts.get("synthesis_kwargs") or {}
+def _check_nvidia(opts: Mapping[str, Any]) -> None:
+    synthesis = options(opts.get("synthesis_kwargs"))
     for option, published in (("architecture", "skip"), ("activation", "lrelu")):
         if (value := synthesis.get(option, published)) != published:
             raise RestyleError(f"this StyleGAN2 was made with {option} '{value}'; restyle draws those with {published}")
@@ -175,7 +179,7 @@ def _check_nvidia(keys: Mapping[str, Tensor], opts: Mapping[str, Any]) -> None:
 
 def _notes(opts: Mapping[str, Any]) -> dict[str, Any]:
     """Of NVIDIA's networks: activations beyond the clamp, which half precision needs, are not cut off here."""
-    synthesis = opts.get("synthesis_kwargs") or {}
+    synthesis = options(opts.get("synthesis_kwargs"))
     return {key: synthesis[key] for key in ("conv_clamp", "num_fp16_res") if isinstance(synthesis.get(key), int)}
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.ops.adain import TAPS
+from restyle_cli.store.legacy.limits import check_images, check_unconditional
 from restyle_cli.store.legacy.part import Part
 
 METHOD = "idinvert"
@@ -119,11 +120,8 @@ def _is_mapping(name: str) -> bool:
 
 def _check(keys: Mapping[str, Tensor]) -> None:
     """RestyleError for what this network's drawing would not show."""
-    if "mapping.label_weight" in keys:
-        raise RestyleError(
-            "this StyleGAN was trained with labels, and draws nothing without one",
-            "restyle inverts with unconditional ones",
-        )
+    check_unconditional("StyleGAN", keys)
+    check_images("StyleGAN", keys["synthesis.layer0.const"], keys["synthesis.output0.conv.weight"])
     lod = keys.get("synthesis.lod")
     if lod is not None and not lod.is_meta and float(lod) > 0:
         raise RestyleError(f"this StyleGAN was not grown to its full size: lod {float(lod):g}", "use the finished one")

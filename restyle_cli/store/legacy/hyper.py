@@ -12,6 +12,7 @@ from torch import Tensor
 from restyle_cli.encoders.hyper import KERNEL
 from restyle_cli.errors import RestyleError
 from restyle_cli.store.legacy.part import Part
+from restyle_cli.store.legacy.tables import number
 
 HYPER, ENCODER = "hypernet.", "encoder."
 SHARED = "shared_weight_hypernet."
@@ -136,7 +137,7 @@ def _one_layer_name(key: str) -> str:
 
 def _reading(first: Tensor, backbone: str, opts: Mapping[str, Any]) -> dict[str, Any]:
     """What an encoder with this first convolution reads, and for which generator."""
-    size = int(opts.get("output_size") or opts.get("stylegan_size") or 1024)
+    size = int(number(opts, "output_size", number(opts, "stylegan_size", 1024)))
     cars = "cars" in str(opts.get("dataset_type", ""))
     return {
         "input_channels": first.shape[1],

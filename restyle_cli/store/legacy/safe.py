@@ -1,21 +1,29 @@
 """Reading checkpoints of other projects: tensors and plain values come out, and nothing inside is ever run.
 
-Three forms are read: PyTorch's archives (`torch.save` since 1.6), its older files, and NVIDIA's network pickles. The
-first two go through `torch.load(weights_only=True)`, the last through an unpickler that finds only `stand_ins`;
-all are surveyed before, so that a refusal can say what the file asked for.
+Four forms are read, each also packed with gzip: PyTorch's archives (`torch.save` since 1.6), its older files, NVIDIA's
+network pickles, and safetensors. The first two go through `torch.load(weights_only=True)`, the third through an
+unpickler that finds only `stand_ins`; all three are surveyed before, so that a refusal can say what the file asked for.
 """
 
 from __future__ import annotations
 
+import gzip
 import io
 import pickle
+import tempfile
 import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.store.header import metadata, read_safetensors_header, written_by_restyle
 from restyle_cli.store.legacy.stand_ins import STORAGES, allowed, stand_in
 from restyle_cli.store.legacy.survey import Survey, Suspicious, full_name, survey
 
@@ -24,6 +32,9 @@ MAX_FILE = 16 * 10**9
 MAX_PICKLE = 64 * 1024 * 1024
 """Bytes of an archive's table of contents; published ones have some 100 kB."""
 MAX_MEMBERS = 100_000
+MAX_RATIO, MAX_SMALL = 20, 64 * 1024 * 1024
+"""How much larger than the packed file its content may be, beyond so many bytes. Weights hardly get smaller."""
+_GZIP = b"\x1f\x8b"
 _OLD_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
 """The magic number that PyTorch's files began with before 1.6."""
 
@@ -34,9 +45,9 @@ def is_foreign(path: Path) -> bool:
     Ours begin with the length of their header, whose bytes can be those that another form begins with.
     """
     start = _beginning(path)
-    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < MAX_PICKLE:
-        return False
-    return start.startswith((b"PK", b"\x80", b"\x93NUMPY")) or start[257:262] == b"ustar"
+    if _is_safetensors(start):
+        return _of_another_project(path)
+    return start.startswith((b"PK", b"\x80", b"\x93NUMPY", _GZIP)) or start[257:262] == b"ustar"
 
 
 def read_checkpoint(path: Path, mapped: bool = False) -> Any:
@@ -45,23 +56,32 @@ def read_checkpoint(path: Path, mapped: bool = False) -> Any:
     `mapped` leaves the tensors in the file until they are looked at, where its form allows. RestyleError, one sentence
     with what is wrong, for everything that is not a whole and harmless checkpoint.
     """
-    start = _beginning(path)
     try:
-        if path.stat().st_size > MAX_FILE:
-            raise Suspicious(f"is larger than {MAX_FILE / 1e9:.0f} GB")
-        if start.startswith(b"PK"):
-            return _read_archive(path, mapped)
-        if start.startswith(_OLD_TORCH):
-            return _read_old(path)
-        if start.startswith(b"\x80"):
-            return _read_pickle(path)
-        if start[257:262] == b"ustar":
-            raise Suspicious("was written by a PyTorch older than 0.4")
-        if start.startswith(b"\x93NUMPY"):
-            raise Suspicious("holds an array, not a network")
-        raise Suspicious("is no checkpoint in a form that restyle knows")
+        if _beginning(path).startswith(_GZIP):
+            with _unpacked(path) as plain:
+                return _read(plain, mapped=False)  # from a file that is gone afterwards
+        return _read(path, mapped)
     except Suspicious as error:
         raise refusal(path, error) from error
+
+
+def _read(path: Path, mapped: bool) -> Any:
+    start = _beginning(path)
+    if path.stat().st_size > MAX_FILE:
+        raise Suspicious(f"is larger than {MAX_FILE / 1e9:.0f} GB")
+    if _is_safetensors(start):
+        return _read_safetensors(path, mapped)
+    if start.startswith(b"PK"):
+        return _read_archive(path, mapped)
+    if start.startswith(_OLD_TORCH):
+        return _read_old(path)
+    if start.startswith(b"\x80"):
+        return _read_pickle(path)
+    if start[257:262] == b"ustar":
+        raise Suspicious("was written by a PyTorch older than 0.4")
+    if start.startswith(b"\x93NUMPY"):
+        raise Suspicious("holds an array, not a network")
+    raise Suspicious("is no checkpoint in a form that restyle knows")
 
 
 def refusal(path: Path, error: Suspicious) -> RestyleError:
@@ -75,7 +95,54 @@ def _beginning(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(512)
     except OSError as error:
-        raise RestyleError(f"'{path}' cannot be read: {error.strerror or error}") from error
+        raise RestyleError(f"'{path}' cannot be read: {(error.strerror or str(error)).lower()}") from error
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[Path]:
+    """The content of a file packed with gzip, in a file of its own for a while."""
+    most = min(MAX_FILE, MAX_SMALL + MAX_RATIO * path.stat().st_size)
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "content"
+        try:
+            with gzip.open(path) as packed, plain.open("wb") as file:
+                while piece := packed.read(1 << 20):
+                    if file.tell() + len(piece) > most:
+                        raise Suspicious("unpacks to far more than weights do")
+                    file.write(piece)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise Suspicious("is cut off or damaged") from error
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            hint = f"it is unpacked in '{tempfile.gettempdir()}': free some space there, or unpack it with gunzip"
+            raise RestyleError(f"'{path}' cannot be unpacked: {reason}", hint) from error
+        yield plain
+
+
+def _is_safetensors(start: bytes) -> bool:
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") < MAX_PICKLE
+
+
+def _of_another_project(path: Path) -> bool:
+    """Whether a safetensors file has tensors and no description of ours. What is damaged is left to whom reads ours."""
+    try:
+        header = read_safetensors_header(path)
+    except RestyleError:
+        return False
+    return not written_by_restyle(header) and any(name != "__metadata__" for name in header)
+
+
+def _read_safetensors(path: Path, mapped: bool) -> Any:
+    """The tensors, and the metadata as `opts`."""
+    header = read_safetensors_header(path)
+    try:
+        tensors: dict[str, Any] = dict(load_file(path))  # which maps the file
+    except (SafetensorError, OSError, ValueError) as error:
+        raise Suspicious("is cut off or damaged") from error
+    if not mapped:
+        tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    told = {name: value for name, value in metadata(header).items() if name != "format"}  # "pt", of every file
+    return tensors | {"opts": told["opts"] if isinstance(told.get("opts"), dict) else told}
 
 
 def _read_archive(path: Path, mapped: bool) -> Any:
@@ -139,6 +206,8 @@ def _load(path: Path, found: Survey, mapped: bool) -> Any:
     with torch.serialization.safe_globals(ours):
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        except Suspicious:
+            raise
         except Exception as error:  # whatever torch says of a damaged file: its errors have no common kind
             raise Suspicious("is cut off or damaged") from error
 

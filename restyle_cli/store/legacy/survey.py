@@ -7,6 +7,7 @@ everything the pickle would import come out before anything is imported, and not
 
 from __future__ import annotations
 
+import io
 import pickletools
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -20,7 +21,7 @@ MAX_DEPTH = 200
 
 _INSTRUCTIONS = """
     PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
-    BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 SHORT_BINSTRING
+    BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 SHORT_BINSTRING
     EMPTY_LIST EMPTY_DICT EMPTY_SET EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 APPEND APPENDS SETITEM SETITEMS ADDITEMS
     FROZENSET BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET GLOBAL STACK_GLOBAL NEWOBJ NEWOBJ_EX REDUCE BUILD BINPERSID
 """
@@ -122,6 +123,19 @@ class _Machine:
         return self.stack[-1] if self.stack else self._pop(1)[0]
 
 
+class _Bounded:
+    """A file that does not set memory aside for more than it has: then a MemoryError means too little of it."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.tell, self.readline, self._file = file.tell, file.readline, file
+        here = file.tell()
+        self._size = file.seek(0, io.SEEK_END)
+        file.seek(here)
+
+    def read(self, count: int) -> bytes:
+        return self._file.read(min(count, self._size))
+
+
 def full_name(module: str, name: str) -> str:
     """ "module.name", as Python 3 reads it: protocol 2 calls some by Python 2's names."""
     return f"{'builtins' if module == '__builtin__' else module}.{name}"
@@ -131,12 +145,12 @@ def survey(file: BinaryIO) -> Survey:
     """Read one pickle from `file`, which then stands behind it. Suspicious where it should not be followed."""
     machine = _Machine()
     try:
-        for count, (op, argument, _) in enumerate(pickletools.genops(file)):
+        for count, (op, argument, _) in enumerate(pickletools.genops(_Bounded(file))):
             if op.name not in _KNOWN:
                 raise Suspicious(f"has an instruction that networks do not need ({op.name})")
             if count > MAX_INSTRUCTIONS or (op.name in _PUTS and argument > MAX_INSTRUCTIONS):
                 raise Suspicious(f"has more than {MAX_INSTRUCTIONS} instructions")
             machine.follow(op, argument)
-    except (ValueError, UnicodeError, MemoryError, OverflowError) as error:
+    except (ValueError, OverflowError) as error:
         raise Suspicious("is cut off or damaged") from error
     return Survey(frozenset(machine.names), machine.storages)
