@@ -1,19 +1,14 @@
-"""Pictures: finding, opening and writing files, and the ways between pictures and tensors.
+"""Pictures: opening and saving them, and the ways between pictures and tensors.
 
-Tensors are needed only by some functions, which import torch themselves: finding files stays quick.
+Tensors are needed only by some functions, which import torch themselves: opening a file stays quick.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import secrets
 import struct
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -21,6 +16,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.io import open_regular, reading_failed, write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +30,8 @@ MAX_PIXELS = 100_000_000
 MIN_SIDE = 16
 MARK = "restyle"
 """The text chunk of a PNG that says how the picture is framed; see `align`."""
+RESULT = "restyle-result"
+"""The text chunk of a PNG that is a result and no image to invert: which kind it is."""
 TURNED = "turned"
 """In `.info` of a picture that lies on its side in its file and was turned upright."""
 
@@ -49,94 +47,6 @@ _FORMATS = [
 _PICTURES_READ = "JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP and GIF are read"
 _OPENING = threading.Lock()
 _LARGE = 8_000_000
-
-
-@dataclass(frozen=True)
-class Source:
-    """A picture file, and `relative`: the path of its outputs inside the output folder, without a suffix."""
-
-    path: Path
-    relative: Path
-
-
-# --- finding
-
-
-def find_pictures(
-    paths: Iterable[Path],
-    exclude: Path | None = None,
-    on_error: Callable[[Path, RestyleError], None] | None = None,
-) -> list[Source]:
-    """The pictures among `paths`: files as given, folders with all below them, sorted, each file once.
-
-    Left out are hidden files and the folder `exclude` (the output) where it lies inside a given one.
-    A path that is missing, or a folder without pictures or that is `exclude` itself, raises RestyleError; given
-    `on_error`, that is told and the others are still found.
-    """
-    found: dict[Path, tuple[Path, Path]] = {}
-    for path in paths:
-        try:
-            for picture, root in _look_in(path, exclude):
-                found.setdefault(picture.resolve(), (picture, root))
-        except (RestyleError, OSError) as error:
-            failure = _reading_failed(path, error) if isinstance(error, OSError) else error
-            if on_error is None:
-                raise failure from error
-            on_error(path, failure)
-    return _with_distinct_names(list(found.values()))
-
-
-def _look_in(path: Path, exclude: Path | None) -> Iterator[tuple[Path, Path]]:
-    """Pairs of a picture and the folder that its name in the output counts from."""
-    if path.is_file():
-        yield path, path.parent
-        return
-    if not path.is_dir():
-        raise RestyleError(f"no file or folder {str(path)!r}", "check the name; quote names that have spaces")
-    if exclude is not None and path.resolve() == exclude.resolve():
-        message = f"what is made of the pictures in {str(path)!r} would lie among them, and be read itself next time"
-        raise RestyleError(message, "choose another folder with --output")
-    count = 0
-    for picture in _walk(path, exclude.resolve() if exclude else None):
-        count += 1
-        yield picture, path
-    if not count:
-        raise RestyleError(f"no pictures in the folder {str(path)!r}", _PICTURES_READ)
-
-
-def _walk(folder: Path, exclude: Path | None) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise _reading_failed(Path(error.filename), error)
-
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        here = Path(parent)
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != exclude)
-        for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield here / name
-
-
-def _with_distinct_names(found: list[tuple[Path, Path]]) -> list[Source]:
-    """Name outputs by the path below the given folder; where two would be one, add suffixes, then folders."""
-    levels = [0] * len(found)
-    while True:
-        names = [_name(picture, root, level) for (picture, root), level in zip(found, levels, strict=True)]
-        times = Counter(str(name).casefold() for name in names)  # some file systems do not tell A from a
-        again = [i for i, name in enumerate(names) if times[str(name).casefold()] > 1]
-        longer = [i for i in again if levels[i] < 2 * len(found[i][1].resolve().parts)]
-        if not longer:  # all distinct, or files whose full paths differ only in case
-            numbers = {i: n for n, i in enumerate(again, start=1)}
-            names = [n.with_name(f"{n.name}-{numbers[i]}") if i in numbers else n for i, n in enumerate(names)]
-            return [Source(picture, name) for (picture, _), name in zip(found, names, strict=True)]
-        for i in longer:
-            levels[i] += 1
-
-
-def _name(picture: Path, root: Path, level: int) -> Path:
-    """Even levels drop the suffix, odd ones keep it; every second level adds one more parent folder."""
-    above = root.resolve().parts[1:]
-    name = Path(*above[max(len(above) - level // 2, 0) :], picture.relative_to(root))
-    return name if level % 2 else name.with_suffix("")
 
 
 # --- opening
@@ -158,14 +68,14 @@ def open_original(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image
 
 def _open(path: Path, max_pixels: int, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size == 0:
                 raise RestyleError(f"{str(path)!r} is empty", "copy or download the picture again")
             picture = _read_header(file, path)
             _check_size(picture, path, max_pixels)
             return _decode(picture, path, convert)
     except OSError as error:
-        raise _reading_failed(path, error) from error
+        raise reading_failed(path, error) from error
 
 
 def _read_header(file: BinaryIO, path: Path) -> Image.Image:
@@ -278,15 +188,6 @@ def _damaged(path: Path, error: Exception) -> RestyleError:
     )
 
 
-def _reading_failed(path: Path, error: OSError) -> RestyleError:
-    if isinstance(error, FileNotFoundError):
-        return RestyleError(f"no file or folder {str(path)!r}", "check the name; quote names that have spaces")
-    hint = None
-    if isinstance(error, PermissionError):
-        hint = "give yourself the right to read it (chmod u+r), or run as its owner"
-    return RestyleError(f"{str(path)!r} cannot be read: {_reason(error)}", hint)
-
-
 # --- tensors
 
 
@@ -347,34 +248,3 @@ def save_picture(picture: Image.Image, path: Path, text: dict[str, str] | None =
     elif format == "PNG" and picture.width * picture.height > _LARGE:
         options["compress_level"] = 1  # 40 million pixels in 4 s instead of 11, for a file larger by a sixth
     write_atomic(path, lambda aside: picture.save(aside, format=format, **options))
-
-
-def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
-    """Have `write` make a file aside, then put it in place of `path` at once; the folder is created.
-
-    Whatever happens, `path` is the old file or the whole new one, and nothing else is left behind.
-    OSError becomes RestyleError.
-    """
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(aside)
-        aside.replace(path)
-    except OSError as error:
-        raise _writing_failed(path, error) from error
-    finally:
-        with suppress(OSError):  # where the folder is none, there is nothing to remove either
-            aside.unlink(missing_ok=True)
-
-
-def _writing_failed(path: Path, error: OSError) -> RestyleError:
-    hint = "choose another folder with --output"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        hint = "free some space, or choose another folder with --output; a second run goes on from here"
-    elif error.errno == errno.ENAMETOOLONG:
-        hint = "give the picture a shorter name"
-    return RestyleError(f"cannot write {str(path)!r}: {_reason(error)}", hint)
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error) or type(error).__name__).lower()

@@ -34,7 +34,7 @@ def invert(
     landmarks: options.Landmarks = None,
     mask: options.Mask = None,
     crossover: options.Crossover = None,
-    output: options.Output = options.DEFAULT_OUTPUT,
+    output: options.Output = options.OUTPUT / "invert",
     save: options.Save = options.DEFAULT_SAVE,
     paste_back: options.PasteBack = False,
     keep: options.Keep = "best",
@@ -91,7 +91,8 @@ def invert(
         _check_tolerance(plan)
     rule = "none" if plan.models[0].task in DRAWN else rule_of(plan.models[0].name, plan.models[0].generator_name)
     masked = _masked(mask, crossover, plan)
-    framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
+    others = () if crossover is None else (crossover,)
+    framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule, others)
     machine = running.choose_machine(device, precision, batch_size)
     running.check_writable(output)
     for notice in plan.notices:
@@ -99,7 +100,7 @@ def invert(
     result = {"model": plan.models[-1].name, "chain": plan.chain}
     mixing = _mixing(variants, mix_alpha, seed)
     settings = {**result, "networks": plan.networks(), "keep": keep, "tolerance": tolerance, **framing_settings}
-    settings |= _UNASKED | wish | (masked.described() if masked else {})
+    settings |= machine.settings | _UNASKED | wish | (masked.described() if masked else {})
     settings |= {"downscale": downscale if downscale > 1 else None, "variants": mixing or None}
     compared = {"perceptual": plan.perceptual} if plan.perceptual else {}
     methods = plan.load(machine.device)
@@ -218,10 +219,13 @@ def _masked(mask: Path | None, crossover: Path | None, plan: Plan) -> Mask | Non
 
 
 def _tell_of_oddities(outcomes: Sequence[Outcome], terminal: Terminal) -> None:
+    turned = {}
     for outcome in (one for one in outcomes if one.status == "done"):
         path = str(outcome.path)
         if "pasted" in outcome.files and outcome.made["source"]["turned"]:
-            terminal.note(f"{path!r} lies on its side in its file; {str(outcome.files['pasted'])!r} is upright")
+            turned[path] = str(outcome.files["pasted"])
         lost = [step["step"] for step in outcome.made["steps"] if step["l2"] is None]
         if lost:
             terminal.warn(f"{path!r}: no numbers from step {lost[0]} on; with --precision fp32 there may be some")
+    for path, pasted in turned.items():
+        terminal.note(f"{path!r} lies on its side in its file; {pasted!r} is upright")

@@ -16,7 +16,8 @@ import typer
 
 from restyle_cli.errors import UsageError, did_you_mean
 
-DEFAULT_OUTPUT = Path("restyle-out")
+OUTPUT = Path("restyle-out")
+"""Each command writes to a folder of its own in it, so that none overwrites another's files."""
 DEFAULT_MODEL = "restyle-psp"
 DEFAULT_QUALITY = "balanced"
 DEFAULT_SAVE = "image,strip,latent"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import write_atomic
+from restyle_cli.io import write_atomic
 from restyle_cli.store import catalog, fetch, legacy
 from restyle_cli.store.build import role_of
 from restyle_cli.store.files import read_header, read_module, write_module

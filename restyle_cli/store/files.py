@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import write_atomic
+from restyle_cli.io import open_regular, write_atomic
 from restyle_cli.store import legacy
 from restyle_cli.store.build import Unfit, build_module, role_of
 from restyle_cli.store.legacy.part import Part
@@ -135,7 +135,7 @@ def _read_safetensors_header(path: Path) -> dict[str, Any]:
     """The JSON at the beginning of the file, after its length was held against the file's."""
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > size - 8:
                 raise _damaged(path, "it is cut off, or no safetensors file")
