@@ -14,7 +14,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from restyle_cli.align import Aligned
@@ -26,7 +25,7 @@ from restyle_cli.latents import PATCH, rounded
 from restyle_cli.paste import paste
 from restyle_cli.records import RECORD, fits, fits_steps
 from restyle_cli.sources import Source
-from restyle_cli.store.files import read_header, write_latent
+from restyle_cli.store.files import LATENT, read_header, write_latent
 from restyle_cli.strip import Cell, draw_strip, shown_steps
 
 SUFFIXES = {
@@ -260,12 +259,8 @@ class Results:
 
     def _read_mark(self, mark: Path) -> Any:
         """What the file `mark` says; RestyleError where it is damaged or none of ours."""
-        try:
-            with safe_open(mark, framework="pt") as file:  # which looks whether all tensors are there
-                made = read_header(mark)["extra"] if "w" in file.keys() else None  # noqa: SIM118, it is no dict
-        except SafetensorError as error:
-            raise RestyleError(f"{str(mark)!r} is damaged") from error
-        return made
+        header = read_header(mark)
+        return header["extra"] if header["family"] == LATENT else None
 
     def _is_sound(self, made: Mapping[str, Any]) -> bool:
         """Whether a record of this kind of results has what they need beside `RECORD`."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
 from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
@@ -132,7 +132,7 @@ def _network_header(path: Path, role: str | None) -> dict[str, Any]:
 
 
 def _read_safetensors_header(path: Path) -> dict[str, Any]:
-    """The JSON at the beginning of the file, after its length was held against the file's."""
+    """The JSON at the beginning of the file, whose length and whose tensors' must be those of the file."""
     try:
         size = path.stat().st_size
         with open_regular(path) as file:
@@ -146,6 +146,12 @@ def _read_safetensors_header(path: Path) -> dict[str, Any]:
         raise RestyleError(f"'{path}' cannot be read: {error.strerror or error}") from error
     if not isinstance(header, dict):
         raise _damaged(path, "its header is not JSON")
+    try:
+        end = max((one["data_offsets"][1] for name, one in header.items() if name != "__metadata__"), default=0)
+    except (LookupError, TypeError) as error:
+        raise _damaged(path, "its header describes no tensors") from error
+    if end != size - 8 - length:
+        raise _damaged(path, "it is cut off, or its header belongs to another file")
     return header
 
 
@@ -159,9 +165,20 @@ def _parse_json(text: bytes) -> Any:
 
 def _read_tensors(path: Path, device: str | torch.device) -> dict[str, Tensor]:
     try:
-        return load_file(path, device=str(device))
+        if _is_utf8(path):
+            return load_file(path, device=str(device))
+        return {name: tensor.to(device) for name, tensor in load(path.read_bytes()).items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise _damaged(path, "its tensors cannot be read") from error
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether safetensors can open the file itself."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _damaged(path: Path, reason: str, hint: str | None = None) -> RestyleError:

@@ -332,7 +332,7 @@ def test_the_report_of_another_run_is_kept_unless_told(restyle: Run, faces: Path
 
 
 def test_somebodys_own_file_is_not_written_over(restyle: Run, faces: Path) -> None:
-    OUT.mkdir()
+    OUT.mkdir(parents=True)
     (OUT / "images.csv").write_text("mine")
     result = restyle("eval", faces, *QUICK)
     assert result.exit_code == 1

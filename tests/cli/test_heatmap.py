@@ -135,7 +135,8 @@ def test_sheets_are_redrawn_without_computing(restyle: Run, faces: Path, monkeyp
 def test_the_folders_scale_is_its_largest(restyle: Run, faces: Path) -> None:
     restyle("heatmap", faces, "-n", 1, "--normalise", "folder")
     tops = {
-        json.loads(Image.open(f"restyle-out/heatmap/{n}.heatmap.png").info["restyle-heatmap"])["top"] for n in ("a", "sub/c")
+        json.loads(Image.open(f"restyle-out/heatmap/{n}.heatmap.png").info["restyle-heatmap"])["top"]
+        for n in ("a", "sub/c")
     }
     each = [read_changes(Path(f"restyle-out/heatmap/{name}.heatmap.npz")).top for name in ("a", "b", "sub/c")]
     assert tops == {max(each)}

@@ -105,7 +105,11 @@ def test_one_picture(restyle: Run, faces: Path) -> None:
     assert table[0] == ["step", "method", "L2", "seconds"]
     assert [row[:2] for row in table[1:7]] == [["0", "start"], *([str(k), RESTYLE] for k in range(1, 6))]
     assert sum(row[-1] == "kept" for row in table[1:7]) == 1
-    assert table[7:] == [["restyle-out/invert/a.png"], ["restyle-out/invert/a.strip.png"], ["restyle-out/invert/a.safetensors"]]
+    assert table[7:] == [
+        ["restyle-out/invert/a.png"],
+        ["restyle-out/invert/a.strip.png"],
+        ["restyle-out/invert/a.safetensors"],
+    ]
 
 
 def test_the_latent_file_holds_the_code_and_how_it_was_made(restyle: Run, faces: Path) -> None:
@@ -553,7 +557,10 @@ def test_each_face_of_a_photo(restyle: Run, here: Path) -> None:
     assert [image["alignment"]["face"] for image in values["images"]] == [1, 2]
     assert values["summary"]["done"] == 2
     assert files() == outputs("us.1", "us.2")
-    left = [np.mean(read_latent(Path(f"restyle-out/invert/us.{n}.safetensors"))[1]["alignment"]["quad"], 0)[0] for n in (1, 2)]
+    left = [
+        np.mean(read_latent(Path(f"restyle-out/invert/us.{n}.safetensors"))[1]["alignment"]["quad"], 0)[0]
+        for n in (1, 2)
+    ]
     assert left[0] > 300 > left[1]
     assert statuses(restyle(*run)) == {"us.png": "skipped"}
     assert as_json(restyle(*run))["summary"]["skipped"] == 2
