@@ -141,8 +141,8 @@ def fit(recipe: Recipe, task: Task, output: Path, until: int, note: Callable[[st
             _append(output / "scores.csv", row)
             note("  ".join(f"{name} {value}" for name, value in list(row.items())[:9]))
             _save_sheet(task.sheet(averaged.module, stage), output / "sheet.png")
-            _save_checkpoint(checkpoint, task, averaged, optimiser, done)
             _write(task, averaged.module, recipe, done.step, scores, output)
+            _save_checkpoint(checkpoint, task, averaged, optimiser, done)  # last: it says that all of this is done
     return output / f"{recipe.name}.safetensors"
 
 

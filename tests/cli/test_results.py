@@ -156,6 +156,15 @@ def test_a_name_that_is_too_long_costs_no_other_image(restyle: Run, here: Path, 
     assert not [name for name in files("out") if name.startswith((".", "x"))]
 
 
+@pytest.mark.parametrize("option", ["PATH", "--output", "--mask", "--landmarks", "--model", "--generator"])
+def test_an_argument_that_is_too_long_for_a_name(restyle: Run, here: Path, option: str) -> None:
+    photo, name = put(Path("a.png")), "x" * 300
+    result = restyle("invert", name) if option == "PATH" else restyle("invert", photo, option, name)
+    assert result.exit_code in (1, 2)
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert name in line
+
+
 @needs_other_bytes
 @pytest.mark.parametrize(
     "command", [INVERT, BOOTSTRAP, HEATMAP, ("align",), ("eval", "--methods", f"{RESTYLE}:1", "--metrics", "l2")]
