@@ -85,7 +85,7 @@ def _look_in(
         on_result(result)
     yield from ((picture, path) for picture in pictures if picture not in set(results))
     if pictures and len(results) == len(pictures):
-        message = f"no pictures in the folder {str(path)!r}, but {len(results)} results of restyle"
+        message = f"no pictures in the folder {str(path)!r} but results of restyle ({len(results)})"
         refuse(path, RestyleError(message, "to work on such a file, name it"))
     elif not pictures and not refused:
         hint = f"in folders, files that end in {', '.join(sorted(SUFFIXES))} are read"

@@ -200,5 +200,5 @@ def test_a_result_that_is_named_is_taken(tmp_path):
 def test_a_folder_of_nothing_but_results_is_an_error(tmp_path):
     touch(tmp_path / "p.png")
     latent(tmp_path / "p.safetensors", ["image", "latent"])
-    with pytest.raises(RestyleError, match=r"no pictures in the folder .*, but 1 results of restyle"):
+    with pytest.raises(RestyleError, match=r"no pictures in the folder .* but results of restyle \(1\)"):
         find_pictures([tmp_path], on_result=lambda path: None)

@@ -67,7 +67,9 @@ _RESULTS = "Results"
 
 Pictures = Annotated[
     list[Path],
-    typer.Argument(metavar="PATH", help="Pictures, or folders of pictures (sub-folders included)."),
+    typer.Argument(
+        metavar="PATH", help="Images, or folders of images: with sub-folders, without results of earlier runs."
+    ),
 ]
 Steps = Annotated[
     int | None,
@@ -230,7 +232,7 @@ PasteBack = Annotated[
     bool,
     typer.Option(
         "--paste-back",
-        help="Also put the reconstruction back into the whole photo: photo.pasted.png.",
+        help="Also put the reconstruction back into the whole photo: photo.pasted.png, with --face all of all faces.",
         rich_help_panel=_RESULTS,
     ),
 ]

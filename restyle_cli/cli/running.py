@@ -54,8 +54,8 @@ def find(paths: list[Path], output: Path, terminal: Terminal) -> tuple[list[Sour
     for _, error in missing:
         terminal.error(error)
     if results:
-        which = str(results[0]) if len(results) == 1 else f"{results[0]} … {results[-1].name}"
-        terminal.note(f"left out {len(results)} results of earlier runs ({which}); to work on such a file, name it")
+        which = str(results[0]) if len(results) == 1 else f"{results[0]} … {results[-1].name}, {len(results)} files"
+        terminal.note(f"left out results of earlier runs ({which}); to work on such a file, name it")
     return sources, missing
 
 

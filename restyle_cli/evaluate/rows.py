@@ -130,6 +130,7 @@ def _sound(journal: Journal, course: Course) -> Iterator[dict[str, Any]]:
     """The entries with their rows and skips; damaged ones are left out, so that their images are measured again."""
     for entry in journal.entries():
         if fits(entry, _ENTRY if "rows" in entry else _PEAK):
-            rows = [Row(**row) for row in entry.get("rows", ())]
+            rows = [Row(**{key: row[key] for key in _ROW}) for row in entry.get("rows", ())]
             if entry["course"] != course.chain or all(len(row.values) == len(course.steps) for row in rows):
-                yield {"pictures": {}, **entry, "rows": rows, "skipped": [Skip(**s) for s in entry.get("skipped", ())]}
+                skipped = [Skip(**{key: skip[key] for key in _SKIP}) for skip in entry.get("skipped", ())]
+                yield {"pictures": {}, **entry, "rows": rows, "skipped": skipped}
