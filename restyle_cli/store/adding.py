@@ -36,11 +36,16 @@ def add(path: Path, name: str | None = None, move: bool = False) -> tuple[Entry,
             f"'{entry.name}' is installed already", f"`restyle weights remove {entry.name}` makes room for another"
         )
     with fetch.alone(entry):
-        _put(path, fetch.path_of(entry), move)
+        if entry.own:
+            catalog.write_own(entry)  # first: a file without an entry could neither be used nor removed
+        try:
+            _put(path, fetch.path_of(entry), move)
+        except BaseException:
+            if entry.own:
+                catalog.own_file(entry.name).unlink(missing_ok=True)
+            raise
         if entry.sha256 is None:
             fetch.remember(entry, digest)
-        if entry.own:
-            catalog.write_own(entry)
     return entry, digest
 
 
