@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from PIL import Image
 
 from restyle_cli.errors import RestyleError, UsageError, did_you_mean
-from restyle_cli.images import save_picture, to_picture
+from restyle_cli.images import RESULT, save_picture, to_picture
 from restyle_cli.inversion import Inversion
 from restyle_cli.results import Inverted, Results, Writer, steps_of
 from restyle_cli.store import catalog, fetch
@@ -151,7 +151,7 @@ class BootstrapResults(Results):
         sheet = draw_strip([Cell(photo, "photo"), first, *steps])
         if inverted.against:
             sheet = stack([sheet, draw_strip(self._second_row(inverted.against, photo.size))])
-        save_picture(sheet, file)
+        save_picture(sheet, file, {RESULT: "strip"})
 
     def _second_row(self, against: Inversion, size: tuple[int, int]) -> list[Cell]:
         cells = [Cell(Image.new("RGB", size, "white"), "to compare,", ["from the average:"])]

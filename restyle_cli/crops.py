@@ -13,8 +13,10 @@ from typing import Any, ClassVar
 from restyle_cli.align import Framing, Size, back_of, frame_mark
 from restyle_cli.errors import RestyleError
 from restyle_cli.folder import Outcome, in_background, read_photos
-from restyle_cli.images import Source, save_picture, write_atomic
+from restyle_cli.images import save_picture
+from restyle_cli.io import to_json, write_atomic
 from restyle_cli.results import Photo, Results, described
+from restyle_cli.sources import Source
 
 SUFFIXES = {"image": ".png", "transform": ".json"}
 """What is written for a crop, in this order."""
@@ -35,7 +37,7 @@ class Crops(Results):
         if aligned.landmarks:
             made["landmarks"] = aligned.landmarks
         mark = frame_mark() if aligned.how in ("aligned", "fits") else None
-        text = json.dumps(made, indent=1, ensure_ascii=False)
+        text = to_json(made, indent=1)
         try:
             save_picture(aligned.picture, photo.files["image"], mark)
             write_atomic(photo.files[self.mark], lambda aside: aside.write_text(text, encoding="utf-8"))
@@ -44,12 +46,14 @@ class Crops(Results):
             raise
         return made
 
-    def _description(self, mark: Path) -> dict[str, Any]:
+    def _read_mark(self, mark: Path) -> Any:
         try:
-            made = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else {}
-        except (OSError, ValueError):
-            return {}
-        return made if isinstance(made, dict) and isinstance(made.get("source"), dict) else {}
+            return json.loads(mark.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise RestyleError(f"{str(mark)!r} is no JSON") from error
+
+    def _is_sound(self, made: Mapping[str, Any]) -> bool:
+        return True
 
 
 def cut_all(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -18,13 +18,15 @@ from torch import Tensor
 from restyle_cli.align import Aligned, Framing, Size, frame, matrix_of, part_of
 from restyle_cli.devices import compute
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import TURNED, Source, open_picture, to_tensor
+from restyle_cli.images import TURNED, open_picture, to_tensor
 from restyle_cli.inversion import MASK, TARGET, Inversion, Method, Pace, invert
+from restyle_cli.io import reason_of
 from restyle_cli.latents import draw, rounded
 from restyle_cli.masks import Mask
 from restyle_cli.methods.inputs import UnfitPicture
 from restyle_cli.methods.optimise import full_size
 from restyle_cli.results import Inverted, Photo, Results, steps_of
+from restyle_cli.sources import Source
 from restyle_cli.store.files import sha256
 
 Item = TypeVar("Item")
@@ -80,9 +82,9 @@ def invert_all(sources: Iterable[Source], task: Task) -> Iterator[Outcome]:
     ahead = 2 * task.batch_size
     named = task.results.names(sources)
     with closing(in_background(lambda item: _read(*item, task), named, ahead, fill=True)) as photos:
-        inverted = _invert(chain.from_iterable(photos), task)
-        with closing(in_background(lambda item: _write(item, task), inverted, ahead)) as outcomes:
-            yield from outcomes
+        inverted = _by_photo(_invert(chain.from_iterable(photos), task), task)
+        with closing(in_background(lambda faces: _write(faces, task), inverted, ahead)) as outcomes:
+            yield from chain.from_iterable(outcomes)
 
 
 def in_background(
@@ -137,7 +139,7 @@ def read_photos(
             photos.append(Photo(source.path, here, digest, picture.size, masked[0], turned, masked[1], large))
         return photos
     except OSError as error:  # it could be opened a moment ago
-        changed = RestyleError(f"{str(source.path)!r} cannot be read any more: {error.strerror or error}")
+        changed = RestyleError(f"{str(source.path)!r} cannot be read any more: {reason_of(error)}")
         return [Outcome(source.path, "failed", error=changed)]
     except RestyleError as error:
         return [Outcome(source.path, "failed", error=error)]
@@ -245,7 +247,26 @@ def _as_kept(one: Inversion, method: Method, dtype: torch.dtype) -> Inversion:
     return replace(one, patch=patch, images=draw(method.generator, one.w, patch, dtype))
 
 
-def _write(item: Inverted | Outcome, task: Task) -> Outcome:
+def _by_photo(items: Iterable[Inverted | Outcome], task: Task) -> Iterator[list[Inverted | Outcome]]:
+    """The items one by one; faces of one photo together, where each has results of its own."""
+    if not task.results.numbered:
+        yield from ([item] for item in items)
+        return
+    for _, faces in groupby(items, key=lambda item: item.photo.path if isinstance(item, Inverted) else item.path):
+        yield list(faces)
+
+
+def _write(items: Sequence[Inverted | Outcome], task: Task) -> list[Outcome]:
+    """Write a photo's results, and into one photo all faces that have some."""
+    if len(items) == 1:
+        return [_write_one(items[0], task)]
+    results, inverted = task.results, [item for item in items if isinstance(item, Inverted)]
+    faces = [face for face in inverted if results.has_numbers(face) and not results.lost(face)]
+    pasted = {id(face): faces if face is faces[0] else None for face in faces}
+    return [_write_one(replace(item, pasted=pasted[id(item)]) if id(item) in pasted else item, task) for item in items]
+
+
+def _write_one(item: Inverted | Outcome, task: Task) -> Outcome:
     if isinstance(item, Outcome):
         return item
     photo = item.photo

@@ -7,7 +7,8 @@ face, the black part shows that one (crossover).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from torch import Tensor
 from restyle_cli.align import Aligned, Framing, Size, frame
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import open_original, open_picture
+from restyle_cli.io import reason_of
 from restyle_cli.store.places import sha256
 
 SOFT = 0.01
@@ -34,6 +36,7 @@ class Mask:
 
     path: Path
     other: Path | None = None
+    _seconds: dict[Size, Image.Image] = field(default_factory=dict, repr=False, compare=False)
 
     def described(self) -> dict[str, str]:
         """What a result depends on: the files by their SHA-256. RestyleError when one cannot be read."""
@@ -41,9 +44,9 @@ class Mask:
             known = {"mask": sha256(self.path)}
             return known if self.other is None else known | {"crossover": sha256(self.other)}
         except OSError as error:
-            missing = f"cannot read {error.filename!r}: {(error.strerror or str(error)).lower()}"
             option = "--mask" if error.filename == str(self.path) else "--crossover"
-            raise RestyleError(missing, f"check the name after {option}") from error
+            message = f"cannot read {error.filename!r}: {reason_of(error)}"
+            raise RestyleError(message, f"check the name after {option}") from error
 
     def put_on(self, aligned: Aligned, photo: tuple[int, int], framing: Framing, size: Size) -> tuple[Aligned, Tensor]:
         """The framed photo with its black part replaced, and how much is known of each pixel, [1, H, W] from 0 to 1.
@@ -56,16 +59,29 @@ class Mask:
             second, joined = Image.new("RGB", aligned.picture.size, (GREY, GREY, GREY)), np.ceil(known)
             counts = known
         else:
-            second = frame(open_picture(self.other), framing, size, self.other)[0].picture
+            second = self._second(framing, size)
             joined, counts = _softened(known), np.ones_like(known)
         share = Image.fromarray(np.rint(joined * 255).astype(np.uint8))
         picture = Image.composite(aligned.picture, second, share)
         return replace(aligned, picture=picture), torch.from_numpy(counts.astype(np.float32))[None]
 
+    @cached_property
+    def _grey(self) -> Image.Image:
+        """The mask as it is in its file, read once."""
+        return _on_black(open_original(self.path)).convert("L")
+
+    def _second(self, framing: Framing, size: Size) -> Image.Image:
+        """The other photo, framed once, by its own largest face: `--face` and points of one image are the first's."""
+        if size not in self._seconds:
+            points = framing.points if framing.points is not None and framing.points.only is None else None
+            own = replace(framing, face=1, points=points)
+            self._seconds[size] = frame(open_picture(self.other), own, size, self.other)[0].picture
+        return self._seconds[size]
+
     def _framed(self, aligned: Aligned, photo: tuple[int, int], size: Size) -> NDArray[np.float32]:
         import cv2
 
-        mask = _on_black(open_original(self.path)).convert("L")
+        mask = self._grey
         if abs(mask.width * photo[1] - mask.height * photo[0]) > _SHAPE_WITHIN * mask.width * photo[1]:
             raise RestyleError(
                 f"the mask {str(self.path)!r} is {mask.width}x{mask.height}, the photo {photo[0]}x{photo[1]}",

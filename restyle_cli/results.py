@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,11 +19,14 @@ from torch import Tensor, nn
 
 from restyle_cli.align import Aligned
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import Source, open_original, save_picture, to_picture, to_tensor, write_atomic
+from restyle_cli.images import RESULT, open_original, save_picture, to_picture, to_tensor
 from restyle_cli.inversion import Inversion
+from restyle_cli.io import reason_of, write_atomic, writing_failed
 from restyle_cli.latents import PATCH, rounded
 from restyle_cli.paste import paste
-from restyle_cli.store.files import read_header, write_latent
+from restyle_cli.records import RECORD, fits, fits_steps
+from restyle_cli.sources import Source
+from restyle_cli.store.files import LATENT, read_header, write_latent
 from restyle_cli.strip import Cell, draw_strip, shown_steps
 
 SUFFIXES = {
@@ -61,12 +65,14 @@ class Inverted:
     """A picture and what came of it; `against`: of the schedule that it is compared with, where there is one.
 
     `beside`: what the results wished for beside it; see `Results.beside`.
+    `pasted`: the faces that are pasted into the photo when this one is written; None where another one's turn is it.
     """
 
     photo: Photo
     inversion: Inversion  # the `Inversion.one` of it
     against: Inversion | None = None
     beside: Mapping[str, Tensor] = field(default_factory=dict)
+    pasted: Sequence[Inverted] | None = ()
 
 
 @dataclass(frozen=True)
@@ -76,7 +82,8 @@ class Results:
     `kinds` are of SUFFIXES, always with "latent", and "steps" for the code of every step in the latent file.
     `settings` are what a result depends on beside the picture, as JSON has it; `notes` are kept with them; those called
     `generators` name each method's.
-    With `numbered` each face of a photo has results of its own: photo.1, photo.2, …
+    With `numbered` each face of a photo has results of its own, photo.1, photo.2, …, but for one photo with all of
+    them pasted.
     """
 
     folder: Path
@@ -112,7 +119,12 @@ class Results:
         here, real = self.folder, self.folder.resolve()
         outputs: dict[Path, Path] = {}
         for source in sources:
-            files = self._files(source)
+            try:
+                files = self._files(source)
+            except OSError as error:  # a name that is too long, above all
+                failed = writing_failed(here / source.relative, error)
+                yield source, RestyleError(f"{str(source.path)!r}: {failed.message}", failed.hint)
+                continue
             faces = [files] if not self.numbered else self._numbered_over(files, inputs)
             every = (file for of_face in faces for file in of_face.values())
             clashes = (f for f in every if f in outputs or real / f.relative_to(here) in inputs)
@@ -129,7 +141,10 @@ class Results:
         """The files of one face; they are the photo's own, unless faces are `numbered`."""
         if not self.numbered:
             return dict(files)
-        return {kind: _with_number(file, self.suffixes[kind], number) for kind, file in files.items()}
+        return {
+            kind: file if kind == "pasted" else _with_number(file, self.suffixes[kind], number)
+            for kind, file in files.items()
+        }
 
     def earlier(self, files: Mapping[str, Path], sha256: str) -> list[tuple[dict[str, Path], dict[str, Any]]]:
         """The files and descriptions of earlier results, one or each face's, if all are equal and whole; else []."""
@@ -191,22 +206,23 @@ class Results:
 
         Whatever stops it, nothing of them is left; nor is an earlier mark, which would vouch for what is written here.
         """
-        if not self._has_numbers(inverted):
+        if not self.has_numbers(inverted):
             raise RestyleError("the networks came to no numbers", "use --precision fp32")
         made = self._describe(inverted)
         written: list[Path] = []
         remove(inverted.photo.files[self.mark])
         try:
             for kind, file in inverted.photo.files.items():
-                self._writers()[kind](file, inverted, made)
-                written.append(file)
+                if kind != "pasted" or inverted.pasted is not None:
+                    self._writers()[kind](file, inverted, made)
+                    written.append(file)
         except BaseException:
             for file in written:
                 file.unlink(missing_ok=True)
             raise
         return made
 
-    def _has_numbers(self, inverted: Inverted) -> bool:
+    def has_numbers(self, inverted: Inverted) -> bool:
         """Whether there is a result: the first guess is none where a step after it came to no number."""
         inversion, kept = inverted.inversion, int(inverted.inversion.kept_step)
         of_all = [inversion, inverted.against] if self.of_every_step or not kept else [inverted.against]
@@ -214,8 +230,12 @@ class Results:
         return all(bool(step.l2.isfinite()) for step in every)
 
     def _files(self, source: Source) -> dict[str, Path]:
+        """OSError where the file system does not take such names."""
         base = self.folder / source.relative
         number = ".1" if self.numbered else ""
+        for kind in self.kinds & set(self.suffixes):
+            with suppress(FileNotFoundError):
+                (self.folder / f"{base.name}{number}{self.suffixes[kind]}").lstat()
         before = self._description(base.with_name(base.name + number + self.suffixes[self.mark]))
         if before and before["source"]["name"] != source.path.name:  # that was a.jpg, this is a.png
             base = base.with_name(source.path.name)
@@ -226,18 +246,27 @@ class Results:
         base = files[self.mark].name.removesuffix(self.suffixes[self.mark])
         number = re.compile(re.escape(base) + r"\.([1-9]\d*)\.")
         found = (number.match(path.name) for path in inputs)
-        return (self.of_face(files, int(match[1])) for match in found if match)
+        return (self.of_face(files, int(match[1])) for match in (number.match(f"{base}.1."), *found) if match)
 
     def _writers(self) -> Mapping[str, Writer]:
         return _WRITERS
 
     def _description(self, mark: Path) -> dict[str, Any]:
-        """What the file `mark` says of its making; nothing where there is none, or none of ours."""
+        """What the file `mark` says of its making; nothing where there is none, or none of ours, or a damaged one."""
         try:
-            made = read_header(mark)["extra"] if mark.is_file() else {}
-        except RestyleError:
+            made = self._read_mark(mark) if mark.is_file() else None
+        except (RestyleError, OSError):
             return {}
-        return made if isinstance(made.get("source"), dict) else {}
+        return made if fits(made, RECORD) and self._is_sound(made) else {}
+
+    def _read_mark(self, mark: Path) -> Any:
+        """What the file `mark` says; RestyleError where it is damaged or none of ours."""
+        header = read_header(mark)
+        return header["extra"] if header["family"] == LATENT else None
+
+    def _is_sound(self, made: Mapping[str, Any]) -> bool:
+        """Whether a record of this kind of results has what they need beside `RECORD`."""
+        return fits_steps(made)
 
     def _describe(self, inverted: Inverted) -> dict[str, Any]:
         inversion, steps = inverted.inversion, steps_of(inverted.inversion)
@@ -272,8 +301,8 @@ def remove(file: Path) -> None:
     try:
         file.unlink(missing_ok=True)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise RestyleError(f"cannot replace {str(file)!r}: {reason}", "choose another folder with --output") from error
+        message = f"cannot replace {str(file)!r}: {reason_of(error)}"
+        raise RestyleError(message, "choose another folder with --output") from error
 
 
 def _kept_l2(made: Mapping[str, Any]) -> float | None:
@@ -343,15 +372,17 @@ def _write_strip(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
             continue
         lines = [f"L2 {step['l2']:.4f}", *([step["method"]] if several and k else [])]
         cells.append(Cell(to_picture(image[0]), f"step {k}" if k else "start", lines, marked=k == kept))
-    save_picture(draw_strip(cells), file)
+    save_picture(draw_strip(cells), file, {RESULT: "strip"})
 
 
 def _write_pasted(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
     photo = inverted.photo
-    original = open_original(photo.path)  # again: kept until now, large photos would fill the memory
+    original = pasted = open_original(photo.path)  # again: kept until now, large photos would fill the memory
     if original.size != photo.size:
         raise RestyleError("the photo has changed meanwhile", "run the command again")
-    save_picture(paste(original, to_picture(inverted.inversion.images[0]), photo.aligned.quad), file)
+    for face in inverted.pasted or [inverted]:
+        pasted = paste(pasted, to_picture(face.inversion.images[0]), face.photo.aligned.quad)
+    save_picture(pasted, file, {RESULT: "pasted"})
 
 
 def _write_npy(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from restyle_cli.images import save_picture, to_picture
+from restyle_cli.images import RESULT, save_picture, to_picture
 from restyle_cli.inversion import Inversion
 from restyle_cli.latents import draw
 from restyle_cli.methods.mixing import mix, sample
@@ -82,13 +82,13 @@ class VariantResults(Results):
         return {**super()._writers(), **singles, SHEET: self._write_sheet, self.mark: self._write_codes}
 
     def _write_variant(self, index: int, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
-        save_picture(to_picture(inverted.beside["images"][index]), file)
+        save_picture(to_picture(inverted.beside["images"][index]), file, {RESULT: "variant"})
 
     def _write_sheet(self, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
         cells = [Cell(to_picture(inverted.photo.x), "given")]
         for k, seed in enumerate(self._seeds(), start=1):
             cells.append(Cell(to_picture(inverted.beside["images"][k - 1]), f"variant {k}", [f"seed {seed}"]))
-        save_picture(draw_strip(cells), file)
+        save_picture(draw_strip(cells), file, {RESULT: SHEET})
 
     def _write_codes(self, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
         codes = {"w_variants": inverted.beside["codes"]}

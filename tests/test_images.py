@@ -1,8 +1,6 @@
 import errno
 import os
 import struct
-import subprocess
-import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -14,13 +12,11 @@ from PIL import Image
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import (
-    find_pictures,
     fit,
     open_picture,
     save_picture,
     to_picture,
     to_tensor,
-    write_atomic,
 )
 
 RED, DARK = (250, 0, 0), (10, 20, 30)
@@ -34,82 +30,8 @@ def flag() -> Image.Image:
     return picture
 
 
-def relatives(paths: list[Path], **options) -> list[str]:
-    return [source.relative.as_posix() for source in find_pictures(paths, **options)]
-
-
-def touch(*paths: Path) -> None:
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"x")
-
-
 def near(pixel: tuple[int, ...], expected: tuple[int, ...], within: int = 4) -> bool:
     return max(abs(a - b) for a, b in zip(pixel, expected, strict=True)) <= within
-
-
-# --- finding
-
-
-def test_folders_are_walked_sorted_and_keep_their_sub_paths(tmp_path):
-    touch(tmp_path / "b.PNG", tmp_path / "a.jpg", tmp_path / "sub/deep/c.webp", tmp_path / "notes.txt")
-    touch(tmp_path / "._a.jpg", tmp_path / ".cache/d.png")
-    assert relatives([tmp_path]) == ["a", "b", "sub/deep/c"]
-
-
-def test_files_come_as_given_and_once(tmp_path):
-    touch(tmp_path / "b.png", tmp_path / "a.png", tmp_path / "scan")
-    assert relatives([tmp_path / "b.png", tmp_path / "scan", tmp_path]) == ["b", "scan", "a"]
-
-
-def test_the_output_folder_is_none_to_read(tmp_path):
-    touch(tmp_path / "a.jpg")
-    with pytest.raises(RestyleError, match="would lie among them"):
-        relatives([tmp_path], exclude=tmp_path)
-    assert relatives([tmp_path / "a.jpg"], exclude=tmp_path) == ["a"]
-
-
-def test_the_output_folder_is_left_out(tmp_path):
-    touch(tmp_path / "a.png", tmp_path / "out/a.strip.png", tmp_path / "out/sub/a.png")
-    assert relatives([tmp_path], exclude=tmp_path / "out") == ["a"]
-    assert len(relatives([tmp_path])) == 3
-
-
-def test_equal_names_are_told_apart(tmp_path):
-    touch(tmp_path / "a/x.jpg", tmp_path / "a/x.png", tmp_path / "b/x.jpg", tmp_path / "b/y.jpg")
-    assert relatives([tmp_path / "a"]) == ["x.jpg", "x.png"]
-    assert relatives([tmp_path / "a/x.jpg", tmp_path / "b/x.jpg"]) == ["a/x", "b/x"]
-    names = relatives([tmp_path / "a", tmp_path / "b"])
-    assert len(set(names)) == 4
-    assert names[-1] == "y"
-
-
-def test_names_that_differ_only_in_case_are_told_apart(tmp_path):
-    touch(tmp_path / "a/X.jpg", tmp_path / "b/x.jpg")
-    assert relatives([tmp_path / "a", tmp_path / "b"]) == ["a/X", "b/x"]
-
-
-def test_missing_and_empty_are_named(tmp_path):
-    with pytest.raises(RestyleError, match=r"no file or folder .*gone\.jpg"):
-        find_pictures([tmp_path / "gone.jpg"])
-    touch(tmp_path / "texts/readme.txt")
-    with pytest.raises(RestyleError, match=r"no pictures in the folder .*texts"):
-        find_pictures([tmp_path / "texts"])
-
-
-def test_the_others_are_found_when_errors_are_told(tmp_path):
-    touch(tmp_path / "a.png")
-    told = []
-    found = find_pictures(
-        [tmp_path / "gone.jpg", tmp_path / "a.png"], on_error=lambda path, error: told.append((path, error))
-    )
-    assert [source.path for source in found] == [tmp_path / "a.png"]
-    assert [(path.name, type(error)) for path, error in told] == [("gone.jpg", RestyleError)]
-
-
-def test_finding_needs_no_torch():
-    code = "import sys, restyle_cli.images; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 # --- opening: modes
@@ -333,26 +255,10 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, flag, monkey
     assert (tmp_path / "x.png").read_bytes() == b"old"
 
 
-def test_an_interrupted_write_leaves_nothing(tmp_path):
-    def stop(path: Path) -> None:
-        path.write_bytes(b"ha")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_atomic(tmp_path / "x.bin", stop)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_folder_that_is_a_file_is_one_clear_error(tmp_path, flag):
-    touch(tmp_path / "out")
+    (tmp_path / "out").write_bytes(b"x")
     with pytest.raises(RestyleError, match="cannot write"):
         save_picture(flag, tmp_path / "out/x.png")
     with pytest.raises(RestyleError, match="cannot write"):
         save_picture(flag, tmp_path / "out/sub/x.png")
     assert (tmp_path / "out").read_bytes() == b"x"
-
-
-def test_what_is_written_has_the_usual_permissions(tmp_path):
-    (tmp_path / "usual").touch()
-    write_atomic(tmp_path / "ours", lambda path: path.touch())
-    assert (tmp_path / "ours").stat().st_mode == (tmp_path / "usual").stat().st_mode

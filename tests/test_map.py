@@ -15,13 +15,13 @@ PACKAGE = Path(restyle_cli.__file__).parent
 # From the ground up. Rooms on one line stand beside each other and do not see each other.
 FLOORS = [
     ["errors"],
-    ["registry"],
+    ["registry", "io", "records"],
     ["devices", "images"],
     ["ops"],
     ["generators", "encoders"],
     ["perceptual"],
     ["store"],
-    ["inversion", "batches"],
+    ["inversion", "batches", "sources"],
     ["methods"],
     ["loading", "latents"],
     ["align", "strip", "pace"],

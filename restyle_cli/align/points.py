@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from restyle_cli.align.geometry import Points, features_of
 from restyle_cli.errors import RestyleError, UsageError
+from restyle_cli.io import check_regular
 
 COUNTS = (68, 5)
 _LEAST = 2.0  # px between the eyes
@@ -37,22 +38,22 @@ class OwnPoints:
             return self.only
         return next((self.table[key] for key in _names(path) if key in self.table), None)
 
-    def check(self, paths: Iterable[Path]) -> list[str]:
-        """The names in the table that are none of the pictures at `paths`.
+    def check(self, paths: Sequence[Path], others: Sequence[Path] = ()) -> list[str]:
+        """The names in the table that are none of the pictures at `paths`, nor of `others` that are read beside them.
 
         UsageError when the points are of one picture and there are several.
         """
-        paths = list(paths)
         if self.only is not None and len(paths) > 1:
             message = f"{str(self.file)!r} has the points of one picture, and there are {len(paths)}"
             raise UsageError(message, 'write a table of points by file name: {"a.jpg": [[x, y], …], …}')
-        names = {key for path in paths for key in _names(path)}
+        names = {key for path in [*paths, *others] for key in _names(path)}
         return [name for name in self.table if name not in names]
 
 
 def read_points(file: Path) -> OwnPoints:
     """The points in `file`; RestyleError when there are none, or they are no face's."""
     try:
+        check_regular(file)
         found = _READERS.get(file.suffix.lower(), _read_text)(file)
     except OSError as error:
         raise RestyleError(f"cannot read {str(file)!r}: {(error.strerror or str(error)).lower()}") from error

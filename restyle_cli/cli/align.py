@@ -16,8 +16,6 @@ from restyle_cli.cli.output import Table, Terminal, human_seconds
 if TYPE_CHECKING:
     from restyle_cli.folder import Outcome
 
-DEFAULT_OUTPUT = Path("aligned")
-
 EPILOG = """Examples:
 
     [bold]restyle align photo.jpg[/]
@@ -41,7 +39,7 @@ def align(
     align: options.Align = "auto",
     face: options.Face = "1",
     landmarks: options.Landmarks = None,
-    output: options.Output = DEFAULT_OUTPUT,
+    output: options.Output = options.OUTPUT / "align",
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     quiet: options.Quiet = False,

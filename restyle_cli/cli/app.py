@@ -6,6 +6,7 @@ is quick.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated, Any, NoReturn
@@ -18,6 +19,7 @@ from restyle_cli.cli import align, bootstrap, convert, doctor, eval, heatmap, in
 from restyle_cli.cli.output import report
 from restyle_cli.cli.reading_warnings import warnings_as_lines
 from restyle_cli.errors import Interrupted, RestyleError, UsageError
+from restyle_cli.io import reason_of
 
 
 class Commands(TyperGroup):
@@ -42,9 +44,12 @@ class Commands(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             status = 1
         except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:  # even asking whether there is such a file fails
+                report(UsageError(f"{str(error.filename)!r} cannot be a file: {reason_of(error)}"))
+                sys.exit(UsageError.exit_status)
             if error.filename is not None:  # of a file, so a bug: those are told where they are touched
                 raise
-            reason = (error.strerror or str(error)).lower()
+            reason = reason_of(error)
             report(RestyleError(f"the result cannot be printed: {reason}", "files that were to be written are written"))
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             status = 1

@@ -54,7 +54,7 @@ def bootstrap(
     align: options.Align = "auto",
     face: options.Face = "1",
     landmarks: options.Landmarks = None,
-    output: options.Output = options.DEFAULT_OUTPUT,
+    output: options.Output = options.OUTPUT / "bootstrap",
     save: options.Save = options.DEFAULT_SAVE,
     paste_back: options.PasteBack = False,
     compare: Compare = False,
@@ -101,6 +101,7 @@ def bootstrap(
     domains = {"from": pair.first.domain, "to": pair.target.domain}
     result = {**domains, "model": plan.models[-1].name, "chain": plan.chain}
     settings = {**result, "networks": plan.networks(), "keep": "last", "compare": compare, **framing_settings}
+    settings |= machine.settings
     notes = {**machine.notes, "generators": plan.generators}
     results = BootstrapResults(
         output, kinds, settings, notes, framed.face == "all", first=pair.first.domain, target=pair.target.domain

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from restyle_cli.evaluate.run import Pair, Photo, Task
-    from restyle_cli.images import Source
     from restyle_cli.loading import Plan
     from restyle_cli.report.study import Study
+    from restyle_cli.sources import Source
 
 EPILOG = """Examples:
 
@@ -69,7 +69,7 @@ def evaluate(
     steps: options.Steps = None,
     metrics: Metrics = None,
     align: options.Align = "auto",
-    output: options.Output = options.DEFAULT_OUTPUT,
+    output: options.Output = options.OUTPUT / "eval",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Begin again, and replace the report of another run.")
     ] = False,
@@ -129,7 +129,7 @@ def evaluate(
 
 def _others(paths: list[Path], against: Path | None, output: Path) -> list[Source]:
     """The pictures of `against`; UsageError where it is not one path that is compared with another."""
-    from restyle_cli.images import find_pictures
+    from restyle_cli.sources import find_pictures
 
     if against is None:
         return []

@@ -13,7 +13,7 @@ from restyle_cli.errors import UsageError
 if TYPE_CHECKING:
     from restyle_cli.align import Framing, Rule
     from restyle_cli.folder import Outcome
-    from restyle_cli.images import Source
+    from restyle_cli.sources import Source
 
 
 def choose(
@@ -23,10 +23,12 @@ def choose(
     sources: Sequence[Source],
     terminal: Terminal,
     rule: Rule = "face",
+    others: Sequence[Path] = (),
 ) -> tuple[Framing, dict[str, Any]]:
     """The framing that `--align`, `--face` and `--landmarks` ask for, and the settings that results depend on.
 
-    UsageError where they contradict each other; names in the table of landmarks that no picture has are told.
+    UsageError where they contradict each other; names in the table of landmarks that neither a source nor one of the
+    `others` has are reported.
     """
     from restyle_cli.align import Framing, read_points
     from restyle_cli.store.files import sha256
@@ -39,7 +41,7 @@ def choose(
         if rule != "face":
             raise UsageError(f"{asked} has no meaning here: these networks are for pictures without faces")
     points = read_points(landmarks) if landmarks else None
-    for name in points.check(source.path for source in sources) if points else ():
+    for name in points.check([source.path for source in sources], others) if points else ():
         terminal.warn(f"{str(landmarks)!r} has landmarks of {name!r}, which is none of the pictures")
     settings = {"align": align, "face": which, "points": sha256(landmarks) if landmarks else None}
     return Framing(align, which, rule, points), settings

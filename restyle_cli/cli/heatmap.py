@@ -35,7 +35,7 @@ def heatmap(
     align: options.Align = "auto",
     face: options.Face = "1",
     landmarks: options.Landmarks = None,
-    output: options.Output = options.DEFAULT_OUTPUT,
+    output: options.Output = options.OUTPUT / "heatmap",
     normalise: Normalise = "photo",
     overwrite: options.Overwrite = False,
     json: options.Json = False,
@@ -78,7 +78,7 @@ def heatmap(
     for notice in plan.notices:
         terminal.note(notice)
     result = {"model": plan.models[-1].name, "chain": plan.chain, "measure": measure.name}
-    settings = {**result, "networks": plan.networks(), **framing_settings}
+    settings = {**result, "networks": plan.networks(), **framing_settings, **machine.settings}
     notes = {**machine.notes, "generators": plan.generators}
     kinds, each = frozenset(SUFFIXES), framed.face == "all"
     results = HeatmapResults(output, kinds, settings, notes, each, measure=measure, normalise=normalise)

@@ -34,7 +34,7 @@ def invert(
     landmarks: options.Landmarks = None,
     mask: options.Mask = None,
     crossover: options.Crossover = None,
-    output: options.Output = options.DEFAULT_OUTPUT,
+    output: options.Output = options.OUTPUT / "invert",
     save: options.Save = options.DEFAULT_SAVE,
     paste_back: options.PasteBack = False,
     keep: options.Keep = "best",
@@ -95,14 +95,15 @@ def invert(
     if seed is not None and not (mixing or plan.is_random):
         message = f"--seed changes nothing here: {plan.chain} uses no random numbers"
         raise UsageError(message, "leave it out; --variants, projector, pti-pivot and pti-local use some")
-    framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
+    others = () if crossover is None else (crossover,)
+    framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule, others)
     machine = running.choose_machine(device, precision, batch_size)
     running.check_writable(output)
     for notice in plan.notices:
         terminal.note(notice)
     result = {"model": plan.models[-1].name, "chain": plan.chain}
     settings = {**result, "networks": plan.networks(), "keep": keep, "tolerance": tolerance, **framing_settings}
-    settings |= _UNASKED | wish | (masked.described() if masked else {})
+    settings |= machine.settings | _UNASKED | wish | (masked.described() if masked else {})
     settings |= {"downscale": downscale if downscale > 1 else None, "variants": mixing or None}
     settings |= {"seed": (seed or None) if plan.is_random else None}
     compared = {"perceptual": plan.perceptual} if plan.perceptual else {}
@@ -222,10 +223,13 @@ def _masked(mask: Path | None, crossover: Path | None, plan: Plan) -> Mask | Non
 
 
 def _tell_of_oddities(outcomes: Sequence[Outcome], terminal: Terminal) -> None:
+    turned = {}
     for outcome in (one for one in outcomes if one.status == "done"):
         path = str(outcome.path)
         if "pasted" in outcome.files and outcome.made["source"]["turned"]:
-            terminal.note(f"{path!r} lies on its side in its file; {str(outcome.files['pasted'])!r} is upright")
+            turned[path] = str(outcome.files["pasted"])
         lost = [step["step"] for step in outcome.made["steps"] if step["l2"] is None]
         if lost:
             terminal.warn(f"{path!r}: no numbers from step {lost[0]} on; with --precision fp32 there may be some")
+    for path, pasted in turned.items():
+        terminal.note(f"{path!r} lies on its side in its file; {pasted!r} is upright")

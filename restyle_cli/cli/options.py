@@ -17,7 +17,8 @@ import typer
 from restyle_cli.cli.standard_input import with_standard_input
 from restyle_cli.errors import UsageError, did_you_mean
 
-DEFAULT_OUTPUT = Path("restyle-out")
+OUTPUT = Path("restyle-out")
+"""Each command writes to a folder of its own in it, so that none overwrites another's files."""
 DEFAULT_MODEL = "restyle-psp"
 DEFAULT_QUALITY = "balanced"
 DEFAULT_SAVE = "image,strip,latent"
@@ -70,7 +71,7 @@ Pictures = Annotated[
     typer.Argument(
         metavar="PATH",
         callback=with_standard_input,
-        help="Pictures, folders of pictures (sub-folders included), or - for one from standard input.",
+        help="Images, folders (with sub-folders, without results of earlier runs), or - for standard input.",
     ),
 ]
 Steps = Annotated[
@@ -234,7 +235,7 @@ PasteBack = Annotated[
     bool,
     typer.Option(
         "--paste-back",
-        help="Also put the reconstruction back into the whole photo: photo.pasted.png.",
+        help="Also put the reconstruction back into the whole photo: photo.pasted.png, with --face all of all faces.",
         rich_help_panel=_RESULTS,
     ),
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import typer
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.io import to_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,7 +56,7 @@ class Terminal:
     def result(self, values: dict[str, Any], *views: Table | str) -> None:
         """The outcome on standard output: `values` with --json, otherwise the `views`, for people to read."""
         if self.json:
-            print(json.dumps(values, indent=2, ensure_ascii=False), flush=True)
+            print(to_json(values, 2, sys.stdout.encoding or "utf-8"), flush=True)
             return
         for view in views:
             if isinstance(view, str):

@@ -19,14 +19,15 @@ from restyle_cli import __version__
 from restyle_cli.cli import framing
 from restyle_cli.cli.output import Progress, Table, Terminal, human_seconds
 from restyle_cli.errors import Interrupted, RestyleError
+from restyle_cli.io import reason_of
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
     from restyle_cli.folder import Outcome
-    from restyle_cli.images import Source
     from restyle_cli.loading import Ensure
+    from restyle_cli.sources import Source
 
 CPU_BATCH, GPU_BATCH = 4, 8
 MOST_ROWS = 20
@@ -37,17 +38,24 @@ Missing = list[tuple[Path, RestyleError]]
 
 
 def find(paths: list[Path], output: Path, terminal: Terminal) -> tuple[list[Source], Missing]:
-    """The pictures, and the paths where none are, which are told at once; RestyleError where there is nothing."""
-    from restyle_cli.images import find_pictures
+    """The images, and the paths where none are, which are reported at once; RestyleError where there is nothing.
+
+    Results of earlier runs in a folder are left out, with a note.
+    """
+    from restyle_cli.sources import find_pictures
 
     missing: Missing = []
-    sources = find_pictures(paths, output, lambda path, error: missing.append((path, error)))
+    results: list[Path] = []
+    sources = find_pictures(paths, output, lambda path, error: missing.append((path, error)), results.append)
     if not sources:
         for _, error in missing[:-1]:
             terminal.error(error)
         raise missing[-1][1]
     for _, error in missing:
         terminal.error(error)
+    if results:
+        which = str(results[0]) if len(results) == 1 else f"{results[0]} … {results[-1].name}, {len(results)} files"
+        terminal.note(f"left out results of earlier runs ({which}); to work on such a file, name it")
     return sources, missing
 
 
@@ -58,7 +66,11 @@ def check_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        reason = "it is a file" if folder.is_file() else (error.strerror or str(error)).lower()
+        reason = reason_of(error)
+        if folder.is_file():
+            reason = "it is a file"
+        elif folder.is_symlink() and not folder.exists():
+            reason = "it is a link that leads nowhere"
         message = f"cannot write to the folder {str(folder)!r}: {reason}"
         raise RestyleError(message, "choose another with --output") from error
 
@@ -72,12 +84,20 @@ def fetching(offline: bool, terminal: Terminal) -> Ensure:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how to compute, and how many pictures at once; `notes` tell it in results."""
+    """Where and how to compute, and how many pictures at once; `notes` tell it in results.
+
+    `settings` is what results depend on: "auto" is resolved, so that it equals what it stands for.
+    """
 
     device: torch.device
     dtype: torch.dtype
     batch_size: int
     notes: dict[str, str]
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The part of `notes` of which a result of other values is another result."""
+        return {"precision": self.notes["precision"]}
 
 
 def choose_machine(device: str, precision: str, batch_size: int | None) -> Machine:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from restyle_cli.cli.options import Json, Quiet, Seed, between
+from restyle_cli.cli.options import OUTPUT, Json, Output, Quiet, Seed, between
 from restyle_cli.cli.output import Terminal
 
 _BATCH = 8
@@ -20,9 +19,7 @@ def samples(
     count: Annotated[int, typer.Option("--count", "-n", callback=between(1, 100_000), help="How many.")] = 20,
     seed: Seed = 0,
     size: Annotated[int, typer.Option("--size", callback=between(16, 2048), help="Side in pixels.")] = 256,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.")] = Path(
-        "samples"
-    ),
+    output: Output = OUTPUT / "samples",
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from restyle_cli.cli.options import Json, Quiet, between
+from restyle_cli.cli.options import OUTPUT, Json, Quiet, between
 from restyle_cli.cli.output import Terminal
 
 EPILOG = "Examples:  [bold]restyle train portrait[/]  ·  [bold]restyle train my.toml -o runs/mine --resume[/]"
@@ -24,7 +24,7 @@ def train(
             "--output",
             "-o",
             metavar="DIR",
-            help="Folder for checkpoint, sample sheets and losses; runs/RECIPE if not given.",
+            help="Folder for checkpoint, sample sheets and losses; restyle-out/train/RECIPE if not given.",
             show_default=False,
         ),
     ] = None,
@@ -57,6 +57,6 @@ def train(
     from restyle_cli.train import loop
 
     terminal = Terminal(json=json, quiet=quiet)
-    folder = output or Path("runs") / Path(recipe).stem
+    folder = output or OUTPUT / "train" / Path(recipe).stem
     network = loop.run(recipe, folder, resume=resume, steps=steps, threads=threads, note=terminal.note)
     terminal.result({"command": "train", "recipe": recipe, "network": str(network)}, str(network))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.io import check_regular, write_atomic, writing_failed
 
 FORMAT = 1
 
@@ -35,6 +36,7 @@ class Journal:
             if overwrite or not self.path.exists():
                 self._begin()
                 return
+            check_regular(self.path)
             with self.path.open("r+b") as file:
                 whole = _whole_lines(file)
                 file.truncate(whole)
@@ -76,7 +78,8 @@ class Journal:
         yield from lines
 
     def _begin(self) -> None:
-        self.path.write_bytes(_line({"format": FORMAT, "settings": self.settings}))
+        first = _line({"format": FORMAT, "settings": self.settings})
+        write_atomic(self.path, lambda part: part.write_bytes(first))
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         try:
@@ -92,8 +95,7 @@ class Journal:
             raise RestyleError(f"{str(self.path)!r} is damaged", "begin again with --overwrite") from error
 
     def _failed(self, error: OSError) -> RestyleError:
-        reason = (error.strerror or str(error)).lower()
-        return RestyleError(f"cannot write {str(self.path)!r}: {reason}", "choose another folder with --output")
+        return writing_failed(self.path, error)
 
 
 def _line(values: Mapping[str, Any]) -> bytes:

@@ -8,6 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from restyle_cli.evaluate.journal import Journal
+from restyle_cli.records import fits
+
+_ROW = {"input": str, "sha256": str, "values": [[float | int]], "seconds": [float | int], "quad": list | None}
+_SKIP = {"input": str, "sha256": str | None, "reason": str, "hint": str | None, "course": str | None}
+_ENTRY = {"course": str, "rows": [_ROW], "skipped": [_SKIP], "pictures": dict}
+_PEAK = {"course": str, "peak_memory_mb": float | int}
 
 
 @dataclass(frozen=True)
@@ -81,17 +87,17 @@ def rows_of(journal: Journal, course: Course, used: Mapping[str, str]) -> Iterat
     """The rows of a course, of the pictures in `used` ({input: SHA-256}) alone, each once."""
     left = dict(used)
     for entry in _entries(journal, course):
-        for row in entry.get("rows", ()):
-            if left.get(row["input"]) == row["sha256"]:
-                del left[row["input"]]
-                yield Row(**row)
+        for row in entry["rows"]:
+            if left.get(row.input) == row.sha256:
+                del left[row.input]
+                yield row
 
 
 def pictures_of(journal: Journal, course: Course, wanted: set[str]) -> dict[str, str]:
     """Of the inputs `wanted`, the small pictures that were kept; the last of each."""
     found: dict[str, str] = {}
     for entry in _entries(journal, course):
-        found |= {name: data for name, data in entry.get("pictures", {}).items() if name in wanted}
+        found |= {name: data for name, data in entry["pictures"].items() if name in wanted}
     return found
 
 
@@ -104,18 +110,27 @@ def peak_of(journal: Journal, course: Course) -> float | None:
 def known_of(journal: Journal, course: Course) -> dict[str, Known]:
     """What is known of each picture by its input: of this course, and what others found out that holds here too."""
     known: dict[str, Known] = {}
-    for entry in journal.entries():
+    for entry in _sound(journal, course):
         here = entry["course"] == course.chain
-        for row in entry.get("rows", ()):
-            before = known.get(row["input"])
-            done = here or (before is not None and before.done and before.sha256 == row["sha256"])
-            quad = array("d", row["quad"]) if row["quad"] else None
-            known[row["input"]] = Known(row["sha256"], done, quad=quad)
-        for skip in entry.get("skipped", ()):
-            if skip["sha256"] and (here or not skip["course"]):
-                known[skip["input"]] = Known(skip["sha256"], skip=Skip(**skip))
+        for row in entry["rows"]:
+            before = known.get(row.input)
+            done = here or (before is not None and before.done and before.sha256 == row.sha256)
+            known[row.input] = Known(row.sha256, done, quad=array("d", row.quad) if row.quad else None)
+        for skip in entry["skipped"]:
+            if skip.sha256 and (here or not skip.course):
+                known[skip.input] = Known(skip.sha256, skip=skip)
     return known
 
 
 def _entries(journal: Journal, course: Course) -> Iterator[dict[str, Any]]:
-    return (entry for entry in journal.entries() if entry["course"] == course.chain)
+    return (entry for entry in _sound(journal, course) if entry["course"] == course.chain)
+
+
+def _sound(journal: Journal, course: Course) -> Iterator[dict[str, Any]]:
+    """The entries with their rows and skips; damaged ones are left out, so that their images are measured again."""
+    for entry in journal.entries():
+        if fits(entry, _ENTRY if "rows" in entry else _PEAK):
+            rows = [Row(**{key: row[key] for key in _ROW}) for row in entry.get("rows", ())]
+            if entry["course"] != course.chain or all(len(row.values) == len(course.steps) for row in rows):
+                skipped = [Skip(**{key: skip[key] for key in _SKIP}) for skip in entry.get("skipped", ())]
+                yield {"pictures": {}, **entry, "rows": rows, "skipped": skipped}

@@ -18,13 +18,14 @@ from torch import Tensor
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.heatmap.measures import Floats, Measure, broad_share, half_area
-from restyle_cli.images import displayed, fit, write_atomic
+from restyle_cli.images import displayed, fit
 from restyle_cli.inversion import Inversion
+from restyle_cli.io import write_atomic
 
 Bytes = NDArray[np.uint8]
 GROUPS = {"coarse": slice(0, 4), "middle": slice(4, 8), "fine": slice(8, None)}
 """The layers by what they draw, as the papers name them: up to 8, up to 32, and from 64 pixels on."""
-_DAMAGES = (OSError, ValueError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile)
+_DAMAGES = (OSError, ValueError, RecursionError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile)
 _PERCENTILE = 99.5  # of a map: where its colours end, so that a single place does not darken all others
 
 

@@ -16,8 +16,10 @@ from restyle_cli.folder import Outcome, Task, invert_all
 from restyle_cli.heatmap.changes import Changes, Mean, changes_of, read_changes, read_made, write_changes
 from restyle_cli.heatmap.drawing import draw_changes
 from restyle_cli.heatmap.measures import Measure
-from restyle_cli.images import Source, save_picture
+from restyle_cli.images import save_picture
+from restyle_cli.records import CHANGE, fits
 from restyle_cli.results import Inverted, Results, Writer
+from restyle_cli.sources import Source
 from restyle_cli.strip import shown_steps
 
 SUFFIXES = {"heatmap": ".heatmap.png", "maps": ".heatmap.npz"}
@@ -80,12 +82,19 @@ class HeatmapResults(Results):
         steps = _with_changes(made["steps"], inverted.changes) if isinstance(inverted, Mapped) else made["steps"]
         return made | {"steps": steps}
 
-    def _description(self, mark: Path) -> dict[str, Any]:
+    def _earlier(self, files: Mapping[str, Path], sha256: str) -> dict[str, Any]:
+        """Nothing where the numbers are damaged."""
+        made = super()._earlier(files, sha256)
         try:
-            made = read_made(mark) if mark.is_file() else {}
+            return made and read_changes(files[self.mark]) and made
         except RestyleError:
             return {}
-        return made if isinstance(made.get("source"), dict) else {}
+
+    def _read_mark(self, mark: Path) -> Any:
+        return read_made(mark)
+
+    def _is_sound(self, made: Mapping[str, Any]) -> bool:
+        return super()._is_sound(made) and fits([step for step in made["steps"] if "distance" in step], [CHANGE])
 
     def _files(self, source: Source) -> dict[str, Path]:
         """Those of a picture called "average" have another name: the average's are called so."""

@@ -1,17 +1,10 @@
-"""Pictures: finding, opening and writing files, and the ways between pictures and tensors.
+"""Pictures: opening and saving them, and the ways between pictures and tensors.
 
-Tensors are needed only by some functions, which import torch themselves: finding files stays quick.
+Tensors are needed only by some functions, which import torch themselves: opening a file stays quick.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import secrets
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +12,7 @@ import numpy as np
 from PIL import Image, PngImagePlugin
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.images.formats import FORMATS_READ, SUFFIXES
+from restyle_cli.images.formats import SUFFIXES
 from restyle_cli.images.reading import (
     MARK,
     MAX_PIXELS,
@@ -28,10 +21,9 @@ from restyle_cli.images.reading import (
     TURNED,
     open_original,
     open_picture,
-    reading_failed,
-    reason_of,
     seal_of,
 )
+from restyle_cli.io import write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,106 +34,17 @@ __all__ = [
     "MIN_SIDE",
     "SUFFIXES",
     "TURNED",
-    "Source",
-    "find_pictures",
     "fit",
     "open_original",
     "open_picture",
     "save_picture",
     "to_picture",
     "to_tensor",
-    "write_atomic",
 ]
 
+RESULT = "restyle-result"
+"""The text chunk of a PNG that is a result and no image to invert: which kind it is."""
 _LARGE = 8_000_000
-
-
-@dataclass(frozen=True)
-class Source:
-    """A picture file, and `relative`: the path of its outputs inside the output folder, without a suffix."""
-
-    path: Path
-    relative: Path
-
-
-# --- finding
-
-
-def find_pictures(
-    paths: Iterable[Path],
-    exclude: Path | None = None,
-    on_error: Callable[[Path, RestyleError], None] | None = None,
-) -> list[Source]:
-    """The pictures among `paths`: files as given, folders with all below them, sorted, each file once.
-
-    Left out are hidden files and the folder `exclude` (the output) where it lies inside a given one.
-    A path that is missing, or a folder without pictures or that is `exclude` itself, raises RestyleError; given
-    `on_error`, that is told and the others are still found.
-    """
-    found: dict[Path, tuple[Path, Path]] = {}
-    for path in paths:
-        try:
-            for picture, root in _look_in(path, exclude):
-                found.setdefault(picture.resolve(), (picture, root))
-        except (RestyleError, OSError) as error:
-            failure = reading_failed(path, error) if isinstance(error, OSError) else error
-            if on_error is None:
-                raise failure from error
-            on_error(path, failure)
-    return _with_distinct_names(list(found.values()))
-
-
-def _look_in(path: Path, exclude: Path | None) -> Iterator[tuple[Path, Path]]:
-    """Pairs of a picture and the folder that its name in the output counts from."""
-    if path.is_file():
-        yield path, path.parent
-        return
-    if not path.is_dir():
-        raise RestyleError(f"no file or folder {str(path)!r}", "check the name; quote names that have spaces")
-    if exclude is not None and path.resolve() == exclude.resolve():
-        message = f"what is made of the pictures in {str(path)!r} would lie among them, and be read itself next time"
-        raise RestyleError(message, "choose another folder with --output")
-    count = 0
-    for picture in _walk(path, exclude.resolve() if exclude else None):
-        count += 1
-        yield picture, path
-    if not count:
-        raise RestyleError(f"no pictures in the folder {str(path)!r}", FORMATS_READ)
-
-
-def _walk(folder: Path, exclude: Path | None) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise reading_failed(Path(error.filename), error)
-
-    for parent, folders, files in os.walk(folder, onerror=refuse):
-        here = Path(parent)
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and (here / f).resolve() != exclude)
-        for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
-                yield here / name
-
-
-def _with_distinct_names(found: list[tuple[Path, Path]]) -> list[Source]:
-    """Name outputs by the path below the given folder; where two would be one, add suffixes, then folders."""
-    levels = [0] * len(found)
-    while True:
-        names = [_name(picture, root, level) for (picture, root), level in zip(found, levels, strict=True)]
-        times = Counter(str(name).casefold() for name in names)  # some file systems do not tell A from a
-        again = [i for i, name in enumerate(names) if times[str(name).casefold()] > 1]
-        longer = [i for i in again if levels[i] < 2 * len(found[i][1].resolve().parts)]
-        if not longer:  # all distinct, or files whose full paths differ only in case
-            numbers = {i: n for n, i in enumerate(again, start=1)}
-            names = [n.with_name(f"{n.name}-{numbers[i]}") if i in numbers else n for i, n in enumerate(names)]
-            return [Source(picture, name) for (picture, _), name in zip(found, names, strict=True)]
-        for i in longer:
-            levels[i] += 1
-
-
-def _name(picture: Path, root: Path, level: int) -> Path:
-    """Even levels drop the suffix, odd ones keep it; every second level adds one more parent folder."""
-    above = root.resolve().parts[1:]
-    name = Path(*above[max(len(above) - level // 2, 0) :], picture.relative_to(root))
-    return name if level % 2 else name.with_suffix("")
 
 
 # --- tensors
@@ -215,30 +118,3 @@ def save_picture(picture: Image.Image, path: Path, text: dict[str, str] | None =
     elif format == "PNG" and picture.width * picture.height > _LARGE:
         options["compress_level"] = 1  # 40 million pixels in 4 s instead of 11, for a file larger by a sixth
     write_atomic(path, lambda aside: picture.save(aside, format=format, **options))
-
-
-def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
-    """Have `write` make a file aside, then put it in place of `path` at once; the folder is created.
-
-    Whatever happens, `path` is the old file or the whole new one, and nothing else is left behind.
-    OSError becomes RestyleError.
-    """
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(aside)
-        aside.replace(path)
-    except OSError as error:
-        raise _writing_failed(path, error) from error
-    finally:
-        with suppress(OSError):  # where the folder is none, there is nothing to remove either
-            aside.unlink(missing_ok=True)
-
-
-def _writing_failed(path: Path, error: OSError) -> RestyleError:
-    hint = "choose another folder with --output"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        hint = "free some space, or choose another folder with --output; a second run goes on from here"
-    elif error.errno == errno.ENAMETOOLONG:
-        hint = "give the picture a shorter name"
-    return RestyleError(f"cannot write {str(path)!r}: {reason_of(error)}", hint)

@@ -24,6 +24,7 @@ from restyle_cli.images.levels import eight_bits, is_deep, scale_transparency
 from restyle_cli.images.orientation import load_upright
 from restyle_cli.images.quiet import quiet_pillow
 from restyle_cli.images.wide_tiff import grey_and_alpha, is_grey_alpha_16
+from restyle_cli.io import open_regular, reading_failed
 
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 16
@@ -113,7 +114,7 @@ class _Decoded:
 
 def _decode(path: Path, max_pixels: int) -> _Decoded:
     notes: list[str] = []
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if os.fstat(file.fileno()).st_size == 0:
             raise RestyleError(f"{str(path)!r} is empty", "copy or download the picture again")
         stored = _open_header(file, path, max_pixels)
@@ -268,18 +269,3 @@ def _damaged(path: Path, error: Exception) -> RestyleError:
         f"{str(path)!r} is {'cut off' if cut else 'damaged'} and cannot be decoded",
         "copy or download it again",
     )
-
-
-def reading_failed(path: Path, error: OSError) -> RestyleError:
-    """What to say when the system does not let `path` be read."""
-    if isinstance(error, FileNotFoundError):
-        return RestyleError(f"no file or folder {str(path)!r}", "check the name; quote names that have spaces")
-    hint = None
-    if isinstance(error, PermissionError):
-        hint = "give yourself the right to read it (chmod u+r), or run as its owner"
-    return RestyleError(f"{str(path)!r} cannot be read: {reason_of(error)}", hint)
-
-
-def reason_of(error: OSError) -> str:
-    """The system's reason, to go on a sentence with."""
-    return (error.strerror or str(error) or type(error).__name__).lower()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import write_atomic
+from restyle_cli.io import csv_name, write_atomic
 from restyle_cli.report.page import page
 from restyle_cli.report.summary import Measured, examples
 
@@ -33,7 +33,7 @@ def write(folder: Path, report: Mapping[str, Any], measured: Measured) -> dict[s
     text = page(report, measured.columns, pictures)
     write_atomic(files["table"], lambda aside: _write_table(aside, measured))
     write_atomic(files["json"], lambda aside: aside.write_text(json.dumps(report, indent=2) + "\n", encoding="ascii"))
-    write_atomic(files["page"], lambda aside: aside.write_text(text, encoding="utf-8"))
+    write_atomic(files["page"], lambda aside: aside.write_text(text, encoding="utf-8", errors="backslashreplace"))
     return files
 
 
@@ -45,7 +45,9 @@ def _write_table(path: Path, measured: Measured) -> None:
         table.writerow(["method", "input", "step", "by", *keys, *measured.missing, "seconds", "sha256"])
         nothing = [""] * len(measured.missing)
         for course in measured.courses:
+            name = csv_name(course.name)
             for row in measured.rows(course):
                 seconds = row.seconds or [""] * len(course.steps)
                 for step, by, values, time in zip(course.steps, course.methods, row.values, seconds, strict=True):
-                    table.writerow([course.name, row.input, step, by, *values, *nothing, time, row.sha256])
+                    told = [name, csv_name(row.input), step, csv_name(by), *values, *nothing, time, row.sha256]
+                    table.writerow(told)

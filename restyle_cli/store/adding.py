@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.io import reason_of, write_atomic
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.catalog import KINDS, Entry
 from restyle_cli.store.files import describe
@@ -46,7 +47,7 @@ def add(path: Path, name: str | None = None, move: bool = False, latent_space: s
             if entry.sha256 is None:
                 fetch.remember(entry, digest)
             if entry.own:
-                catalog.write_own(entry)
+                catalog.write_own(entry)  # before: a file without an entry could neither be used nor removed
             _put(path, fetch.path_of(entry), move)  # last: what was moved cannot be lost
         except BaseException:
             fetch.forget(entry, keep_digest=known)
@@ -101,7 +102,7 @@ def _own_entry(name: str, path: Path, held: Sequence[Part]) -> Entry:
         name=name,
         kind=kind,
         domain=known[generator].domain if generator in known else "own",
-        file=f"own-{name}{path.suffix.lower()}",  # published files have names like any
+        file=f"own-{name}{path.suffix.lower() if path.suffix.isascii() else ''}",  # published files have names like any
         method=told.get("method") if kind == "encoder" else None,
         generator=generator,
         holds_generator=kind == "encoder" and inside is not None,
@@ -151,15 +152,18 @@ def _check_is(entry: Entry, path: Path, held: Sequence[Part], digest: str) -> No
 
 
 def _put(path: Path, target: Path, move: bool) -> None:
-    from restyle_cli.images import write_atomic
+    def copy(part: Path) -> None:
+        shutil.copyfile(path, part)
 
     try:
         home().mkdir(parents=True, exist_ok=True)
         if move and not path.is_symlink() and path.stat().st_dev == target.parent.stat().st_dev:
             path.replace(target)
         else:
-            write_atomic(target, lambda aside: shutil.copyfile(path, aside))
+            write_atomic(target, copy)
             if move:
                 path.unlink()
     except OSError as error:
-        raise RestyleError(f"cannot bring '{path}' to '{target}': {(error.strerror or str(error)).lower()}") from error
+        raise RestyleError(f"cannot bring '{path}' to '{target}': {reason_of(error)}") from error
+    for left in fetch.left_by_fetching(target):  # of another way to get the file, which is not needed any more
+        left.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from restyle_cli.errors import RestyleError, did_you_mean
+from restyle_cli.io import write_atomic
 from restyle_cli.store.places import home
 
 CATALOG = Path(__file__).with_name("catalog.toml")
@@ -214,10 +215,10 @@ def write_own(entry: Entry) -> None:
     """Keep an entry of the person's own, so that `entries` has it."""
     import json
 
-    from restyle_cli.images import write_atomic
-
     skipped = {"name", "own", "embedded"}
     values = {field.name: getattr(entry, field.name) for field in fields(Entry) if field.name not in skipped}
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value]
     # JSON's strings, numbers, lists and booleans are TOML's too.
-    write_atomic(own_file(entry.name), lambda aside: aside.write_text("\n".join([*lines, ""]), encoding="utf-8"))
+    text = "\n".join([*lines, ""])
+    # TOML has no form for file names that are not UTF-8.
+    write_atomic(own_file(entry.name), lambda aside: aside.write_text(text, encoding="utf-8", errors="replace"))

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, Protocol
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.store import web
+from restyle_cli.store.fetch import left_by_fetching
 from restyle_cli.store.places import sha256
 from restyle_cli.store.web import Answer, NothingThere, SourceError
 
@@ -89,19 +90,14 @@ def download(
         except OSError as error:
             raise _writing_failed(target, error) from error
         else:
-            _remove_parts(target)
+            for left in left_by_fetching(target):  # from other sources
+                left.unlink(missing_ok=True)
             return digest
     page = web.page_of(wanted.sources[0])
     raise RestyleError(
         f"'{wanted.name}' could not be fetched: {'; '.join(failures)}",
         f"fetch it by hand from {page} and then `restyle weights add FILE --as {wanted.name}`",
     )
-
-
-def _remove_parts(target: Path) -> None:
-    """Take away what other sources of `target` have left."""
-    for path in target.parent.glob(f".{target.name}.*.part*"):
-        path.unlink(missing_ok=True)
 
 
 class _Part:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.io import reason_of, remove_abandoned, write_atomic
 from restyle_cli.store.catalog import Entry, own_file
 from restyle_cli.store.places import home, sha256
 
@@ -91,8 +93,6 @@ def remembered(entry: Entry) -> str | None:
 
 def remember(entry: Entry, digest: str) -> None:
     """Keep the SHA-256 of a file that the catalog knows none of; the form is that of `sha256sum`."""
-    from restyle_cli.images import write_atomic
-
     write_atomic(_record(entry), lambda aside: aside.write_text(f"{digest}  {entry.file}\n", encoding="ascii"))
 
 
@@ -110,7 +110,7 @@ def verify(entry: Entry) -> tuple[bool, str]:
     try:
         digest = sha256(path)
     except OSError as error:
-        raise RestyleError(f"cannot read '{path}': {(error.strerror or str(error)).lower()}") from error
+        raise RestyleError(f"cannot read '{path}': {reason_of(error)}") from error
     good = digest.startswith(expected(entry))
     if good and entry.sha256 is None and remembered(entry) is None:
         remember(entry, digest)
@@ -126,7 +126,8 @@ def remove(entry: Entry, forget: bool = False) -> int:
     path = path_of(entry)
     if entry.embedded:
         raise RestyleError(f"'{entry.name}' belongs to restyle", "only fetched and added networks can be removed")
-    files = [path, *path.parent.glob(f".{path.name}.*.part*")]
+    remove_abandoned(path.parent)
+    files = [path, *left_by_fetching(path)]
     if forget or entry.own:
         files.append(_record(entry))
     if entry.own:
@@ -139,7 +140,7 @@ def remove(entry: Entry, forget: bool = False) -> int:
         for file in files:
             file.unlink()
     except OSError as error:
-        raise RestyleError(f"cannot remove '{path}': {(error.strerror or str(error)).lower()}") from error
+        raise RestyleError(f"cannot remove '{path}': {reason_of(error)}") from error
     return freed
 
 
@@ -149,6 +150,11 @@ def forget(entry: Entry, keep_digest: bool) -> None:
         own_file(entry.name).unlink(missing_ok=True)
     if not keep_digest:
         _record(entry).unlink(missing_ok=True)
+
+
+def left_by_fetching(path: Path) -> list[Path]:
+    """What interrupted fetches of `path` have left; see `download`."""
+    return list(path.parent.glob(f".{glob.escape(path.name)}.*.part*"))
 
 
 def _record(entry: Entry) -> Path:
@@ -195,9 +201,8 @@ def alone(entry: Entry, note: Note | None = None) -> Iterator[None]:
             (note or _silent)(f"another process is at {entry.name}; waiting for it")
             lock.acquire(poll_interval=0.2)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
         raise RestyleError(
-            f"cannot write to '{path.parent}': {reason}", "set RESTYLE_HOME to a folder that can be written"
+            f"cannot write to '{path.parent}': {reason_of(error)}", "set RESTYLE_HOME to a folder that can be written"
         ) from error
     try:
         yield

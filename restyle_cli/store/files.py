@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
 from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import write_atomic
+from restyle_cli.io import write_atomic
 from restyle_cli.store import legacy
 from restyle_cli.store.build import Unfit, build_module, check_finite, role_of
 from restyle_cli.store.header import damaged, metadata, read_safetensors_header
@@ -133,6 +133,17 @@ def _network_header(path: Path, role: str | None) -> dict[str, Any]:
 
 def _read_tensors(path: Path, device: str | torch.device) -> dict[str, Tensor]:
     try:
-        return load_file(path, device=str(device))
+        if _is_utf8(path):
+            return load_file(path, device=str(device))
+        return {name: tensor.to(device) for name, tensor in load(path.read_bytes()).items()}
     except (SafetensorError, OSError, ValueError) as error:
         raise damaged(path, "its tensors cannot be read") from error
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether safetensors can open the file itself."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True

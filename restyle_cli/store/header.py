@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.io import open_regular
 
 MAX_HEADER = 16 * 1024 * 1024
 """Bytes of header that are read at most; ours have some 100 kB."""
@@ -16,7 +17,7 @@ def read_safetensors_header(path: Path) -> dict[str, Any]:
     """The header, its claimed length checked against the file's. RestyleError when there is none."""
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > size - 8:
                 raise damaged(path, "it is cut off, or no safetensors file" if size else "it is empty")
@@ -27,6 +28,12 @@ def read_safetensors_header(path: Path) -> dict[str, Any]:
         raise RestyleError(f"'{path}' cannot be read: {error.strerror or error}") from error
     if not isinstance(header, dict):
         raise damaged(path, "its header is not JSON")
+    try:
+        end = max((one["data_offsets"][1] for name, one in header.items() if name != "__metadata__"), default=0)
+    except (LookupError, TypeError) as error:
+        raise damaged(path, "its header describes no tensors") from error
+    if end != size - 8 - length:
+        raise damaged(path, "it is cut off, or its header belongs to another file")
     return header
 
 

@@ -7,6 +7,8 @@ import os
 import sys
 from pathlib import Path
 
+from restyle_cli.io import open_regular
+
 
 def home() -> Path:
     """Folder for everything fetched or converted: `$RESTYLE_HOME`, else the platform's cache folder.
@@ -21,7 +23,7 @@ def home() -> Path:
 
 def sha256(path: Path) -> str:
     """The SHA-256 of any file, in hexadecimal."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

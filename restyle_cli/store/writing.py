@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import write_atomic
+from restyle_cli.io import write_atomic
 
 _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 

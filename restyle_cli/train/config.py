@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from restyle_cli.errors import RestyleError, did_you_mean
+from restyle_cli.io import check_regular
 
 try:
     from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -86,6 +87,7 @@ def read_recipe(name: str | Path) -> Recipe:
     path = Path(name)
     if path.suffix == ".toml":
         try:
+            check_regular(path)
             text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise RestyleError(f"cannot read the recipe '{path}': {error.strerror}") from error

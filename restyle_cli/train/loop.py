@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import save_picture, to_picture, write_atomic
+from restyle_cli.images import save_picture, to_picture
+from restyle_cli.io import write_atomic
 from restyle_cli.registry import Registry
 from restyle_cli.store.files import write_module
 from restyle_cli.train.config import Recipe, Stage, read_recipe
@@ -140,8 +141,8 @@ def fit(recipe: Recipe, task: Task, output: Path, until: int, note: Callable[[st
             _append(output / "scores.csv", row)
             note("  ".join(f"{name} {value}" for name, value in list(row.items())[:9]))
             _save_sheet(task.sheet(averaged.module, stage), output / "sheet.png")
-            _save_checkpoint(checkpoint, task, averaged, optimiser, done)
             _write(task, averaged.module, recipe, done.step, scores, output)
+            _save_checkpoint(checkpoint, task, averaged, optimiser, done)  # last: it says that all of this is done
     return output / f"{recipe.name}.safetensors"
 
 
@@ -213,12 +214,20 @@ def _running_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tenso
 
 
 def _append(path: Path, row: dict[str, float]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(row))
-        if new:
+    """Add a row to the table at `path`; rows of this step or later, of a run that was killed, go."""
+    rows: list[dict[str, Any]] = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            steps = ((old, str(old.get("step"))) for old in csv.DictReader(file))
+            rows = [old for old, step in steps if step.isdecimal() and int(step) < row["step"]]
+
+    def write(part: Path) -> None:
+        with part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(dict.fromkeys(name for one in [*rows, row] for name in one)))
             writer.writeheader()
-        writer.writerow(row)
+            writer.writerows([*rows, row])
+
+    write_atomic(path, write)
 
 
 def _save_sheet(images: Tensor, path: Path) -> None:

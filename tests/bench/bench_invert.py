@@ -23,8 +23,9 @@ import torch
 from restyle_cli import folder, loading
 from restyle_cli.align import frame_mark
 from restyle_cli.devices import choose_device
-from restyle_cli.images import Source, find_pictures, save_picture, to_picture
+from restyle_cli.images import save_picture, to_picture
 from restyle_cli.results import Results
+from restyle_cli.sources import Source, find_pictures
 from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
 KINDS = frozenset({"image", "strip", "latent"})

@@ -43,29 +43,29 @@ def as_json(result: Result) -> dict[str, Any]:
 def test_a_crop_and_its_transform(restyle: Run, photo: Path) -> None:
     result = restyle("align", photo, "--landmarks", "points.json", "--size", 128)
     assert result.exit_code == 0
-    crop = open_picture("aligned/photo.png")
+    crop = open_picture("restyle-out/align/photo.png")
     quad = tuple(tuple(float(c) for c in corner) for corner in QUAD)
     assert np.array_equal(crop, cut(open_picture(photo), quad, 128))
-    made = json.loads(Path("aligned/photo.json").read_text())
+    made = json.loads(Path("restyle-out/align/photo.json").read_text())
     assert np.allclose(made["alignment"]["quad"], QUAD)
     there = mapped(np.array(QUAD, float), made["alignment"]["matrix"])
     assert np.allclose(there, [(-0.5, -0.5), (-0.5, 127.5), (127.5, 127.5), (127.5, -0.5)])
     assert np.allclose(mapped(there, made["alignment"]["back"]), QUAD)
     assert (made["alignment"]["size"], made["source"]["size"]) == ([128, 128], [250, 220])
-    assert "aligned/photo.png" in result.stdout
+    assert "restyle-out/align/photo.png" in result.stdout
     assert "216" in result.stdout  # pixels across in the photo
 
 
 def test_a_crop_is_left_alone_by_other_commands(restyle: Run, photo: Path) -> None:
     restyle("align", photo, "--landmarks", "points.json")
-    again = align(open_picture("aligned/photo.png"))
+    again = align(open_picture("restyle-out/align/photo.png"))
     assert (again.how, again.faces) == ("fits", 0)
 
 
 def test_the_transform_is_read_as_landmarks(restyle: Run, photo: Path) -> None:
     restyle("align", photo, "--landmarks", "points.json")
-    restyle("align", photo, "--landmarks", "aligned/photo.json", "-o", "again")
-    one, two = (json.loads(Path(name, "photo.json").read_text()) for name in ("aligned", "again"))
+    restyle("align", photo, "--landmarks", "restyle-out/align/photo.json", "-o", "again")
+    one, two = (json.loads(Path(name, "photo.json").read_text()) for name in ("restyle-out/align", "again"))
     assert one["alignment"] == two["alignment"]
 
 
@@ -73,7 +73,7 @@ def test_json(restyle: Run, photo: Path) -> None:
     values = as_json(restyle("align", photo, "--landmarks", "points.json", "--json"))
     assert (values["command"], values["summary"]["done"]) == ("align", 1)
     (image,) = values["images"]
-    assert image["outputs"] == {"image": "aligned/photo.png", "transform": "aligned/photo.json"}
+    assert image["outputs"] == {"image": "restyle-out/align/photo.png", "transform": "restyle-out/align/photo.json"}
     assert np.allclose(image["alignment"]["quad"], QUAD)
     assert any("no face is recognised" in doubt for doubt in image["alignment"]["doubts"])
 
@@ -84,7 +84,7 @@ def test_a_second_run_skips_what_is_done(restyle: Run, photo: Path) -> None:
         as_json(restyle(*run, *more))["images"][0]["status"] for more in ((), (), ("--size", 64), ("--size", 64))
     ]
     assert statuses == ["done", "skipped", "done", "skipped"]
-    Path("aligned/photo.json").write_text("[]")
+    Path("restyle-out/align/photo.json").write_text("[]")
     assert as_json(restyle(*run))["images"][0]["status"] == "done"
     assert as_json(restyle(*run, "--overwrite"))["images"][0]["status"] == "done"
 
@@ -93,8 +93,8 @@ def test_a_crop_that_fits_is_taken_as_it_is(restyle: Run, here: Path) -> None:
     drawn = Image.effect_noise((128, 128), 60).convert("RGB")
     save_picture(drawn, here / "drawn.png", frame_mark())
     assert as_json(restyle("align", "drawn.png", "--size", 128, "--json"))["images"][0]["alignment"]["how"] == "fits"
-    assert np.array_equal(open_picture("aligned/drawn.png"), drawn)
-    assert "landmarks" not in json.loads(Path("aligned/drawn.json").read_text())
+    assert np.array_equal(open_picture("restyle-out/align/drawn.png"), drawn)
+    assert "landmarks" not in json.loads(Path("restyle-out/align/drawn.json").read_text())
 
 
 def test_every_face(restyle: Run, here: Path) -> None:
@@ -104,16 +104,21 @@ def test_every_face(restyle: Run, here: Path) -> None:
     both.paste(Image.fromarray(data.astronaut()).resize((320, 320)), (300, 0))
     both.save("us.jpg", quality=95)
     result = restyle("align", "us.jpg", "--face", "all", "-q")
-    assert sorted(path.name for path in Path("aligned").iterdir()) == ["us.1.json", "us.1.png", "us.2.json", "us.2.png"]
+    assert sorted(path.name for path in Path("restyle-out/align").iterdir()) == [
+        "us.1.json",
+        "us.1.png",
+        "us.2.json",
+        "us.2.png",
+    ]
     assert "1 of 2" in result.stdout
     assert "warning: 'us.jpg', face 2: the face is very small" in result.stderr
-    one, two = (np.asarray(open_picture(f"aligned/us.{n}.png"), float) for n in (1, 2))
+    one, two = (np.asarray(open_picture(f"restyle-out/align/us.{n}.png"), float) for n in (1, 2))
     assert np.abs(one - two).mean() < 12  # the same person in two sizes
 
 
 def test_cars_are_only_resized(restyle: Run, photo: Path) -> None:
     restyle("align", photo, "--domain", "cars", "--size", 512)
-    crop = open_picture("aligned/photo.png")
+    crop = open_picture("restyle-out/align/photo.png")
     assert np.array_equal(crop, open_picture(photo).resize((512, 384), Image.Resampling.BILINEAR))
     result = restyle("align", photo, "--domain", "cars", "--face", "all")
     assert result.exit_code == 2
@@ -134,7 +139,7 @@ def test_bad_files_do_not_stop_a_folder(restyle: Run, photo: Path, here: Path) -
         "photos/text.jpg": "failed",
     }
     assert "error: no face found in 'photos/black.png'" in result.stderr
-    assert sorted(path.name for path in Path("aligned").iterdir()) == ["photo.json", "photo.png"]
+    assert sorted(path.name for path in Path("restyle-out/align").iterdir()) == ["photo.json", "photo.png"]
 
 
 def test_pictures_are_not_overwritten(restyle: Run, photo: Path) -> None:
@@ -159,4 +164,4 @@ def test_wrong_usage(restyle: Run, photo: Path, options: tuple[object, ...], sta
     result = restyle("align", photo, *options)
     assert result.exit_code == status
     assert told in result.stderr
-    assert not Path("aligned").exists()
+    assert not Path("restyle-out/align").exists()

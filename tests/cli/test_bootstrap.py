@@ -33,12 +33,12 @@ def face(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 
 def files() -> list[str]:
-    return sorted(path.name for path in Path("restyle-out").iterdir())
+    return sorted(path.name for path in Path("restyle-out/bootstrap").iterdir())
 
 
 def cells(row: int = 0, height: int = 12 + 256 + 8 + 2 * 24) -> list[np.ndarray]:
     """The pictures of a row of the strip."""
-    sheet = np.asarray(Image.open("restyle-out/a.strip.png").convert("RGB"))
+    sheet = np.asarray(Image.open("restyle-out/bootstrap/a.strip.png").convert("RGB"))
     top = 12 + row * height
     return [sheet[top : top + 256, left : left + 256] for left in range(12, sheet.shape[1] - 256, 264)]
 
@@ -57,11 +57,11 @@ def test_it_is_the_chain_of_the_two(restyle: Run, face: Path) -> None:
     first, target = load_method(FIRST), load_method(TARGET)
     with torch.no_grad():
         states = list(iterate(x, [first, target, target]))
-    tensors, made = read_latent(Path("restyle-out/a.safetensors"))
+    tensors, made = read_latent(Path("restyle-out/bootstrap/a.safetensors"))
     torch.testing.assert_close(tensors["w"], states[-1].w[0])
     assert (made["kept_step"], made["generator"], made["keep"]) == (3, "toon", "last")
     drawn = to_picture(target.generator(tensors["w"][None])[0])
-    assert np.array_equal(np.asarray(drawn), np.asarray(Image.open("restyle-out/a.png")))
+    assert np.array_equal(np.asarray(drawn), np.asarray(Image.open("restyle-out/bootstrap/a.png")))
 
 
 def test_what_stands_in_is_said_once_on_stderr(restyle: Run, face: Path) -> None:
@@ -149,7 +149,7 @@ def test_wrong_usage(restyle: Run, face: Path, options: tuple[object, ...], stat
     assert (result.exit_code, result.stdout) == (status, "")
     assert told in result.stderr
     assert len(result.stderr.splitlines()) <= 2
-    assert not Path("restyle-out").exists()
+    assert not Path("restyle-out/bootstrap").exists()
 
 
 def test_bad_pictures(restyle: Run, face: Path) -> None:

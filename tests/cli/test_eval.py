@@ -37,7 +37,7 @@ from restyle_cli.metrics.ms_ssim import ms_ssim
 Run = Callable[..., Result]
 RESTYLE, PSP = "restyle-psp-portrait", "psp-portrait"
 QUICK = ("--metrics", "l2,ms_ssim")  # dlib's takes a tenth of a second a picture
-OUT = Path("restyle-out")
+OUT = Path("restyle-out/eval")
 
 
 def picture(seed: int, size: int = 64) -> Image.Image:
@@ -324,7 +324,7 @@ def test_the_report_of_another_run_is_kept_unless_told(restyle: Run, faces: Path
         result = restyle("eval", faces, *options, *QUICK)
         assert result.exit_code == 1
         error, hint = result.stderr.splitlines()
-        assert error == f"error: 'restyle-out' holds the report of another run: it has {told}"
+        assert error == f"error: 'restyle-out/eval' holds the report of another run: it has {told}"
         assert "--overwrite" in hint
         assert (OUT / "report.html").read_bytes() == before
     assert restyle("eval", faces, "-m", RESTYLE, *QUICK, "--overwrite", "-q").exit_code == 0
@@ -332,11 +332,11 @@ def test_the_report_of_another_run_is_kept_unless_told(restyle: Run, faces: Path
 
 
 def test_somebodys_own_file_is_not_written_over(restyle: Run, faces: Path) -> None:
-    OUT.mkdir()
+    OUT.mkdir(parents=True)
     (OUT / "images.csv").write_text("mine")
     result = restyle("eval", faces, *QUICK)
     assert result.exit_code == 1
-    assert "'restyle-out/images.csv' is there already" in result.stderr
+    assert "'restyle-out/eval/images.csv' is there already" in result.stderr
     assert (OUT / "images.csv").read_text() == "mine"
 
 

@@ -39,7 +39,7 @@ def faces(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return Path("faces")
 
 
-def files(folder: str = "restyle-out") -> list[str]:
+def files(folder: str = "restyle-out/heatmap") -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
 
 
@@ -48,7 +48,7 @@ def statuses(result: Result) -> list[str]:
 
 
 def sheet(name: str) -> np.ndarray:
-    return np.asarray(Image.open(f"restyle-out/{name}.heatmap.png"))
+    return np.asarray(Image.open(f"restyle-out/heatmap/{name}.heatmap.png"))
 
 
 def test_one_picture(restyle: Run, faces: Path) -> None:
@@ -58,8 +58,8 @@ def test_one_picture(restyle: Run, faces: Path) -> None:
     lines = result.stdout.splitlines()
     assert "CIELAB" in lines[0]
     assert [line.split()[:2] for line in lines[2:5]] == [[str(k), RESTYLE] for k in (1, 2, 3)]
-    assert lines[5:] == ["restyle-out/a.heatmap.png", "restyle-out/a.heatmap.npz"]
-    with np.load("restyle-out/a.heatmap.npz") as numbers:
+    assert lines[5:] == ["restyle-out/heatmap/a.heatmap.png", "restyle-out/heatmap/a.heatmap.npz"]
+    with np.load("restyle-out/heatmap/a.heatmap.npz") as numbers:
         assert {name: numbers[name].shape for name in ("maps", "distance", "layers")} == {
             "maps": (3, 256, 256), "distance": (3,), "layers": (3, 8)
         }  # fmt: skip
@@ -90,8 +90,8 @@ def test_the_average_of_a_folder(restyle: Run, faces: Path) -> None:
     result = restyle("heatmap", faces, "-n", 2)
     assert "mean of 3 pictures" in result.stdout
     assert {"average.heatmap.npz", "average.heatmap.png", "sub/c.heatmap.png"} <= set(files())
-    each = [read_changes(Path(f"restyle-out/{name}.heatmap.npz")).maps for name in ("a", "b", "sub/c")]
-    average = read_changes(Path("restyle-out/average.heatmap.npz"))
+    each = [read_changes(Path(f"restyle-out/heatmap/{name}.heatmap.npz")).maps for name in ("a", "b", "sub/c")]
+    average = read_changes(Path("restyle-out/heatmap/average.heatmap.npz"))
     np.testing.assert_allclose(average.maps, np.mean(each, axis=0), rtol=1e-5, atol=1e-6)
 
 
@@ -100,18 +100,18 @@ def test_a_picture_called_average(restyle: Run, faces: Path) -> None:
     values = json.loads(restyle("heatmap", faces, "-n", 1, "--json").stdout)
     written = [*(image["outputs"]["maps"] for image in values["images"]), values["average"]["outputs"]["maps"]]
     assert len(set(written)) == 5
-    assert read_changes(Path("restyle-out/average.heatmap.npz")).count == 4
+    assert read_changes(Path("restyle-out/heatmap/average.heatmap.npz")).count == 4
 
 
 def test_a_second_run_skips_what_is_done(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = ("heatmap", faces, "-n", 1, "--json")
     first = json.loads(restyle(*run).stdout)
-    before = {name: Path("restyle-out", name).stat().st_mtime_ns for name in files() if "average" not in name}
+    before = {name: Path("restyle-out/heatmap", name).stat().st_mtime_ns for name in files() if "average" not in name}
     with monkeypatch.context() as patch:
         patch.setattr(ReStyle, "step", None)  # nothing may be computed
         second = restyle(*run)
     assert statuses(second) == ["skipped"] * 3
-    assert {name: Path("restyle-out", name).stat().st_mtime_ns for name in before} == before
+    assert {name: Path("restyle-out/heatmap", name).stat().st_mtime_ns for name in before} == before
     assert json.loads(second.stdout)["average"] == first["average"]
     put(faces / "b.png", 9)
     assert statuses(restyle(*run)) == ["skipped", "done", "skipped"]
@@ -135,9 +135,10 @@ def test_sheets_are_redrawn_without_computing(restyle: Run, faces: Path, monkeyp
 def test_the_folders_scale_is_its_largest(restyle: Run, faces: Path) -> None:
     restyle("heatmap", faces, "-n", 1, "--normalise", "folder")
     tops = {
-        json.loads(Image.open(f"restyle-out/{n}.heatmap.png").info["restyle-heatmap"])["top"] for n in ("a", "sub/c")
+        json.loads(Image.open(f"restyle-out/heatmap/{n}.heatmap.png").info["restyle-heatmap"])["top"]
+        for n in ("a", "sub/c")
     }
-    each = [read_changes(Path(f"restyle-out/{name}.heatmap.npz")).top for name in ("a", "b", "sub/c")]
+    each = [read_changes(Path(f"restyle-out/heatmap/{name}.heatmap.npz")).top for name in ("a", "b", "sub/c")]
     assert tops == {max(each)}
 
 
@@ -204,4 +205,4 @@ def test_wrong_usage(restyle: Run, faces: Path, options: tuple[object, ...], tol
     result = restyle("heatmap", faces, *options)
     assert result.exit_code in (1, 2)
     assert told in result.stderr
-    assert not Path("restyle-out").exists() or files() == []
+    assert not Path("restyle-out/heatmap").exists() or files() == []

@@ -78,7 +78,7 @@ def python(here: Path) -> Python:
     return start
 
 
-def files(folder: str | Path = "restyle-out") -> list[str]:
+def files(folder: str | Path = "restyle-out/invert") -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
 
 
@@ -105,12 +105,16 @@ def test_one_picture(restyle: Run, faces: Path) -> None:
     assert table[0] == ["step", "method", "L2", "seconds"]
     assert [row[:2] for row in table[1:7]] == [["0", "start"], *([str(k), RESTYLE] for k in range(1, 6))]
     assert sum(row[-1] == "kept" for row in table[1:7]) == 1
-    assert table[7:] == [["restyle-out/a.png"], ["restyle-out/a.strip.png"], ["restyle-out/a.safetensors"]]
+    assert table[7:] == [
+        ["restyle-out/invert/a.png"],
+        ["restyle-out/invert/a.strip.png"],
+        ["restyle-out/invert/a.safetensors"],
+    ]
 
 
 def test_the_latent_file_holds_the_code_and_how_it_was_made(restyle: Run, faces: Path) -> None:
     restyle("invert", faces / "a.png", "-n", 3, "--save", "latent,steps,npy,image")
-    tensors, made = read_latent(Path("restyle-out/a.safetensors"))
+    tensors, made = read_latent(Path("restyle-out/invert/a.safetensors"))
     assert {name: list(tensor.shape) for name, tensor in tensors.items()} == {
         "w": [8, tiny.W_DIM], "w_steps": [4, 8, tiny.W_DIM]
     }  # fmt: skip
@@ -125,12 +129,12 @@ def test_the_latent_file_holds_the_code_and_how_it_was_made(restyle: Run, faces:
     assert made["alignment"]["quad"] == corners
     assert np.shape(made["alignment"]["matrix"]) == (2, 3)
     assert [step["step"] for step in made["steps"]] == [0, 1, 2, 3]
-    assert np.array_equal(np.load("restyle-out/a.npy"), tensors["w"])
+    assert np.array_equal(np.load("restyle-out/invert/a.npy"), tensors["w"])
 
     # The code draws the picture beside it, and that is as far from the photo as is said.
     method = load_method(RESTYLE)
     image = method.generator(tensors["w"][None])
-    assert np.array_equal(np.asarray(to_picture(image[0])), np.asarray(Image.open("restyle-out/a.png")))
+    assert np.array_equal(np.asarray(to_picture(image[0])), np.asarray(Image.open("restyle-out/invert/a.png")))
     x = to_tensor(open_picture(faces / "a.png"), (256, 256))[None]
     l2 = made["steps"][made["best_step"]]["l2"]
     assert float((x - fit(displayed(image), (256, 256))).square().mean()) == pytest.approx(l2, rel=1e-4)  # float32
@@ -139,7 +143,7 @@ def test_the_latent_file_holds_the_code_and_how_it_was_made(restyle: Run, faces:
 
 def test_the_strip_shows_target_start_and_steps(restyle: Run, faces: Path) -> None:
     restyle("invert", faces / "a.png", "-n", 2)
-    sheet = Image.open("restyle-out/a.strip.png").convert("RGB")
+    sheet = Image.open("restyle-out/invert/a.strip.png").convert("RGB")
     cells = [sheet.crop((12 + 264 * i, 12, 12 + 264 * i + 256, 268)) for i in range(4)]
     assert sheet.width == 12 + 264 * 4 - 8 + 12
     target = to_picture(to_tensor(open_picture(faces / "a.png"), (256, 256)))
@@ -164,9 +168,9 @@ def test_json(restyle: Run, faces: Path) -> None:
         assert all(Path(file).is_file() for file in image["outputs"].values())
         assert min(image["steps"], key=lambda step: step["l2"])["step"] == image["best_step"]
     assert values["images"][2]["outputs"] == {
-        "image": "restyle-out/sub/c.png",
-        "strip": "restyle-out/sub/c.strip.png",
-        "latent": "restyle-out/sub/c.safetensors",
+        "image": "restyle-out/invert/sub/c.png",
+        "strip": "restyle-out/invert/sub/c.strip.png",
+        "latent": "restyle-out/invert/sub/c.safetensors",
     }
     assert {key: values["summary"][key] for key in ("done", "skipped", "failed")} == {
         "done": 3,
@@ -210,7 +214,7 @@ def test_a_chain(restyle: Run, faces: Path) -> None:
 
 def test_the_last_step_is_kept_on_demand(restyle: Run, faces: Path) -> None:
     values = as_json(restyle("invert", faces / "a.png", "--keep", "last", "--save", "steps", "--json"))
-    tensors, made = read_latent(Path("restyle-out/a.safetensors"))
+    tensors, made = read_latent(Path("restyle-out/invert/a.safetensors"))
     assert made["kept_step"] == 5
     assert torch.equal(tensors["w"], tensors["w_steps"][5])
     l2 = [step["l2"] for step in values["images"][0]["steps"]]
@@ -297,12 +301,12 @@ print([m for m in ("torchvision", "matplotlib", "scipy", "lpips", "dlib", "cv2")
 
 def test_a_second_run_skips_what_is_done(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = as_json(restyle("invert", faces, "--json"))
-    before = {name: Path("restyle-out", name).stat().st_mtime_ns for name in files()}
+    before = {name: Path("restyle-out/invert", name).stat().st_mtime_ns for name in files()}
     monkeypatch.setattr(ReStyle, "step", None)  # nothing may be computed
     second = restyle("invert", faces, "--json")
     assert second.exit_code == 0
     assert set(statuses(second).values()) == {"skipped"}
-    assert {name: Path("restyle-out", name).stat().st_mtime_ns for name in files()} == before
+    assert {name: Path("restyle-out/invert", name).stat().st_mtime_ns for name in files()} == before
     for a, b in zip(first["images"], as_json(second)["images"], strict=True):
         assert {**a, "status": "skipped"} == b
     assert "3 skipped" in restyle("invert", faces).stdout
@@ -318,7 +322,7 @@ def test_a_picture_that_changed_is_done_again(restyle: Run, faces: Path) -> None
     put(faces / "b.png", seed=9)
     again = restyle("invert", faces, "--json")
     assert list(statuses(again).values()) == ["skipped", "done", "skipped"]
-    assert read_latent(Path("restyle-out/b.safetensors"))[1]["source"]["sha256"] == sha256(faces / "b.png")
+    assert read_latent(Path("restyle-out/invert/b.safetensors"))[1]["source"]["sha256"] == sha256(faces / "b.png")
 
 
 @pytest.mark.parametrize(
@@ -357,9 +361,9 @@ def test_what_is_missing_is_made_again(restyle: Run, faces: Path) -> None:
     for options in (("--save", "image,npy"), ("--save", "steps")):
         assert statuses(restyle("invert", faces / "a.png", "--json", *options)) == {"faces/a.png": "done"}
         assert statuses(restyle("invert", faces / "a.png", "--json", *options)) == {"faces/a.png": "skipped"}
-    Path("restyle-out/a.png").unlink()
+    Path("restyle-out/invert/a.png").unlink()
     assert statuses(restyle("invert", faces / "a.png", "--json")) == {"faces/a.png": "done"}
-    Path("restyle-out/a.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
+    Path("restyle-out/invert/a.safetensors").write_bytes(b"\x08\0\0\0\0\0\0\0{}      ")
     assert statuses(restyle("invert", faces / "a.png", "--json")) == {"faces/a.png": "done"}
 
 
@@ -381,7 +385,7 @@ def test_also_in_two_runs(restyle: Run, here: Path) -> None:
         assert list(statuses(restyle(*run)).values()) == ["done"]
         assert list(statuses(restyle(*run)).values()) == ["skipped"]
     assert files() == outputs("a", "a.bmp")
-    assert read_latent(Path("restyle-out/a.safetensors"))[1]["source"]["name"] == "a.png"
+    assert read_latent(Path("restyle-out/invert/a.safetensors"))[1]["source"]["name"] == "a.png"
 
 
 def test_pictures_are_never_overwritten(restyle: Run, faces: Path) -> None:
@@ -486,7 +490,7 @@ def test_nothing_to_do(restyle: Run, here: Path, name: str) -> None:
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 2
     assert name in result.stderr
-    assert not Path("restyle-out").exists()
+    assert not Path("restyle-out/invert").exists()
 
 
 def test_an_animation_gives_its_first_frame(restyle: Run, here: Path) -> None:
@@ -494,7 +498,7 @@ def test_an_animation_gives_its_first_frame(restyle: Run, here: Path) -> None:
     frames[0].save(here / "two.gif", save_all=True, append_images=frames[1:])
     frames[0].save(here / "one.gif")
     assert restyle("invert", "two.gif", "one.gif", "--align", "never", "-q", "--save", "latent").exit_code == 0
-    one, two = (read_latent(Path(f"restyle-out/{name}.safetensors"))[0]["w"] for name in ("one", "two"))
+    one, two = (read_latent(Path(f"restyle-out/invert/{name}.safetensors"))[0]["w"] for name in ("one", "two"))
     assert torch.equal(one, two)
 
 
@@ -527,7 +531,7 @@ def test_a_photograph_is_aligned(restyle: Run, here: Path) -> None:
     Image.fromarray(data.astronaut()).save("astronaut.jpg", quality=95)
     values = as_json(restyle("invert", "astronaut.jpg", "-n", 1, "--json"))
     assert values["summary"]["done"] == 1
-    made = read_latent(Path("restyle-out/astronaut.safetensors"))[1]
+    made = read_latent(Path("restyle-out/invert/astronaut.safetensors"))[1]
     assert (made["alignment"]["how"], made["alignment"]["faces"]) == ("aligned", 1)
     assert np.mean(made["alignment"]["quad"], axis=0) == pytest.approx((224, 110), abs=10)  # between her eyes
 
@@ -553,11 +557,14 @@ def test_each_face_of_a_photo(restyle: Run, here: Path) -> None:
     assert [image["alignment"]["face"] for image in values["images"]] == [1, 2]
     assert values["summary"]["done"] == 2
     assert files() == outputs("us.1", "us.2")
-    left = [np.mean(read_latent(Path(f"restyle-out/us.{n}.safetensors"))[1]["alignment"]["quad"], 0)[0] for n in (1, 2)]
+    left = [
+        np.mean(read_latent(Path(f"restyle-out/invert/us.{n}.safetensors"))[1]["alignment"]["quad"], 0)[0]
+        for n in (1, 2)
+    ]
     assert left[0] > 300 > left[1]
     assert statuses(restyle(*run)) == {"us.png": "skipped"}
     assert as_json(restyle(*run))["summary"]["skipped"] == 2
-    Path("restyle-out/us.2.png").unlink()
+    Path("restyle-out/invert/us.2.png").unlink()
     assert as_json(restyle(*run))["summary"]["done"] == 2
 
 
@@ -615,20 +622,20 @@ def test_paste_back(restyle: Run, here: Path) -> None:
     photo.save("photo.png")
     run = ("invert", "photo.png", "--landmarks", "points.json", "--paste-back", "-m", RESTYLE, "--json")
     outcome = as_json(restyle(*run))["images"][0]
-    assert outcome["outputs"]["pasted"] == "restyle-out/photo.pasted.png"
-    pasted, before = np.asarray(Image.open("restyle-out/photo.pasted.png")), np.asarray(photo)
+    assert outcome["outputs"]["pasted"] == "restyle-out/invert/photo.pasted.png"
+    pasted, before = np.asarray(Image.open("restyle-out/invert/photo.pasted.png")), np.asarray(photo)
     assert np.array_equal(pasted[215:], before[215:])
     assert np.array_equal(pasted[:, 215:], before[:, 215:])
     assert (pasted[60:150, 60:150] != before[60:150, 60:150]).mean() > 0.5
     assert np.array_equal(
-        pasted, np.asarray(paste(photo, Image.open("restyle-out/photo.png"), outcome["alignment"]["quad"]))
+        pasted, np.asarray(paste(photo, Image.open("restyle-out/invert/photo.png"), outcome["alignment"]["quad"]))
     )
     assert statuses(restyle(*run)) == {"photo.png": "skipped"}
 
 
 def test_paste_back_of_a_crop_is_the_reconstruction_at_its_size(restyle: Run, faces: Path) -> None:
     restyle("invert", faces / "a.png", "--paste-back", "-m", RESTYLE)
-    pasted, image = Image.open("restyle-out/a.pasted.png"), Image.open("restyle-out/a.png")
+    pasted, image = Image.open("restyle-out/invert/a.pasted.png"), Image.open("restyle-out/invert/a.png")
     assert pasted.size == (64, 64)
     assert np.array_equal(pasted, image.resize((64, 64), Image.Resampling.BICUBIC))
 
@@ -638,8 +645,8 @@ def test_paste_back_of_a_photo_on_its_side_is_upright(restyle: Run, here: Path) 
     exif[0x0112] = 6
     Image.new("L", (90, 60), 99).save("side.png", exif=exif)
     result = restyle("invert", "side.png", "--align", "never", "--paste-back", "-m", RESTYLE)
-    assert "'side.png' lies on its side in its file; 'restyle-out/side.pasted.png' is upright" in result.stderr
-    pasted = Image.open("restyle-out/side.pasted.png")
+    assert "'side.png' lies on its side in its file; 'restyle-out/invert/side.pasted.png' is upright" in result.stderr
+    pasted = Image.open("restyle-out/invert/side.pasted.png")
     assert (pasted.size, pasted.mode) == ((60, 90), "L")
     assert "is upright" not in restyle("invert", "side.png", "--align", "never", "--paste-back", "-m", RESTYLE).stderr
 
@@ -670,7 +677,7 @@ def test_an_output_folder_without_permission(restyle: Run, faces: Path, monkeypa
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     result = restyle("invert", faces, "-m", RESTYLE)
     assert result.exit_code == 1
-    assert "cannot write to the folder 'restyle-out': permission denied" in result.stderr
+    assert "cannot write to the folder 'restyle-out/invert': permission denied" in result.stderr
     assert len(result.stderr.splitlines()) == 2
 
 
@@ -687,7 +694,7 @@ def test_a_full_disk(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch,
     result = restyle("invert", faces, "-m", RESTYLE, "--save", "image,strip,latent,npy")
     assert result.exit_code == 1
     error, hint = result.stderr.splitlines()
-    assert error == f"error: 'faces/a.png': cannot write 'restyle-out/{full_at}': no space left on device"
+    assert error == f"error: 'faces/a.png': cannot write 'restyle-out/invert/{full_at}': no space left on device"
     assert "free some space" in hint
     assert not [name for name in files() if name.startswith(("a.", "."))]  # nothing of it is left
     assert [name for name in files() if name.endswith(".safetensors")] == ["b.safetensors", "sub/c.safetensors"]
@@ -818,7 +825,7 @@ def test_wrong_usage(restyle: Run, faces: Path, options: tuple[object, ...], tol
     assert told in result.stderr
     assert "hint: " in result.stderr
     assert result.stdout == ""
-    assert not Path("restyle-out").exists()
+    assert not Path("restyle-out/invert").exists()
 
 
 def test_an_unknown_model(restyle: Run, faces: Path) -> None:
@@ -826,7 +833,7 @@ def test_an_unknown_model(restyle: Run, faces: Path) -> None:
     assert result.exit_code == 1
     assert result.stderr.splitlines()[0] == "error: no model named 'restyle-psp-portrat'"
     assert f"did you mean '{RESTYLE}'?" in result.stderr
-    assert not Path("restyle-out").exists()
+    assert not Path("restyle-out/invert").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
@@ -847,7 +854,7 @@ def test_ctrl_c_keeps_what_is_done(restyle: Run, faces: Path, monkeypatch: pytes
         calls.append(None)
         if len(calls) == 8:  # of five steps a picture: in the second
             deadline = time.monotonic() + 10
-            while not Path("restyle-out/a.safetensors").exists() and time.monotonic() < deadline:
+            while not Path("restyle-out/invert/a.safetensors").exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
             raise KeyboardInterrupt
         return step(self, x, state)
@@ -882,7 +889,7 @@ from restyle_cli.cli.app import app
 app(["invert", "many", "-b", "1", "-m", {RESTYLE!r}])
 """
     process = python(code)
-    done = Path("restyle-out")
+    done = Path("restyle-out/invert")
     deadline = time.monotonic() + 60
     while len(list(done.glob("*.safetensors"))) < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -967,12 +974,12 @@ def test_reading_goes_on_while_the_networks_compute(restyle: Run, faces: Path, m
 def test_the_strip_of_a_long_run_is_short(restyle: Run, faces: Path) -> None:
     restyle("invert", faces / "a.png", "-n", 40)
     most = 12  # target, ten steps, the kept one
-    assert Image.open("restyle-out/a.strip.png").width <= 24 + most * (strip.HEIGHT + 8)
+    assert Image.open("restyle-out/invert/a.strip.png").width <= 24 + most * (strip.HEIGHT + 8)
 
 
 def test_a_mark_that_cannot_be_replaced(restyle: Run, faces: Path) -> None:
-    Path("restyle-out/a.safetensors").mkdir(parents=True)
+    Path("restyle-out/invert/a.safetensors").mkdir(parents=True)
     result = restyle("invert", faces / "a.png", "-m", RESTYLE)
     assert result.exit_code == 1
-    assert "cannot replace 'restyle-out/a.safetensors'" in result.stderr
+    assert "cannot replace 'restyle-out/invert/a.safetensors'" in result.stderr
     assert files() == []

@@ -71,7 +71,7 @@ def test_fast(restyle: Run, faces: Path) -> None:
     values = json.loads(done.stdout)
     assert (values["quality"], values["budget"]) == ("fast", None)
     assert values["chain"] == "restyle-psp-portrait:10"
-    made = read_latent(Path("restyle-out/a.safetensors"))[1]
+    made = read_latent(Path("restyle-out/invert/a.safetensors"))[1]
     assert (made["quality"], made["budget"], made["links"]) == ("fast", None, image["links"])
 
 
@@ -119,7 +119,7 @@ def test_the_table_says_why(restyle: Run, faces: Path) -> None:
     assert start.split()[0] == "start"
     assert first.split()[:2] == ["restyle-psp-portrait", "1"] and first.endswith("no longer paying")
     assert last.split()[:2] == ["image2stylegan", "5"] and last.endswith("budget")
-    assert files == [f"restyle-out/a{end}" for end in (".png", ".strip.png", ".safetensors")]
+    assert files == [f"restyle-out/invert/a{end}" for end in (".png", ".strip.png", ".safetensors")]
     several = restyle("invert", faces, "--budget", "9s", "-b", 1, "--overwrite")
     heading, _, _, *links = several.stdout.splitlines()
     assert heading == "mean of 3 pictures:"

@@ -59,7 +59,7 @@ def test_what_compares_is_told(restyle: Run, faces: Path) -> None:
     assert "compared by 'structure'" in done.stderr
     assert "restyle weights get lpips-alex" in done.stderr
     assert json.loads(done.stdout)["perceptual"] == "structure"
-    assert read_latent(Path("restyle-out/a.safetensors"))[1]["perceptual"] == "structure"
+    assert read_latent(Path("restyle-out/invert/a.safetensors"))[1]["perceptual"] == "structure"
     assert "perceptual" not in json.loads(restyle("invert", faces / "a.png", "-m", "psp-portrait", "--json").stdout)
 
 
@@ -87,11 +87,11 @@ def test_ctrl_c_writes_what_was_reached_and_begins_nothing_more(
     (image,) = json.loads(cut.stdout)["images"]
     assert image["interrupted"]
     assert len(image["steps"]) == 9
-    tensors, made = read_latent(Path("restyle-out/a.safetensors"))
+    tensors, made = read_latent(Path("restyle-out/invert/a.safetensors"))
     assert made["interrupted"]
     assert made["kept_step"] == image["best_step"]
     assert tensors["w"].isfinite().all()
-    assert {file.name for file in Path("restyle-out").iterdir()} == {"a.png", "a.strip.png", "a.safetensors"}
+    assert {file.name for file in Path("restyle-out/invert").iterdir()} == {"a.png", "a.strip.png", "a.safetensors"}
 
 
 def test_what_was_cut_off_is_done_again(restyle: Run, faces: Path, ctrl_c: Callable[[int], None]) -> None:
@@ -100,7 +100,7 @@ def test_what_was_cut_off_is_done_again(restyle: Run, faces: Path, ctrl_c: Calla
     again = restyle("invert", faces, "-m", MODEL, "-n", 30, "--json")
     assert again.exit_code == 0
     assert [(i["status"], len(i["steps"])) for i in json.loads(again.stdout)["images"]] == [("done", 31)] * 2
-    assert "interrupted" not in read_latent(Path("restyle-out/a.safetensors"))[1]
+    assert "interrupted" not in read_latent(Path("restyle-out/invert/a.safetensors"))[1]
     assert json.loads(restyle("invert", faces, "-m", MODEL, "-n", 30, "--json").stdout)["summary"]["skipped"] == 2
 
 
@@ -109,12 +109,12 @@ def test_ctrl_c_in_a_short_schedule_gives_it_up(restyle: Run, faces: Path, ctrl_
     cut = restyle("invert", faces / "a.png", "-m", MODEL, "-n", 5)
     assert cut.exit_code == 130
     assert "interrupted after 0 of 1 pictures" in cut.stderr
-    assert not list(Path("restyle-out").iterdir())
+    assert not list(Path("restyle-out/invert").iterdir())
 
 
 def test_codes_of_steps_are_written_when_asked_for(restyle: Run, faces: Path) -> None:
     restyle("invert", faces / "a.png", "-m", MODEL, "-n", 3, "--save", "steps")
-    tensors, _ = read_latent(Path("restyle-out/a.safetensors"))
+    tensors, _ = read_latent(Path("restyle-out/invert/a.safetensors"))
     assert tensors["w_steps"].shape == (4, 8, tiny.W_DIM)
     assert float((tensors["w_steps"][1] - tensors["w_steps"][0]).abs().max()) == pytest.approx(0.01, rel=0.01)
 
@@ -122,12 +122,12 @@ def test_codes_of_steps_are_written_when_asked_for(restyle: Run, faces: Path) ->
 def test_ctrl_c_replaces_no_better_result(restyle: Run, faces: Path, ctrl_c: Callable[[int], None]) -> None:
     command = ("invert", faces / "a.png", "-m", MODEL, "-n")
     assert restyle(*command, 30).exit_code == 0
-    whole = Path("restyle-out/a.safetensors").read_bytes()
+    whole = Path("restyle-out/invert/a.safetensors").read_bytes()
     ctrl_c(4)
     cut = restyle(*command, 40)
     assert cut.exit_code == 130
     assert "and stays" in cut.stderr and "is written" not in cut.stderr
-    assert Path("restyle-out/a.safetensors").read_bytes() == whole
+    assert Path("restyle-out/invert/a.safetensors").read_bytes() == whole
 
 
 def test_ctrl_c_before_anything_was_gained_writes_nothing(
@@ -137,5 +137,5 @@ def test_ctrl_c_before_anything_was_gained_writes_nothing(
     cut = restyle("invert", faces / "a.png", "-m", MODEL, "-n", 30, "--json")
     assert cut.exit_code == 130
     assert "led anywhere" in cut.stderr
-    assert not list(Path("restyle-out").iterdir())
+    assert not list(Path("restyle-out/invert").iterdir())
     assert json.loads(cut.stdout)["summary"]["done"] == 0

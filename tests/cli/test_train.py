@@ -46,12 +46,12 @@ def test_defaults(restyle: Callable[..., Result], calls: list[dict[str, Any]]) -
     done = restyle("train", "recipes/my.toml", "--json", "-q")
     assert calls[0] == {
         "recipe": "recipes/my.toml",
-        "output": Path("runs/my"),
+        "output": Path("restyle-out/train/my"),
         "resume": False,
         "steps": None,
         "threads": None,
     }
-    assert json.loads(done.stdout)["network"] == str(Path("runs/my/portrait.safetensors"))
+    assert json.loads(done.stdout)["network"] == str(Path("restyle-out/train/my/portrait.safetensors"))
     assert done.stderr == ""
 
 

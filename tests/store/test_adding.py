@@ -200,3 +200,39 @@ def test_the_catalogs_networks_have_their_latent_space(encoder: Path, published:
     with pytest.raises(RestyleError, match="takes no latent space: the catalog states it"):
         adding.add(encoder, "restyle-psp-ffhq", latent_space="clay")
     assert not fetch.installed(published)
+
+
+def test_an_interrupted_copy_leaves_nothing(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(source: Path, target: Path) -> None:
+        Path(target).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "copyfile", stop)
+    with pytest.raises(KeyboardInterrupt):
+        adding.add(encoder, "mine")
+    assert {path.name for path in fetch.home().iterdir()} <= {".own-mine.safetensors.lock"}
+
+
+def test_a_network_whose_copy_was_killed_can_be_added_or_removed(encoder: Path) -> None:
+    entry, _ = adding.add(encoder, "mine")
+    fetch.path_of(entry).unlink()  # killed before the file had come
+    again, _ = adding.add(encoder, "mine")
+    assert fetch.installed(again)
+    fetch.path_of(entry).unlink()
+    fetch.remove(catalog.find("mine"))
+    assert "mine" not in {entry.name for entry in catalog.entries()}
+
+
+def test_what_interrupted_fetches_left_goes_with_the_file_that_is_added(encoder: Path, published: Entry) -> None:
+    fetch.home().mkdir(parents=True, exist_ok=True)
+    for end in ("part", "part.json"):
+        (fetch.home() / f".net.safetensors.0123456789.{end}").write_bytes(b"half")
+    adding.add(encoder, published.name)
+    assert not list(fetch.home().glob(".net.safetensors.*.part*"))
+
+
+def test_a_file_whose_name_is_not_utf8(encoder: Path) -> None:
+    odd = encoder.rename(encoder.with_name(os.fsdecode(b"caf\xe9.s\xe9")))
+    entry, _ = adding.add(odd, "mine")
+    assert catalog.find("mine").file == entry.file
+    assert fetch.installed(catalog.find("mine"))

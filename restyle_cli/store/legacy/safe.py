@@ -23,6 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.io import open_regular
 from restyle_cli.store.header import metadata, read_safetensors_header, written_by_restyle
 from restyle_cli.store.legacy.stand_ins import STORAGES, allowed, stand_in
 from restyle_cli.store.legacy.survey import Survey, Suspicious, full_name, survey
@@ -92,7 +93,7 @@ def refusal(path: Path, error: Suspicious) -> RestyleError:
 
 def _beginning(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(512)
     except OSError as error:
         raise RestyleError(f"'{path}' cannot be read: {(error.strerror or str(error)).lower()}") from error
@@ -186,7 +187,7 @@ def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
 
 
 def _read_old(path: Path) -> Any:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         surveys = [survey(file) for _ in range(5)]  # magic number, version, machine, the content, its keys
     for found in surveys:
         _check_names(found)
@@ -233,7 +234,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _read_pickle(path: Path) -> Any:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         found = survey(file)
         _check_names(found)
         if found.storages:
