@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,7 +13,9 @@ from restyle_cli.align import Framing, Size, back_of, frame_mark
 from restyle_cli.errors import RestyleError
 from restyle_cli.folder import Outcome, in_background, read_photos
 from restyle_cli.images import Source, save_picture, write_atomic
-from restyle_cli.results import Photo, Results, described
+from restyle_cli.memory import enough_for
+from restyle_cli.records import as_json, parse_json
+from restyle_cli.results import Photo, Record, Results, described
 
 SUFFIXES = {"image": ".png", "transform": ".json"}
 """What is written for a crop, in this order."""
@@ -27,6 +28,7 @@ class Crops(Results):
 
     suffixes: ClassVar[Mapping[str, str]] = SUFFIXES
     mark: ClassVar[str] = "transform"
+    record: ClassVar[type] = Record
 
     def write_crop(self, photo: Photo) -> dict[str, Any]:
         """Write the files of one crop; returns what the one with the transform says. On a RestyleError none is left."""
@@ -35,7 +37,7 @@ class Crops(Results):
         if aligned.landmarks:
             made["landmarks"] = aligned.landmarks
         mark = frame_mark() if aligned.how in ("aligned", "fits") else None
-        text = json.dumps(made, indent=1, ensure_ascii=False)
+        text = as_json(made, indent=1)
         try:
             save_picture(aligned.picture, photo.files["image"], mark)
             write_atomic(photo.files[self.mark], lambda aside: aside.write_text(text, encoding="utf-8"))
@@ -44,12 +46,8 @@ class Crops(Results):
             raise
         return made
 
-    def _description(self, mark: Path) -> dict[str, Any]:
-        try:
-            made = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else {}
-        except (OSError, ValueError):
-            return {}
-        return made if isinstance(made, dict) and isinstance(made.get("source"), dict) else {}
+    def _read_mark(self, mark: Path) -> Any:
+        return parse_json(mark.read_bytes())
 
 
 def cut_all(
@@ -68,7 +66,8 @@ def cut_all(
 
 def _write(photo: Photo, crops: Crops) -> Outcome:
     try:
-        made = crops.write_crop(photo)
+        with enough_for("to write the crop"):
+            made = crops.write_crop(photo)
     except RestyleError as error:
         named = RestyleError(f"{str(photo.path)!r}: {error.message}", error.hint)
         return Outcome(photo.path, "failed", error=named)

@@ -14,8 +14,8 @@ PACKAGE = Path(restyle_cli.__file__).parent
 
 # From the ground up. Rooms on one line stand beside each other and do not see each other.
 FLOORS = [
-    ["errors"],
-    ["registry"],
+    ["errors", "interrupts"],
+    ["registry", "memory", "records"],
     ["devices", "images"],
     ["ops"],
     ["generators", "encoders"],

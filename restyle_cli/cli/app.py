@@ -14,9 +14,23 @@ import typer
 from typer.core import TyperGroup
 
 import restyle_cli
-from restyle_cli.cli import align, bootstrap, convert, doctor, eval, heatmap, invert, methods, samples, train, weights
-from restyle_cli.cli.output import report
+from restyle_cli.cli import (
+    align,
+    bootstrap,
+    convert,
+    doctor,
+    eval,
+    heatmap,
+    invert,
+    methods,
+    samples,
+    streams,
+    train,
+    weights,
+)
+from restyle_cli.cli.output import finish, report
 from restyle_cli.errors import Interrupted, RestyleError, UsageError
+from restyle_cli.memory import is_out_of_memory
 
 
 class Commands(TyperGroup):
@@ -26,27 +40,20 @@ class Commands(TyperGroup):
         """Run one command and end the process: 0 all done, 1 something failed, 2 wrong usage, 130 Ctrl-C."""
         try:
             status = super().main(*args, standalone_mode=False, **options)
-            sys.stdout.flush()
-        except RestyleError as error:
-            if os.environ.get("RESTYLE_DEBUG") == "1":
-                raise
-            report(error)
-            status = error.exit_status
+            finish()
         except typer.TyperException as error:
             if error.format_message():  # empty where the help was printed for want of a sub-command
                 report(_in_our_words(error))
             status = error.exit_code
-        except BrokenPipeError:
-            # The reader (`restyle … | head`) has seen enough; nothing may be flushed to it at exit either.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:  # the reader (`restyle … | head`) has seen enough
+            streams.silence(sys.stdout)
             status = 1
-        except OSError as error:
-            if error.filename is not None:  # of a file, so a bug: those are told where they are touched
+        except Exception as error:
+            ours = _as_ours(error)
+            if ours is None or os.environ.get("RESTYLE_DEBUG") == "1":
                 raise
-            reason = (error.strerror or str(error)).lower()
-            report(RestyleError(f"the result cannot be printed: {reason}", "files that were to be written are written"))
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            status = 1
+            report(ours)
+            status = ours.exit_status
         sys.exit(status)
 
     def invoke(self, ctx: typer.Context) -> Any:
@@ -55,6 +62,18 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise Interrupted("interrupted") from None
+
+
+def _as_ours(error: Exception) -> RestyleError | None:
+    """What the system refused, as an error of ours; None for a bug."""
+    if isinstance(error, RestyleError):
+        return error
+    if is_out_of_memory(error):
+        return RestyleError("not enough memory", "close other programs, or use a smaller model or --batch-size 1")
+    if isinstance(error, OSError):
+        what = "a file" if error.filename is None else repr(str(error.filename))
+        return RestyleError(f"{what} cannot be read or written: {(error.strerror or str(error)).lower()}")
+    return None
 
 
 _WORDS = {
@@ -115,12 +134,3 @@ app.add_typer(weights.app, name="weights")
 app.command("convert", epilog=convert.EPILOG)(convert.convert)
 app.command("methods")(methods.methods)
 app.command("doctor")(doctor.doctor)
-
-
-def main() -> NoReturn:
-    """Entry point of the `restyle` script."""
-    # Read when torch is imported. Threads that wait asleep and not spinning: on two cores that other programs use
-    # too, a step takes 0.13 s instead of 0.4 to 3 s.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    app(prog_name="restyle")
-    raise AssertionError("the group ends the process")

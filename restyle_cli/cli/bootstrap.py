@@ -108,7 +108,17 @@ def bootstrap(
     methods = plan.load(machine.device)
     against = methods[1:] if compare else ()
     task = Task(
-        methods, results, machine.device, machine.dtype, "last", None, framed, overwrite, machine.batch_size, against
+        methods,
+        results,
+        machine.device,
+        machine.dtype,
+        "last",
+        None,
+        framed,
+        overwrite,
+        machine.batch_size,
+        against,
+        note=terminal.note,
     )
     outcomes = running.run(sources, missing, invert_all(sources, task), "inverting", terminal)
 

@@ -115,7 +115,8 @@ def evaluate(
     rule = schedules.rule(plans)
     chosen = choose(names, machine.device, schedules.identities(plans, rule))
     check_writable(output)
-    task = Task(chosen.metrics, machine.device, machine.dtype, Framing(align, rule=rule), machine.batch_size)
+    where = (machine.device, machine.dtype)
+    task = Task(chosen.metrics, *where, Framing(align, rule=rule), machine.batch_size, terminal.note)
     study = Study(Wish(paths, output, plans, against, chosen.missing), task, overwrite)
 
     failed = _run(study, items, terminal) + len(missing)

@@ -83,8 +83,8 @@ def heatmap(
     kinds, each = frozenset(SUFFIXES), framed.face == "all"
     results = HeatmapResults(output, kinds, settings, notes, each, measure=measure, normalise=normalise)
     methods = plan.load(machine.device)
-    batch = machine.batch_size
-    task = Task(methods, results, machine.device, machine.dtype, "last", None, framed, overwrite, batch)
+    where = (machine.device, machine.dtype)
+    task = Task(methods, results, *where, "last", None, framed, overwrite, machine.batch_size, note=terminal.note)
 
     mean = Mean()
     outcomes = running.run(sources, missing, map_all(sources, task, mean), "measuring", terminal)

@@ -118,6 +118,7 @@ def invert(
         on_step=live.step if live.long else None,
         mask=masked,
         pace=by_progress(methods, plan.steps, patience, wish["budget"]) if wish else None,
+        note=terminal.note,
     )
     outcomes = running.run(sources, missing, invert_all(sources, task), "inverting", terminal, live)
     _tell_of_oddities(outcomes, terminal)

@@ -80,12 +80,8 @@ class HeatmapResults(Results):
         steps = _with_changes(made["steps"], inverted.changes) if isinstance(inverted, Mapped) else made["steps"]
         return made | {"steps": steps}
 
-    def _description(self, mark: Path) -> dict[str, Any]:
-        try:
-            made = read_made(mark) if mark.is_file() else {}
-        except RestyleError:
-            return {}
-        return made if isinstance(made.get("source"), dict) else {}
+    def _read_mark(self, mark: Path) -> Any:
+        return read_made(mark)
 
     def _files(self, source: Source) -> dict[str, Path]:
         """Those of a picture called "average" have another name: the average's are called so."""

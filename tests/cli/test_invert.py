@@ -771,7 +771,7 @@ def test_a_result_that_cannot_be_printed(python: Python, faces: Path) -> None:
     arguments = ["restyle", "invert", str(faces / "a.png"), "-m", RESTYLE, "--json"]
     started = python(
         f"import os, sys; sys.argv = {arguments}; os.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
-        "from restyle_cli.cli.app import main; main()"
+        "from restyle_cli.__main__ import main; main()"
     )
     _, told = started.communicate(timeout=120)
     assert started.returncode == 1
