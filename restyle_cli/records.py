@@ -132,7 +132,7 @@ def _plain(value: Any, kind: Any) -> Any:
         if not math.isfinite(number):
             raise Misfit("must be a number of usual size")
         return number
-    if type(value) is not kind:
+    if not (isinstance(value, dict) if kind is dict else type(value) is kind):
         raise Misfit(f"must be {names[kind]}")
     if kind is int and abs(value) > _LARGEST:
         raise Misfit("must be a number of usual size")

@@ -12,6 +12,7 @@ import typer
 from restyle_cli import __version__
 from restyle_cli.cli import framing, options, running
 from restyle_cli.cli.output import Table, Terminal, human_seconds
+from restyle_cli.store.places import check_writable
 
 if TYPE_CHECKING:
     from restyle_cli.folder import Outcome
@@ -60,7 +61,7 @@ def align(
 
     known = catalog.domain(domain)
     framed, settings = framing.choose(align, face, landmarks, sources, terminal, known.align)
-    running.check_writable(output)
+    check_writable(output)
     height, width = (max(round(size * side / max(known.input)), 1) for side in known.input)
     settings = {"domain": domain, "pixels": [height, width], **settings}
     crops = Crops(output, frozenset(SUFFIXES), settings, {"version": __version__}, numbered=framed.face == "all")

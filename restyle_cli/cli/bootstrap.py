@@ -9,6 +9,7 @@ import typer
 
 from restyle_cli.cli import framing, options, running
 from restyle_cli.cli.output import Terminal
+from restyle_cli.store.places import check_writable
 
 _MODEL = "Model"
 MOST_STEPS = 100
@@ -95,7 +96,7 @@ def bootstrap(
     rule = rule_of(plan.models[0].name, plan.models[0].generator_name)
     framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
     machine = running.choose_machine(device, precision, batch_size)
-    running.check_writable(output)
+    check_writable(output)
     if pair.notice:
         terminal.note(pair.notice)
     domains = {"from": pair.first.domain, "to": pair.target.domain}

@@ -10,6 +10,7 @@ import typer
 
 from restyle_cli.cli import framing, options, running
 from restyle_cli.cli.output import Table, Terminal
+from restyle_cli.store.places import check_writable
 
 if TYPE_CHECKING:
     from restyle_cli.folder import Outcome
@@ -74,7 +75,7 @@ def heatmap(
     framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
     machine = running.choose_machine(device, precision, batch_size)
     measure = choose_measure(machine.device)
-    running.check_writable(output)
+    check_writable(output)
     for notice in plan.notices:
         terminal.note(notice)
     result = {"model": plan.models[-1].name, "chain": plan.chain, "measure": measure.name}
@@ -133,4 +134,5 @@ def _table(steps: Sequence[dict[str, Any]]) -> Table:
                 (str(step["step"]), step["method"], f"{step['l2']:.4f}", number(step["distance"]), *parts, *layers)
             )
     titles = ["step", "method", "L2", "change", "half in", "broad", "code", "coarse", "middle", "fine"]
-    return Table(titles, rows, right=frozenset(titles) - {"method"})
+    spare = ("broad", "half in", "code", "middle", "coarse", "fine")
+    return Table(titles, rows, frozenset(titles) - {"method"}, spare)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from restyle_cli.cli import framing, options, running
 from restyle_cli.cli.output import Terminal
 from restyle_cli.errors import UsageError
+from restyle_cli.store.places import check_writable
 
 if TYPE_CHECKING:
     from restyle_cli.folder import Outcome
@@ -93,7 +94,7 @@ def invert(
     masked = _masked(mask, crossover, plan)
     framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
     machine = running.choose_machine(device, precision, batch_size)
-    running.check_writable(output)
+    check_writable(output)
     for notice in plan.notices:
         terminal.note(notice)
     result = {"model": plan.models[-1].name, "chain": plan.chain}

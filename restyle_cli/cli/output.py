@@ -23,6 +23,7 @@ LINE_EVERY = 10.0
 """Seconds between two lines of progress where no bar can be drawn."""
 
 _GAP = 2  # between columns
+_READABLE = 16  # columns that text of several words gets at least
 _WIDE = 10_000  # columns when the reader is a file or a program: never cut a line
 
 
@@ -30,8 +31,8 @@ _WIDE = 10_000  # columns when the reader is a file or a program: never cut a li
 class Table:
     """Rows of text under column titles (none: no title line). Those in `right` are aligned as numbers are.
 
-    Lines break between words, and never in the first column. Where a terminal is too narrow, the columns in `spare`
-    are left out, from the first on.
+    Lines break between words, and never in the first column nor in numbers. Where a terminal is too narrow, the
+    columns in `spare` are left out, from the first on.
     """
 
     columns: Sequence[str]
@@ -314,7 +315,9 @@ def _widths(table: Table, rows: Sequence[Sequence[str]], room: int) -> dict[int,
     cells = list(zip(table.columns, *rows, strict=True))
     whole = [max(cell_len(line) for cell in column for line in cell.split("\n")) for column in cells]
     least = [max(cell_len(word) for cell in column for word in (cell.split() or [""])) for column in cells]
-    least[:1] = whole[:1]
+    for i, name in enumerate(table.columns):
+        unbroken = not i or name in table.right
+        least[i] = whole[i] if unbroken else max(least[i], min(whole[i], _READABLE))
     shown = list(range(len(table.columns)))
     for name in table.spare:
         if sum(least[i] + _GAP for i in shown) - _GAP <= room:

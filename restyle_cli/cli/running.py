@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -51,22 +50,12 @@ def find(paths: list[Path], output: Path, terminal: Terminal) -> tuple[list[Sour
     return sources, missing
 
 
-def check_writable(folder: Path) -> None:
-    """RestyleError, once and before the work, when nothing can be written to `folder`; creates it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        reason = "it is a file" if folder.is_file() else (error.strerror or str(error)).lower()
-        message = f"cannot write to the folder {str(folder)!r}: {reason}"
-        raise RestyleError(message, "choose another with --output") from error
-
-
 def fetching(offline: bool, terminal: Terminal) -> Ensure:
-    """`fetch.ensure` that tells the terminal what it does."""
-    from restyle_cli.store import fetch
+    """`fetch.ensure` that tells the terminal what it does; models that cannot be used are warned of before."""
+    from restyle_cli.store import catalog, fetch
 
+    for problem in catalog.problems():
+        terminal.warn(problem.whole)
     return partial(fetch.ensure, offline=offline, note=terminal.note, progress=terminal.transfer)
 
 
