@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from restyle_cli.evaluate.journal import Journal
 
@@ -77,14 +77,20 @@ def add_peak(journal: Journal, course: Course, peak_mb: float) -> None:
     journal.add({"course": course.chain, "peak_memory_mb": peak_mb})
 
 
-def rows_of(journal: Journal, course: Course, used: Mapping[str, str]) -> Iterator[Row]:
-    """The rows of a course, of the pictures in `used` ({input: SHA-256}) alone, each once."""
+def rows_of(journal: Journal, course: Course, used: Mapping[str, str], columns: int) -> Iterator[Row]:
+    """The rows of a course, of the pictures in `used` ({input: SHA-256}) alone, each once.
+
+    RestyleError where one has not `columns` numbers for every step.
+    """
     left = dict(used)
+    shape = [columns] * len(course.steps)
     for entry in _entries(journal, course):
         for row in entry.get("rows", ()):
-            if left.get(row["input"]) == row["sha256"]:
-                del left[row["input"]]
-                yield Row(**row)
+            if left.get(row.input) == row.sha256:
+                del left[row.input]
+                if [len(values) for values in row.values] != shape or len(row.seconds) not in (0, len(shape)):
+                    raise journal.damaged(f"the row of {row.input!r} has other columns or steps")
+                yield row
 
 
 def pictures_of(journal: Journal, course: Course, wanted: set[str]) -> dict[str, str]:
@@ -104,18 +110,30 @@ def peak_of(journal: Journal, course: Course) -> float | None:
 def known_of(journal: Journal, course: Course) -> dict[str, Known]:
     """What is known of each picture by its input: of this course, and what others found out that holds here too."""
     known: dict[str, Known] = {}
-    for entry in journal.entries():
+    for entry in journal.entries(_Entry):
         here = entry["course"] == course.chain
         for row in entry.get("rows", ()):
-            before = known.get(row["input"])
-            done = here or (before is not None and before.done and before.sha256 == row["sha256"])
-            quad = array("d", row["quad"]) if row["quad"] else None
-            known[row["input"]] = Known(row["sha256"], done, quad=quad)
+            before = known.get(row.input)
+            done = here or (before is not None and before.done and before.sha256 == row.sha256)
+            if row.quad and len(row.quad) != 8:
+                raise journal.damaged(f"the face of {row.input!r} has not four corners")
+            quad = array("d", row.quad) if row.quad else None
+            known[row.input] = Known(row.sha256, done, quad=quad)
         for skip in entry.get("skipped", ()):
-            if skip["sha256"] and (here or not skip["course"]):
-                known[skip["input"]] = Known(skip["sha256"], skip=Skip(**skip))
+            if skip.sha256 and (here or not skip.course):
+                known[skip.input] = Known(skip.sha256, skip=skip)
     return known
 
 
-def _entries(journal: Journal, course: Course) -> Iterator[dict[str, Any]]:
-    return (entry for entry in journal.entries() if entry["course"] == course.chain)
+class _Entry(TypedDict):
+    """A line of the journal, as `add_batch` and `add_peak` write them."""
+
+    course: str
+    rows: NotRequired[list[Row]]
+    skipped: NotRequired[list[Skip]]
+    pictures: NotRequired[dict[str, str]]
+    peak_memory_mb: NotRequired[float]
+
+
+def _entries(journal: Journal, course: Course) -> Iterator[_Entry]:
+    return (entry for entry in journal.entries(_Entry) if entry["course"] == course.chain)

@@ -143,7 +143,7 @@ def _pass(
     known = known_of(journal, course)
     highlights = Highlights(task.columns[task.ranking].higher)
     done = {name: found.sha256 for name, found in known.items() if found.done}
-    for row in rows_of(journal, course, done):
+    for row in rows_of(journal, course, done, len(task.columns)):
         highlights.enter(row.input, row.values[-1][task.ranking])
 
     def look(item: Item) -> _Ready | Outcome:
