@@ -175,7 +175,7 @@ def _fields(table: Mapping[str, Any], kind: Any) -> Any:
     hints, needed = _keys(kind)
     if lacking := sorted(needed - table.keys()):
         raise Misfit("is missing", lacking[0])
-    values = {name: _inside(name, table[name], hints[name]) for name in table.keys() & hints.keys()}
+    values = {name: _inside(name, value, hints[name]) for name, value in table.items() if name in hints}
     if is_typeddict(kind):
         return {**table, **values}
     if unknown := sorted(table.keys() - hints.keys()):

@@ -88,24 +88,23 @@ def heatmap(
     task = Task(methods, results, *where, "last", None, framed, overwrite, machine.batch_size, note=terminal.note)
 
     mean = Mean()
-    outcomes = running.run(sources, missing, map_all(sources, task, mean), "measuring", terminal)
-    average = write_average(mean, outcomes, results) if mean.count > 1 else None
-    summary = running.summary(outcomes, began)
+    tally = running.run(sources, missing, map_all(sources, task, mean), "measuring", terminal)
+    average = write_average(mean, tally.steps.means(), sources, results) if mean.count > 1 else None
+    summary = tally.summary(began)
     values = {
         "command": "heatmap",
         **machine.notes,
         **result,
         "normalise": normalise,
-        "images": [running.as_json(outcome) for outcome in outcomes],
+        "images": tally.described,
         "average": _as_json(average) if average else None,
         "summary": summary,
     }
-    views = _views(outcomes, average)
-    if len(outcomes) > 1:
+    views = _views(tally.first, average)
+    if tally.total > 1:
         views.append(running.counts(summary, output))
     terminal.result(values, f"change: {measure.title}", *views)
-    if summary["failed"]:
-        raise typer.Exit(1)
+    running.end(tally)
 
 
 def _as_json(average: Average) -> dict[str, Any]:
@@ -113,12 +112,11 @@ def _as_json(average: Average) -> dict[str, Any]:
     return {"count": average.count, "outputs": outputs, "steps": average.steps}
 
 
-def _views(outcomes: Sequence[Outcome], average: Average | None) -> list[Table | str]:
+def _views(first: Outcome | None, average: Average | None) -> list[Table | str]:
     """For people: what each step changed, on average over the pictures, and where the files are."""
     if average:
         return [f"mean of {average.count} pictures:", _table(average.steps), *map(str, average.files.values())]
-    made = next((outcome for outcome in outcomes if outcome.made), None)
-    return [_table(made.made["steps"]), *map(str, made.files.values())] if made else []
+    return [_table(first.made["steps"]), *map(str, first.files.values())] if first else []
 
 
 def _table(steps: Sequence[dict[str, Any]]) -> Table:

@@ -121,15 +121,16 @@ def invert(
         pace=by_progress(methods, plan.steps, patience, wish["budget"]) if wish else None,
         note=terminal.note,
     )
-    outcomes = running.run(sources, missing, invert_all(sources, task), "inverting", terminal, live)
-    _tell_of_oddities(outcomes, terminal)
-    summary = running.summary(outcomes, began)
-    images = [running.as_json(outcome) for outcome in outcomes]
+    tally = running.run(
+        sources, missing, invert_all(sources, task), "inverting", terminal, live, tell=_tell_of_oddities
+    )
+    summary = tally.summary(began)
     told = {**machine.notes, **compared, **result, **wish}
     terminal.result(
-        {"command": "invert", **told, "images": images, "summary": summary}, *running.views(outcomes, summary, output)
+        {"command": "invert", **told, "images": tally.described, "summary": summary},
+        *running.views(tally, summary, output),
     )
-    running.end(outcomes, None if wish else len(methods))
+    running.end(tally, None if wish else len(methods))
 
 
 _UNASKED = {"quality": None, "budget": None, "mask": None, "crossover": None}
@@ -219,11 +220,12 @@ def _masked(mask: Path | None, crossover: Path | None, plan: Plan) -> Mask | Non
     return Mask(mask, crossover)
 
 
-def _tell_of_oddities(outcomes: Sequence[Outcome], terminal: Terminal) -> None:
-    for outcome in (one for one in outcomes if one.status == "done"):
-        path = str(outcome.path)
-        if "pasted" in outcome.files and outcome.made["source"]["turned"]:
-            terminal.note(f"{path!r} lies on its side in its file; {str(outcome.files['pasted'])!r} is upright")
-        lost = [step["step"] for step in outcome.made["steps"] if step["l2"] is None]
-        if lost:
-            terminal.warn(f"{path!r}: no numbers from step {lost[0]} on; with --precision fp32 there may be some")
+def _tell_of_oddities(outcome: Outcome, terminal: Terminal) -> None:
+    if outcome.status != "done":
+        return
+    path = str(outcome.path)
+    if "pasted" in outcome.files and outcome.made["source"]["turned"]:
+        terminal.note(f"{path!r} lies on its side in its file; {str(outcome.files['pasted'])!r} is upright")
+    lost = [step["step"] for step in outcome.made["steps"] if step["l2"] is None]
+    if lost:
+        terminal.warn(f"{path!r}: no numbers from step {lost[0]} on; with --precision fp32 there may be some")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from textwrap import indent
 from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
@@ -24,6 +25,7 @@ LINE_EVERY = 10.0
 
 _GAP = 2  # between columns
 _READABLE = 16  # columns that text of several words gets at least
+_HERE = "\N{OBJECT REPLACEMENT CHARACTER} here"  # where a stored list goes in the text around it
 _WIDE = 10_000  # columns when the reader is a file or a program: never cut a line
 
 
@@ -39,6 +41,14 @@ class Table:
     rows: Sequence[Sequence[str]]
     right: frozenset[str] = frozenset()
     spare: Sequence[str] = ()
+
+
+class Stored:
+    """Values of a list that are printed as JSON one by one, and need not be in memory together."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """The values."""
+        raise NotImplementedError
 
 
 class Progress(Protocol):
@@ -62,7 +72,7 @@ class Terminal:
     def result(self, values: dict[str, Any], *views: Table | str) -> None:
         """The outcome on standard output: `values` with --json, otherwise the `views`, for people to read."""
         if self.json:
-            show(_as_json(values))
+            _show_json(values)
             return
         for view in views:
             if isinstance(view, str):
@@ -129,10 +139,10 @@ def say(text: str) -> None:
         streams.silence(sys.stderr)
 
 
-def show(text: str) -> None:
+def show(text: str, end: str = "\n") -> None:
     """Print text on standard output. RestyleError when it cannot be written, BrokenPipeError when nobody reads on."""
     with _printing():
-        print(text, flush=True)
+        print(text, end=end, flush=bool(end))
 
 
 def finish() -> None:
@@ -272,6 +282,22 @@ def _console(stderr: bool) -> Console:
     if not console.is_terminal and not os.environ.get("COLUMNS"):
         console.width = _WIDE
     return console
+
+
+def _show_json(values: dict[str, Any]) -> None:
+    """Print the object, of which one value may be `Stored`."""
+    stored = next((key for key, value in values.items() if isinstance(value, Stored)), None)
+    if stored is None:
+        show(_as_json(values))
+        return
+    before, after = _as_json(values | {stored: _HERE}).split(f'"{_HERE}"')
+    show(before + "[", end="")
+    any_yet = False
+    for value in values[stored]:
+        show(",\n" if any_yet else "\n", end="")
+        show(indent(_as_json(value), "    "), end="")
+        any_yet = True
+    show(("\n  ]" if any_yet else "]") + after)
 
 
 def _as_json(values: dict[str, Any]) -> str:

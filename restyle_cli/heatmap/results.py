@@ -126,14 +126,16 @@ def map_all(sources: Iterable[Source], task: Task, mean: Mean) -> Iterator[Outco
         results.draw(files["heatmap"], read_changes(files["maps"]), top)
 
 
-def write_average(mean: Mean, outcomes: Sequence[Outcome], results: HeatmapResults) -> Average:
-    """Write the average of what was finished, as the descriptions in `outcomes` have it."""
+def write_average(
+    mean: Mean, steps: Sequence[dict[str, Any]], sources: Iterable[Source], results: HeatmapResults
+) -> Average:
+    """Write the average of what was finished of the pictures `sources`; `steps`: theirs, on average."""
     files = {kind: results.folder / f"{AVERAGE}{suffix}" for kind, suffix in SUFFIXES.items()}
-    if files["heatmap"].resolve() in {outcome.path.resolve() for outcome in outcomes}:
+    if any(source.path.resolve() == files["heatmap"].resolve() for source in sources):
         message = f"the average would be written to {str(files['heatmap'])!r}, which is a picture that was read"
         raise RestyleError(message, "choose another folder with --output")
     changes = mean.result()
-    steps = _with_changes(_mean_steps([o.made["steps"] for o in outcomes if o.status != "failed"]), changes)
+    steps = _with_changes(steps, changes)
     write_changes(files["maps"], changes, {**results.settings, **results.notes, "steps": steps})
     results.draw(files["heatmap"], changes, anew=True)
     return Average(changes.count, steps, files)
@@ -143,14 +145,6 @@ def _with_changes(steps: Sequence[dict[str, Any]], changes: Changes | None) -> l
     """The steps, those that are shown with what they changed."""
     said = dict(changes.described()) if changes else {}
     return [step | said.get(step["step"], {}) for step in steps]
-
-
-def _mean_steps(pictures: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
-    return [
-        {"step": k, "method": steps[0]["method"]}
-        | {name: sum(step[name] for step in steps) / len(steps) for name in ("l2", "seconds")}
-        for k, steps in enumerate(zip(*pictures, strict=True))
-    ]
 
 
 def _drawn(sheet: Path) -> str | None:
