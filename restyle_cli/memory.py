@@ -16,7 +16,7 @@ _SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "insuff
 _SIGNS += ("alloc_failed",)  # of cuBLAS and cuDNN
 
 
-def is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether `error` says that memory was not enough.
 
     Only the errors of Python and of GPUs have a class; those of PyTorch's CPU allocator and of OpenCV have the words.
