@@ -103,7 +103,7 @@ def heatmap(
     views = _views(tally.first, average)
     if tally.total > 1:
         views.append(running.counts(summary, output))
-    terminal.result(values, f"change: {measure.title}", *views)
+    terminal.result(values, Table(["", ""], [("change:", measure.title)]), *views)
     running.end(tally)
 
 
