@@ -153,8 +153,8 @@ def _at(picture: Image.Image, landmarks: Points, framing: Framing, size: Size, p
     """The face at the points that a person gave; these are believed, but looked at."""
     quad = quad_of(landmarks)
     corners = np.array(quad)
+    hint = f"points count in pixels of the upright picture, here {picture.width}x{picture.height}"
     if np.any(corners.max(axis=0) < 0) or np.any(corners.min(axis=0) > picture.size):
-        hint = f"points count in pixels of the upright picture, here {picture.width}x{picture.height}"
         raise RestyleError(f"the landmarks for {str(path)!r} lie outside of it", hint)
     if side_of(quad) > _LARGEST * max(picture.size):
         raise RestyleError(f"the landmarks for {str(path)!r} are of a face much larger than it", hint)

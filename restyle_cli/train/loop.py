@@ -225,7 +225,9 @@ class Progress:
         return {"step": self.step}
 
     def load(self, state: dict[str, int]) -> None:
-        """The inverse of `state`."""
+        """The inverse of `state`; ValueError where the recipe has no such step."""
+        if not 0 <= state["step"] <= self.recipe.steps:
+            raise ValueError(f"the recipe has no step {state['step']}")
         self.step = state["step"]
 
 
@@ -283,7 +285,12 @@ def _save_checkpoint(
 
     def write(aside: Path) -> None:
         with aside.open("wb") as file:  # given a path, torch writes itself, and its errors are no OSErrors
-            torch.save(state, file)
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # that the file could not be finished, after it could not be written
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
     write_atomic(path, write)
 
