@@ -6,10 +6,14 @@
 `load`, `invert` and `iterate` are imported at first use: `import restyle_cli` itself does not import torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+from importlib import import_module
+
+TYPE_CHECKING = False  # that of `typing`, whose import takes longer than the rest of this file
 if TYPE_CHECKING:
+    from typing import Any
+
     from restyle_cli.inversion import invert, iterate
     from restyle_cli.loading import load_method as load
 

@@ -1,26 +1,28 @@
-"""Ctrl-C and SIGTERM: how the command line ends on them, and how a loop finishes its step first."""
+"""Ctrl-C and SIGTERM: how the command line ends on them, and how a loop finishes its step first.
+
+It imports little, because until `listen` is called Ctrl-C is a traceback.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from types import FrameType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
 
 EXIT_STATUS = 130
 """What shells report after Ctrl-C."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-@dataclass
 class Interruption:
     """Whether Ctrl-C or SIGTERM came."""
 
-    requested: bool = False
+    requested = False
 
 
 def listen() -> Interruption:
@@ -41,31 +43,28 @@ def end_at_next() -> None:
     _handle(_end)
 
 
-@contextmanager
-def held() -> Iterator[Interruption]:
-    """Inside, the first Ctrl-C or SIGTERM is only noted; the next one does what it does outside.
+class Held(Interruption):
+    """Inside `with`, the first Ctrl-C or SIGTERM is only noted; the next one does what it does outside.
 
     In another thread than the main one, which alone receives signals, nothing changes.
     """
-    interruption = Interruption()
-    if threading.current_thread() is not threading.main_thread():
-        yield interruption
-        return
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
 
-    def restore() -> None:
-        for number, handler in before.items():
+    def __enter__(self) -> Held:
+        from threading import current_thread, main_thread
+
+        self._before = {}
+        if current_thread() is main_thread():
+            self._before = {number: signal.getsignal(number) for number in _SIGNALS}
+            _handle(self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def note(number: int, frame: FrameType | None) -> None:
-        interruption.requested = True
-        restore()
-
-    _handle(note)
-    try:
-        yield interruption
-    finally:
-        restore()
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        self.__exit__()
 
 
 def _handle(handler: Callable[[int, FrameType | None], None]) -> None:

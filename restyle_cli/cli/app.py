@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -56,12 +58,23 @@ class Commands(TyperGroup):
             status = ours.exit_status
         sys.exit(status)
 
+    def make_context(self, *args: Any, **options: Any) -> typer.Context:
+        """Read the command line; Ctrl-C ends it with one line."""
+        with _interruptible():
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: typer.Context) -> Any:
         """Run the command; Ctrl-C ends it with one line."""
-        try:
+        with _interruptible():
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted") from None
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted") from None
 
 
 def _as_ours(error: Exception) -> RestyleError | None:

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from restyle_cli.errors import Interrupted, RestyleError
 from restyle_cli.images import save_picture, to_picture, write_atomic
-from restyle_cli.interrupts import held
+from restyle_cli.interrupts import Held
 from restyle_cli.memory import is_out_of_memory
 from restyle_cli.records import Misfit, conform
 from restyle_cli.registry import Registry
@@ -144,7 +144,7 @@ def fit(recipe: Recipe, task: Task, output: Path, until: int, note: Callable[[st
             raise RestyleError(f"'{checkpoint}' is of another recipe, or damaged", _AFRESH) from error
         note(f"going on at step {done.step} of {recipe.steps}")
     started, losses = time.perf_counter(), []
-    with held() as interruption:
+    with Held() as interruption:
         while done.step < until:
             if done.step_in_stage == 0 and done.step > 0:
                 network.load_state_dict(averaged.module.state_dict())
