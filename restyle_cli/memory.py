@@ -13,7 +13,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "insufficient memory", "bad_alloc")
-_SIGNS += ("alloc_failed",)  # of cuBLAS and cuDNN
+_SIGNS += ("alloc_failed", "failed to map segment")  # of cuBLAS and cuDNN, and of the import of a library
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -30,6 +30,7 @@ def is_out_of_memory(error: Exception) -> bool:
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"  # torch's, which need not be imported for this
         or any(sign in words for sign in _SIGNS)
+        or words.endswith("could not create a primitive")  # oneDNN's, whose convolutions allocate by themselves
     )
 
 

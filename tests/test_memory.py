@@ -25,6 +25,7 @@ CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't 
         RuntimeError("MPS backend out of memory (MPS allocated: 18 GB)"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
         RuntimeError("std::bad_alloc"),
+        RuntimeError("could not create a primitive"),
         OSError(errno.ENOMEM, "Cannot allocate memory"),
     ],
     ids=repr,
@@ -36,6 +37,7 @@ def test_errors_that_mean_it(error: Exception) -> None:
 @pytest.mark.parametrize(
     "error",
     [
+        RuntimeError("could not create a primitive descriptor for a convolution forward propagation primitive"),
         RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
         FileNotFoundError(errno.ENOENT, "No such file", "out of memory.png"),
         RestyleError("not enough memory in the words of another error"),

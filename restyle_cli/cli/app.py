@@ -83,6 +83,8 @@ def _as_ours(error: Exception) -> RestyleError | None:
         return error
     if is_out_of_memory(error):
         return RestyleError("not enough memory", "close other programs, or use a smaller model or --batch-size 1")
+    if isinstance(error, ImportError) and not (error.name or "").startswith("restyle_cli"):
+        return RestyleError(f"a package cannot be imported: {error}", "`restyle doctor` shows what is missing")
     if isinstance(error, OSError):
         what = "a file" if error.filename is None else repr(str(error.filename))
         return RestyleError(f"{what} cannot be read or written: {(error.strerror or str(error)).lower()}")

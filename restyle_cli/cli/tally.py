@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from restyle_cli.folder import Outcome
 
 MOST_ROWS = 20
+IN_MEMORY = 1_000_000
+"""Bytes of JSON above which it is kept on disk."""
 
 
 class Tally:
@@ -61,10 +63,10 @@ class Tally:
 
 
 class Spool(Stored):
-    """JSON values in a temporary file, read back in the order of their places."""
+    """JSON values, many of them in a temporary file, read back in the order of their places."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 as long as this is there
+        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 as long as this is there
         self._places, self._starts = array("q"), array("q")
 
     def add(self, value: Any, place: int) -> None:

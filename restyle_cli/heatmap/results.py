@@ -120,9 +120,10 @@ def map_all(sources: Iterable[Source], task: Task, mean: Mean) -> Iterator[Outco
                 continue
             mean.add(changes)
             top = max(top, changes.top)
-            drawn.append(outcome.files)
+            if results.normalise == "folder":
+                drawn.append(outcome.files)
             yield outcome
-    for files in drawn if results.normalise == "folder" else ():
+    for files in drawn:
         results.draw(files["heatmap"], read_changes(files["maps"]), top)
 
 

@@ -236,5 +236,6 @@ def write_own(entry: Entry) -> None:
     skipped = {"name", "own", "embedded"}
     values = {field.name: getattr(entry, field.name) for field in fields(Entry) if field.name not in skipped}
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value]
-    # JSON's strings, numbers, lists and booleans are TOML's too.
-    write_atomic(own_file(entry.name), lambda aside: aside.write_text("\n".join([*lines, ""]), encoding="utf-8"))
+    # JSON's strings, numbers, lists and booleans are TOML's too, but for bytes of a file name that are no text.
+    data = "\n".join([*lines, ""]).encode("utf-8", "replace")
+    write_atomic(own_file(entry.name), lambda aside: aside.write_bytes(data))

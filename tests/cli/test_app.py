@@ -179,8 +179,10 @@ def test_a_bug_stays_a_traceback() -> None:
             RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
             "not enough memory",
         ),
+        (ModuleNotFoundError("No module named 'dlib'", name="dlib"), "a package cannot be imported: No module named"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "not enough memory"),
     ],
-    ids=["file", "disk", "python", "torch"],
+    ids=["file", "disk", "python", "torch", "package", "library"],
 )
 def test_what_the_system_refuses_is_one_line(error: Exception, told: str) -> None:
     done = ending_with(raising(error))

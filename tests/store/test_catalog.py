@@ -151,6 +151,11 @@ def test_own_entries_are_kept(empty_store: Path) -> None:
     assert [entry.name for entry in catalog.entries()][-2:] == ["mine", "other"]
 
 
+def test_an_own_entry_may_tell_of_a_file_whose_name_is_no_text() -> None:
+    catalog.write_own(own(summary="added from a\udcff.pt"))
+    assert catalog.find("mine").summary == "added from a?.pt"
+
+
 def own_text(**values: object) -> bytes:
     """A whole entry of the person's own as TOML, with these fields changed; None leaves one out."""
     texts = ("domain", "licence_code", "licence_weights", "licence_data", "summary")
