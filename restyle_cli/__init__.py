@@ -6,10 +6,14 @@
 `load`, `invert` and `iterate` are imported at first use: `import restyle_cli` itself does not import torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+from importlib import import_module
+
+TYPE_CHECKING = False  # that of `typing`, whose import takes longer than the rest of this file
 if TYPE_CHECKING:
+    from typing import Any
+
     from restyle_cli.api import Chain, Inversion, Method, StandInWarning, State, invert, iterate, load
 
 __version__ = "0.1.0"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,7 +14,9 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.folder import Outcome, in_background, read_photos
 from restyle_cli.images import save_picture
 from restyle_cli.io import to_json, write_atomic
-from restyle_cli.results import Photo, Results, described
+from restyle_cli.memory import enough_for
+from restyle_cli.records import parse_json
+from restyle_cli.results import Photo, Record, Results, described
 from restyle_cli.sources import Source
 
 SUFFIXES = {"image": ".png", "transform": ".json"}
@@ -29,6 +30,7 @@ class Crops(Results):
 
     suffixes: ClassVar[Mapping[str, str]] = SUFFIXES
     mark: ClassVar[str] = "transform"
+    record: ClassVar[type] = Record
 
     def write_crop(self, photo: Photo) -> dict[str, Any]:
         """Write the files of one crop; returns what the one with the transform says. On a RestyleError none is left."""
@@ -47,13 +49,7 @@ class Crops(Results):
         return made
 
     def _read_mark(self, mark: Path) -> Any:
-        try:
-            return json.loads(mark.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise RestyleError(f"{str(mark)!r} is no JSON") from error
-
-    def _is_sound(self, made: Mapping[str, Any]) -> bool:
-        return True
+        return parse_json(mark.read_bytes())
 
 
 def cut_all(
@@ -72,7 +68,8 @@ def cut_all(
 
 def _write(photo: Photo, crops: Crops) -> Outcome:
     try:
-        made = crops.write_crop(photo)
+        with enough_for("to write the crop"):
+            made = crops.write_crop(photo)
     except RestyleError as error:
         named = RestyleError(f"{str(photo.path)!r}: {error.message}", error.hint)
         return Outcome(photo.path, "failed", error=named)

@@ -16,6 +16,11 @@ class RestyleError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def whole(self) -> str:
+        """Message and hint in one line."""
+        return f"{self.message}; {self.hint}" if self.hint else self.message
+
 
 class UsageError(RestyleError):
     """The command was asked for something that cannot be, whatever the input is."""

@@ -23,6 +23,7 @@ from restyle_cli.inversion import MASK, TARGET, Inversion, Method, Pace, invert
 from restyle_cli.io import reason_of
 from restyle_cli.latents import draw, rounded
 from restyle_cli.masks import Mask
+from restyle_cli.memory import Batches, OutOfMemory, enough_for
 from restyle_cli.methods.inputs import UnfitPicture
 from restyle_cli.methods.optimise import full_size
 from restyle_cli.results import Inverted, Photo, Results, steps_of
@@ -44,6 +45,8 @@ class Task:
 
     `pace`: what makes the pace of a batch of so many pictures, which then decides what steps are made; there are not
     more than `methods`, and of no others.
+
+    `note` receives lines for people.
     """
 
     methods: Sequence[Method]
@@ -59,6 +62,7 @@ class Task:
     on_step: Callable[[int, Tensor], None] | None = None
     mask: Mask | None = None
     pace: Callable[[int], Pace] | None = None
+    note: Callable[[str], None] = lambda text: None
 
 
 @dataclass(frozen=True)
@@ -132,11 +136,12 @@ def read_photos(
             return [Outcome(source.path, "skipped", here, made) for here, made in earlier]
         turned = TURNED in picture.info
         photos = []
-        for aligned in frame(picture, framing, size, source.path):
-            masked = (aligned, None) if mask is None else mask.put_on(aligned, picture.size, framing, size)
-            here = results.of_face(files, aligned.face)
-            large = None if full is None else _at(full, picture, aligned, framing, mask)
-            photos.append(Photo(source.path, here, digest, picture.size, masked[0], turned, masked[1], large))
+        with enough_for(f"for {str(source.path)!r}"):
+            for aligned in frame(picture, framing, size, source.path):
+                masked = (aligned, None) if mask is None else mask.put_on(aligned, picture.size, framing, size)
+                here = results.of_face(files, aligned.face)
+                large = None if full is None else _at(full, picture, aligned, framing, mask)
+                photos.append(Photo(source.path, here, digest, picture.size, masked[0], turned, masked[1], large))
         return photos
     except OSError as error:  # it could be opened a moment ago
         changed = RestyleError(f"{str(source.path)!r} cannot be read any more: {reason_of(error)}")
@@ -161,23 +166,36 @@ def _read(source: Source, files: dict[str, Path] | RestyleError, task: Task) -> 
 
 def _invert(items: Iterable[Photo | Outcome], task: Task) -> Iterator[Inverted | Outcome]:
     """Gather batches and run them; what needs no computing passes at once."""
+    batches = Batches(str(task.device), task.note)
+    for batch in _gathered(items, task.batch_size):
+        if isinstance(batch, Outcome):
+            yield batch
+            continue
+        for part, inverted in batches.run(batch, lambda photos: _invert_batch(photos, task)):
+            if isinstance(inverted, OutOfMemory):
+                yield from (Outcome(photo.path, "failed", error=_naming(photo.path, inverted)) for photo in part)
+                continue
+            yield from inverted
+            if any(isinstance(one, Inverted) and one.inversion.interrupted for one in inverted):
+                return
+
+
+def _gathered(items: Iterable[Photo | Outcome], size: int) -> Iterator[list[Photo] | Outcome]:
+    """The photos in lists of `size`; what needs no computing passes at once."""
     batch: list[Photo] = []
     for item in items:
         if isinstance(item, Outcome):
             yield item
             continue
         batch.append(item)
-        if len(batch) == task.batch_size:
-            inverted = _invert_batch(batch, task)
-            yield from inverted
-            if any(isinstance(one, Inverted) and one.inversion.interrupted for one in inverted):
-                return
+        if len(batch) == size:
+            yield batch
             batch = []
     if batch:
-        yield from _invert_batch(batch, task)
+        yield batch
 
 
-def _invert_batch(batch: list[Photo], task: Task) -> list[Inverted | Outcome]:
+def _invert_batch(batch: Sequence[Photo], task: Task) -> list[Inverted | Outcome]:
     try:
         x = torch.stack([photo.x for photo in batch]).to(task.device)
         masks = [photo.mask for photo in batch if photo.mask is not None]
@@ -190,15 +208,16 @@ def _invert_batch(batch: list[Photo], task: Task) -> list[Inverted | Outcome]:
         if len(batch) > 1:
             return [one for photo in batch for one in _invert_batch([photo], task)]
         path = batch[0].path
-        return [Outcome(path, "failed", error=RestyleError(f"{str(path)!r}: {error.message}", error.hint))]
-    except torch.OutOfMemoryError as error:
-        fewer = f"--batch-size {len(batch) // 2}" if len(batch) > 1 else "--device cpu"
-        message = f"{task.device} has not enough memory for {len(batch)} pictures at once"
-        raise RestyleError(message, f"use {fewer}") from error
+        return [Outcome(path, "failed", error=_naming(path, error))]
     return [
         _inverted(photo, inversion.one(index), against.one(index) if against else None, task)
         for index, photo in enumerate(batch)
     ]
+
+
+def _naming(path: Path, error: RestyleError) -> RestyleError:
+    """The error with the picture that it is about."""
+    return RestyleError(f"{str(path)!r}: {error.message}", error.hint)
 
 
 def _inverted(photo: Photo, one: Inversion, against: Inversion | None, task: Task) -> Inverted:
@@ -271,11 +290,11 @@ def _write_one(item: Inverted | Outcome, task: Task) -> Outcome:
         return item
     photo = item.photo
     if (lost := task.results.lost(item)) is not None:
-        named = RestyleError(f"{str(photo.path)!r}: {lost.message}", lost.hint)
-        return Outcome(photo.path, "failed", made={"interrupted": True, "steps": steps_of(item.inversion)}, error=named)
+        made = {"interrupted": True, "steps": steps_of(item.inversion)}
+        return Outcome(photo.path, "failed", made=made, error=_naming(photo.path, lost))
     try:
-        made = task.results.write(item)
+        with enough_for("to write what was found"):
+            made = task.results.write(item)
     except RestyleError as error:
-        named = RestyleError(f"{str(photo.path)!r}: {error.message}", error.hint)
-        return Outcome(photo.path, "failed", error=named)
+        return Outcome(photo.path, "failed", error=_naming(photo.path, error))
     return Outcome(photo.path, "done", dict(photo.files), made)

@@ -149,7 +149,7 @@ def reason_of(error: OSError) -> str:
 # --- text
 
 
-def to_json(values: Any, indent: int, encoding: str = "utf-8") -> str:
+def to_json(values: Any, indent: int | None = None, encoding: str = "utf-8") -> str:
     """`values` as JSON that can be written in `encoding`.
 
     Letters stay readable where they can; file names that are not UTF-8 are escaped, and come back from `json.loads`

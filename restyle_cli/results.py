@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from restyle_cli.inversion import Inversion
 from restyle_cli.io import reason_of, write_atomic, writing_failed
 from restyle_cli.latents import PATCH, rounded
 from restyle_cli.paste import paste
-from restyle_cli.records import RECORD, fits, fits_steps
+from restyle_cli.records import Misfit, conform
 from restyle_cli.sources import Source
 from restyle_cli.store.files import LATENT, read_header, write_latent
 from restyle_cli.strip import Cell, draw_strip, shown_steps
@@ -37,6 +37,64 @@ SUFFIXES = {
     "latent": ".safetensors",
 }
 """What can be written for a picture, in this order."""
+
+
+class SourceRecord(TypedDict):
+    """The picture that a result is of, as its files say."""
+
+    name: str
+    sha256: str
+
+
+class AlignmentRecord(TypedDict):
+    """Where a crop was in its photo, as `described` says; matrix and size are of no use to a later run."""
+
+    how: str
+    faces: int
+    face: int
+    quad: tuple[tuple[float, float], tuple[float, float], tuple[float, float], tuple[float, float]]
+    doubts: list[str]
+
+
+class Record(TypedDict):
+    """What every result says of its making, among other things."""
+
+    files: list[str]
+    source: SourceRecord
+    alignment: AlignmentRecord
+
+
+class StepRecord(TypedDict):
+    """A step, as `steps_of` says."""
+
+    step: int
+    method: str
+    l2: float | None
+    seconds: float
+
+
+class LinkRecord(TypedDict):
+    """A part of the way, as `links_of` says."""
+
+    method: str
+    steps: int
+    l2: float
+    seconds: float
+    ended: str
+
+
+class InversionRecord(Record):
+    """What the result of an inversion says."""
+
+    steps: list[StepRecord]
+    best_step: int
+    kept_step: int
+    has_steps: bool
+    links: NotRequired[list[LinkRecord]]
+    interrupted: NotRequired[bool]
+    against: NotRequired[list[StepRecord]]
+
+
 Writer = Callable[[Path, "Inverted", dict[str, Any]], None]
 """Writes one file of a picture, of which the description is given."""
 
@@ -94,6 +152,7 @@ class Results:
 
     suffixes: ClassVar[Mapping[str, str]] = SUFFIXES
     mark: ClassVar[str] = "latent"  # the kind that is written last and says how it was made
+    record: ClassVar[type] = InversionRecord  # what the mark must say to be one of ours
     of_every_step: ClassVar[bool] = False  # each step must have come to numbers, not only that which is kept
 
     @property
@@ -254,19 +313,16 @@ class Results:
     def _description(self, mark: Path) -> dict[str, Any]:
         """What the file `mark` says of its making; nothing where there is none, or none of ours, or a damaged one."""
         try:
-            made = self._read_mark(mark) if mark.is_file() else None
-        except (RestyleError, OSError):
+            made = conform(self._read_mark(mark), self.record) if mark.is_file() else {}
+        except (OSError, RestyleError, Misfit):
             return {}
-        return made if fits(made, RECORD) and self._is_sound(made) else {}
+        steps = made.get("steps", [{}])
+        return made if made.get("kept_step", 0) in range(len(steps)) else {}
 
     def _read_mark(self, mark: Path) -> Any:
         """What the file `mark` says; RestyleError where it is damaged or none of ours."""
         header = read_header(mark)
         return header["extra"] if header["family"] == LATENT else None
-
-    def _is_sound(self, made: Mapping[str, Any]) -> bool:
-        """Whether a record of this kind of results has what they need beside `RECORD`."""
-        return fits_steps(made)
 
     def _describe(self, inverted: Inverted) -> dict[str, Any]:
         inversion, steps = inverted.inversion, steps_of(inverted.inversion)

@@ -41,6 +41,7 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     """No test sees networks that the person running it has fetched, nor changes them, nor fetches others."""
     monkeypatch.setenv("RESTYLE_HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv("RESTYLE_OFFLINE", "1")
+    monkeypatch.delenv("COLUMNS", raising=False)
 
 
 @pytest.fixture

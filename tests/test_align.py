@@ -448,6 +448,42 @@ def test_points_that_are_none(text, told):
     assert caught.value.hint
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "told"),
+    [
+        ("p.json", b"[" * 100_000, "nested too deeply"),
+        ("p.json", b'{"a.jpg": [[1, 2]], "a.jpg": [[1, 2]]}', "'a.jpg' is there twice"),
+        ("p.json", b"\xff", "is not UTF-8 text"),
+        ("p.json", json.dumps([[10**400, y] for _, y in FIVE]).encode(), "not all numbers up to 1,000,000"),
+        ("p.json", json.dumps([[1e300, y] for _, y in FIVE]).encode(), "not all numbers up to 1,000,000"),
+        ("p.json", json.dumps([[str(x), y] for x, y in FIVE]).encode(), "not all numbers"),
+        ("p.json", json.dumps({"a.jpg": {"points": FIVE}}).encode(), "of 'a.jpg', are not 68 or 5"),
+        ("p.txt", b"a.jpg 1 2 3 4 5 6 7 8 9 10\n" * 2, "'a.jpg' is there twice"),
+        ("p.txt", b"1 2\n\xff 3\n", "cannot be read as landmarks"),
+        ("p.npy", b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (9" + b"9" * 30, "damaged"),
+        ("p.npz", b"PK\x03\x04 and no archive", "damaged"),
+    ],
+    ids=range(11),
+)
+def test_files_of_points_that_are_damaged(tmp_path, name, data, told):
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(RestyleError, match=told) as caught:
+        read_points(tmp_path / name)
+    assert name in caught.value.message
+    assert caught.value.hint
+
+
+def test_points_may_follow_a_byte_order_mark(tmp_path):
+    (tmp_path / "p.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(FIVE).encode())
+    assert np.array_equal(read_points(tmp_path / "p.json").of(Path("photo.jpg")), FIVE)
+
+
+def test_points_of_a_face_much_larger_than_the_picture():
+    far = [[(x - 128) * 900 + 32, (y - 128) * 900 + 32] for x, y in FIVE]
+    with pytest.raises(RestyleError, match="of a face much larger than it"):
+        framed(Image.new("RGB", (64, 64)), points=read_table(far))
+
+
 def test_points_outside_the_picture():
     with pytest.raises(RestyleError, match="lie outside") as caught:
         framed(Image.new("RGB", (64, 64)), points=read_table([[x + 600, y] for x, y in FIVE]))
@@ -517,7 +553,7 @@ def test_a_marked_picture_is_left_alone_unseen(tmp_path, monkeypatch):
     assert np.array_equal(aligned.picture, drawn)
 
 
-@pytest.mark.parametrize("mark", ['{"frame": "cars"}', "[1]", "{", ""])
+@pytest.mark.parametrize("mark", ['{"frame": "cars"}', "[1]", "{", "", "[" * 50_000], ids=range(5))
 def test_another_mark_says_nothing(mark):
     picture = Image.new("RGB", (64, 64))
     picture.info["restyle"] = mark

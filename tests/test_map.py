@@ -14,8 +14,9 @@ PACKAGE = Path(restyle_cli.__file__).parent
 
 # From the ground up. Rooms on one line stand beside each other and do not see each other.
 FLOORS = [
-    ["errors"],
-    ["registry", "io", "records"],
+    ["errors", "interrupts"],
+    ["registry", "io", "memory"],
+    ["records"],
     ["devices", "images"],
     ["ops"],
     ["generators", "encoders"],

@@ -25,10 +25,12 @@ from restyle_cli.align.geometry import (
     mapped,
     matrix_of,
     quad_of,
+    side_of,
 )
 from restyle_cli.align.points import OwnPoints
 from restyle_cli.errors import RestyleError, UsageError, did_you_mean
 from restyle_cli.images import MARK
+from restyle_cli.records import Misfit, parse_json
 from restyle_cli.store import catalog
 
 MODES = ("auto", "always", "never")
@@ -39,6 +41,7 @@ Which = int | Literal["all"]
 
 _FRAME = "ffhq"
 _LOOKS, _VIEW_SIDE = 3, 256  # how often a crop is looked at again, and how large, px
+_LARGEST = 8  # times the picture's side: how large the square around a face may be
 _SQUARE_WITHIN = 0.02
 _FITS_WITHIN = 0.05  # of the side: how far a corner of the face's own square may lie from the picture's
 
@@ -158,9 +161,11 @@ def _at(picture: Image.Image, landmarks: Points, framing: Framing, size: Size, p
     """The face at the points that a person gave; these are believed, but looked at."""
     quad = quad_of(landmarks)
     corners = np.array(quad)
+    hint = f"points count in pixels of the upright picture, here {picture.width}x{picture.height}"
     if np.any(corners.max(axis=0) < 0) or np.any(corners.min(axis=0) > picture.size):
-        hint = f"points count in pixels of the upright picture, here {picture.width}x{picture.height}"
         raise RestyleError(f"the landmarks for {str(path)!r} lie outside of it", hint)
+    if side_of(quad) > _LARGEST * max(picture.size):
+        raise RestyleError(f"the landmarks for {str(path)!r} are of a face much larger than it", hint)
     if framing.mode == "auto" and _fits(picture, quad):
         return _whole(picture, size, 1, "fits")
     doubts = doubts_about(picture, quad, landmarks, _look(picture, quad))
@@ -218,8 +223,8 @@ def _off(picture: Image.Image, quad: Quad) -> float:
 
 def _is_marked(picture: Image.Image) -> bool:
     try:
-        mark = json.loads(picture.info.get(MARK, "null"))
-    except ValueError:
+        mark = parse_json(picture.info.get(MARK, "null"))
+    except Misfit:
         return False
     return isinstance(mark, dict) and mark.get("frame") == _FRAME
 

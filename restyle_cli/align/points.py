@@ -6,7 +6,6 @@ right corner of the mouth, left being what is left in the picture. Points are x 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +17,11 @@ import numpy as np
 from restyle_cli.align.geometry import Points, features_of
 from restyle_cli.errors import RestyleError, UsageError
 from restyle_cli.io import check_regular
+from restyle_cli.records import Misfit, parse_json
 
 COUNTS = (68, 5)
 _LEAST = 2.0  # px between the eyes
+_MOST = 1e6  # px
 _FORMS = "write [[x, y], …] with 68 points or 5, or a table of these by file name"
 
 
@@ -58,7 +59,7 @@ def read_points(file: Path) -> OwnPoints:
     except OSError as error:
         raise RestyleError(f"cannot read {str(file)!r}: {(error.strerror or str(error)).lower()}") from error
     except ValueError as error:  # broken JSON, text that is none, arrays that hold objects
-        raise RestyleError(f"{str(file)!r} cannot be read as landmarks", _FORMS) from error
+        raise RestyleError(f"{str(file)!r} cannot be read as landmarks: {error}", _FORMS) from error
     if isinstance(found, Mapping) and "landmarks" in found:  # as `restyle align` writes them
         found = found["landmarks"]
     if isinstance(found, Mapping):
@@ -76,10 +77,10 @@ def _points(found: Any, file: Path, name: str | None) -> Points:
     """Checked points [68, 2] or [5, 2]."""
     of = f"{str(file)!r}" + (f", of {name!r}," if name else "")
     if isinstance(found, Mapping):
-        found = found.get("landmarks")
+        found = found.get("landmarks", [])
     try:
-        points = np.asarray(found, dtype=np.float64)
-    except (TypeError, ValueError):
+        points = np.asarray(found)
+    except ValueError:  # lists of different lengths
         points = np.empty(0)
     if points.ndim == 3 and len(points) == 1:
         points = points[0]
@@ -88,8 +89,10 @@ def _points(found: Any, file: Path, name: str | None) -> Points:
     if points.ndim != 2 or points.shape[1:] != (2,) or len(points) not in COUNTS:
         shape = "x".join(map(str, points.shape)) or "one"
         raise RestyleError(f"the landmarks in {of} are not 68 or 5 points but {shape} numbers", _FORMS)
-    if not np.isfinite(points).all():
-        raise RestyleError(f"the landmarks in {of} are not all numbers", _FORMS)
+    numbers = np.can_cast(points.dtype, np.float64, "same_kind")
+    if not (numbers and (np.abs(points) <= _MOST).all()):  # nor NaN
+        raise RestyleError(f"the landmarks in {of} are not all numbers up to {_MOST:,.0f}", _FORMS)
+    points = points.astype(np.float64)
     eye_left, eye_right, mouth = features_of(points)
     across, down = eye_right - eye_left, mouth - (eye_left + eye_right) / 2
     if min(np.hypot(*across), np.hypot(*down)) < _LEAST:
@@ -103,18 +106,16 @@ def _points(found: Any, file: Path, name: str | None) -> Points:
 
 
 def _read_json(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8"))
+    return parse_json(file.read_bytes())
 
 
 def _read_numpy(file: Path) -> Any:
-    import zipfile
-
-    try:
-        with file.open("rb") as stream:  # pickled objects stay unread: they can run programs
+    with file.open("rb") as stream:  # pickled objects stay unread: they can run programs
+        try:
             found = np.load(stream, allow_pickle=False)
             return found if isinstance(found, np.ndarray) else dict(found)
-    except (EOFError, zipfile.BadZipFile) as error:
-        raise ValueError("cut off") from error
+        except Exception as error:  # damaged archives raise whatever their reader stumbles over
+            raise Misfit("it is no array of numbers, or damaged") from error
 
 
 def _read_text(file: Path) -> Any:
@@ -128,8 +129,11 @@ def _read_text(file: Path) -> Any:
     while rows and not (len(rows[0]) in lengths and _are_numbers(rows[0][1:])):
         rows = rows[1:]
     if any(len(row) not in lengths for row in rows):
-        raise ValueError("lines of other lengths")
-    return {row[0]: [float(cell) for cell in row[1:]] for row in rows}
+        raise Misfit("its lines have different lengths")
+    table = {row[0]: [float(cell) for cell in row[1:]] for row in rows}
+    if len(table) < len(rows):
+        raise Misfit("is there twice", next(row[0] for i, row in enumerate(rows) if row[0] in (r[0] for r in rows[:i])))
+    return table
 
 
 def _are_numbers(cells: list[str]) -> bool:

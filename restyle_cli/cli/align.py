@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from restyle_cli import __version__
 from restyle_cli.cli import framing, options, running
-from restyle_cli.cli.output import Table, Terminal, human_seconds
+from restyle_cli.cli.output import Table, Terminal
+from restyle_cli.cli.tally import Tally
+from restyle_cli.store.places import check_writable
 
 if TYPE_CHECKING:
     from restyle_cli.folder import Outcome
+
+MOST_CROPS = 100
+"""Rows of the table that is printed; --json has every crop."""
 
 EPILOG = """Examples:
 
@@ -58,18 +61,22 @@ def align(
 
     known = catalog.domain(domain)
     framed, settings = framing.choose(align, face, landmarks, sources, terminal, known.align)
-    running.check_writable(output)
+    check_writable(output)
     height, width = (max(round(size * side / max(known.input)), 1) for side in known.input)
     settings = {"domain": domain, "pixels": [height, width], **settings}
     crops = Crops(output, frozenset(SUFFIXES), settings, {"version": __version__}, numbered=framed.face == "all")
     done = cut_all(sources, crops, framed, (height, width), overwrite)
-    outcomes = running.run(sources, missing, done, "aligning", terminal)
-    summary = running.summary(outcomes, began)
-    images = [_as_json(outcome) for outcome in outcomes]
-    values = {"command": "align", "version": __version__, **settings, "images": images, "summary": summary}
-    terminal.result(values, *_views(outcomes, summary, output))
-    if summary["failed"]:
-        raise typer.Exit(1)
+    rows: list[list[str]] = []
+
+    def show_too(outcome: Outcome, terminal: Terminal) -> None:
+        if outcome.made and len(rows) < MOST_CROPS:
+            rows.append(_row(outcome))
+
+    tally = running.run(sources, missing, done, "aligning", terminal, describe=_as_json, tell=show_too)
+    summary = tally.summary(began)
+    values = {"command": "align", "version": __version__, **settings, "images": tally.described, "summary": summary}
+    terminal.result(values, *_views(rows, tally, running.counts(summary, output)))
+    running.end(tally)
 
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:
@@ -84,14 +91,13 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
     return values
 
 
-def _views(outcomes: Sequence[Outcome], summary: dict[str, Any], output: Path) -> list[Table | str]:
-    made = [outcome for outcome in outcomes if outcome.made]
-    counts = ", ".join(f"{summary[status]} {status}" for status in ("done", "skipped", "failed"))
-    last = f"{counts} in {human_seconds(summary['seconds'])}: {output}"
-    if not made:
-        return [last]
+def _views(rows: list[list[str]], tally: Tally, counts: str) -> list[Table | str]:
+    if not rows:
+        return [counts]
     titles = ["crop", "how", "face", "pixels", "turned"]
-    return [Table(titles, [_row(outcome) for outcome in made], right=frozenset(titles[2:])), last]
+    table = Table(titles, rows, right=frozenset(titles[2:]), spare=("turned", "pixels", "how"))
+    more = tally.counts["done"] + tally.counts["skipped"] - len(rows)
+    return [table, *([f"… and {more} more"] if more else []), counts]
 
 
 def _row(outcome: Outcome) -> list[str]:

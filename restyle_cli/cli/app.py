@@ -9,17 +9,33 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 import restyle_cli
-from restyle_cli.cli import align, bootstrap, convert, doctor, eval, heatmap, invert, methods, samples, train, weights
-from restyle_cli.cli.output import report
+from restyle_cli.cli import (
+    align,
+    bootstrap,
+    convert,
+    doctor,
+    eval,
+    heatmap,
+    invert,
+    methods,
+    samples,
+    streams,
+    train,
+    weights,
+)
+from restyle_cli.cli.output import finish, report
 from restyle_cli.cli.reading_warnings import warnings_as_lines
 from restyle_cli.errors import Interrupted, RestyleError, UsageError
 from restyle_cli.io import reason_of
+from restyle_cli.memory import is_out_of_memory
 
 
 class Commands(TyperGroup):
@@ -29,39 +45,55 @@ class Commands(TyperGroup):
         """Run one command and end the process: 0 all done, 1 something failed, 2 wrong usage, 130 Ctrl-C."""
         try:
             status = super().main(*args, standalone_mode=False, **options)
-            sys.stdout.flush()
-        except RestyleError as error:
-            if os.environ.get("RESTYLE_DEBUG") == "1":
-                raise
-            report(error)
-            status = error.exit_status
+            finish()
         except typer.TyperException as error:
             if error.format_message():  # empty where the help was printed for want of a sub-command
                 report(_in_our_words(error))
             status = error.exit_code
-        except BrokenPipeError:
-            # The reader (`restyle … | head`) has seen enough; nothing may be flushed to it at exit either.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:  # the reader (`restyle … | head`) has seen enough
+            streams.silence(sys.stdout)
             status = 1
-        except OSError as error:
-            if error.errno == errno.ENAMETOOLONG:  # even asking whether there is such a file fails
-                report(UsageError(f"{str(error.filename)!r} cannot be a file: {reason_of(error)}"))
-                sys.exit(UsageError.exit_status)
-            if error.filename is not None:  # of a file, so a bug: those are told where they are touched
+        except Exception as error:
+            ours = _as_ours(error)
+            if ours is None or os.environ.get("RESTYLE_DEBUG") == "1":
                 raise
-            reason = reason_of(error)
-            report(RestyleError(f"the result cannot be printed: {reason}", "files that were to be written are written"))
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            status = 1
+            report(ours)
+            status = ours.exit_status
         sys.exit(status)
+
+    def make_context(self, *args: Any, **options: Any) -> typer.Context:
+        """Read the command line; Ctrl-C ends it with one line."""
+        with _interruptible():
+            return super().make_context(*args, **options)
 
     def invoke(self, ctx: typer.Context) -> Any:
         """Run the command; Ctrl-C ends it with one line."""
-        try:
-            with warnings_as_lines():
-                return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted") from None
+        with _interruptible(), warnings_as_lines():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted") from None
+
+
+def _as_ours(error: Exception) -> RestyleError | None:
+    """What the system refused, as an error of ours; None for a bug."""
+    if isinstance(error, RestyleError):
+        return error
+    if is_out_of_memory(error):
+        return RestyleError("not enough memory", "close other programs, or use a smaller model or --batch-size 1")
+    if isinstance(error, ImportError) and not (error.name or "").startswith("restyle_cli"):
+        return RestyleError(f"a package cannot be imported: {error}", "`restyle doctor` shows what is missing")
+    if isinstance(error, OSError):
+        if error.errno == errno.ENAMETOOLONG:  # even asking whether there is such a file fails
+            return UsageError(f"{str(error.filename)!r} cannot be a file: {reason_of(error)}")
+        what = "a file" if error.filename is None else repr(str(error.filename))
+        return RestyleError(f"{what} cannot be read or written: {reason_of(error)}")
+    return None
 
 
 _WORDS = {
@@ -122,12 +154,3 @@ app.add_typer(weights.app, name="weights")
 app.command("convert", epilog=convert.EPILOG)(convert.convert)
 app.command("methods")(methods.methods)
 app.command("doctor")(doctor.doctor)
-
-
-def main() -> NoReturn:
-    """Entry point of the `restyle` script."""
-    # Read when torch is imported. Threads that wait asleep and not spinning: on two cores that other programs use
-    # too, a step takes 0.13 s instead of 0.4 to 3 s.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    app(prog_name="restyle")
-    raise AssertionError("the group ends the process")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from restyle_cli.cli import framing, options, running
 from restyle_cli.cli.output import Terminal
+from restyle_cli.cli.tally import StepMeans
+from restyle_cli.store.places import check_writable
+
+if TYPE_CHECKING:
+    from restyle_cli.folder import Outcome
 
 _MODEL = "Model"
 MOST_STEPS = 100
@@ -95,7 +100,7 @@ def bootstrap(
     rule = rule_of(plan.models[0].name, plan.models[0].generator_name)
     framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
     machine = running.choose_machine(device, precision, batch_size)
-    running.check_writable(output)
+    check_writable(output)
     if pair.notice:
         terminal.note(pair.notice)
     domains = {"from": pair.first.domain, "to": pair.target.domain}
@@ -109,19 +114,37 @@ def bootstrap(
     methods = plan.load(machine.device)
     against = methods[1:] if compare else ()
     task = Task(
-        methods, results, machine.device, machine.dtype, "last", None, framed, overwrite, machine.batch_size, against
+        methods,
+        results,
+        machine.device,
+        machine.dtype,
+        "last",
+        None,
+        framed,
+        overwrite,
+        machine.batch_size,
+        against,
+        note=terminal.note,
     )
-    outcomes = running.run(sources, missing, invert_all(sources, task), "inverting", terminal)
+    compared = StepMeans()
 
-    summary = running.summary(outcomes, began)
-    images = [running.as_json(o) | ({"against": o.made["against"]} if "against" in o.made else {}) for o in outcomes]
-    values = {"command": "bootstrap", **machine.notes, **result, "images": images, "summary": summary}
+    def compare_too(outcome: Outcome, terminal: Terminal) -> None:
+        if "against" in outcome.made:
+            compared.add(outcome.made["against"], steps)
+
+    done = invert_all(sources, task)
+    tally = running.run(sources, missing, done, "inverting", terminal, describe=_as_json, tell=compare_too)
+    summary = tally.summary(began)
+    values = {"command": "bootstrap", **machine.notes, **result, "images": tally.described, "summary": summary}
     values["notices"] = [pair.notice] if pair.notice else []
-    views = running.views(outcomes, summary, output)
-    compared = [outcome.made["against"] for outcome in outcomes if "against" in outcome.made]
-    if compared:
+    views = running.views(tally, summary, output)
+    if compared.images:
         views.append(f"to compare, {plan.models[-1].name} from its own average code:")
-        views.append(running.steps_table([{"steps": made, "kept_step": steps} for made in compared]))
+        views.append(compared.table())
     terminal.result(values, *views)
-    if summary["failed"]:
-        raise typer.Exit(1)
+    running.end(tally)
+
+
+def _as_json(outcome: Outcome) -> dict[str, Any]:
+    values = running.as_json(outcome)
+    return values | ({"against": outcome.made["against"]} if "against" in outcome.made else {})

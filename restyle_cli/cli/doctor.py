@@ -36,33 +36,47 @@ def doctor(json: Json = False) -> None:
     import platform
 
     packages = {name: _version(name) for name in PACKAGES}
-    devices = _devices() if packages["torch"] else []
+    problems = [problem.whole for problem in catalog.problems()]
+    build, devices = None, []
+    if packages["torch"]:
+        try:
+            build, devices = _torch()
+        except Exception as error:  # libraries that are missing, drivers that do not fit: this is what doctor is for
+            problems.append(f"torch cannot be used: {str(error) or type(error).__name__}")
     landmarks = _landmarks()
     known = [(entry, fetch.installed(entry)) for entry in catalog.entries()]
     networks = [(entry.name, fetch.path_of(entry), there) for entry, there in known if there or entry.embedded]
+    home = _home()
     values = {
         "restyle": restyle_cli.__version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": packages,
+        "torch_build": build,
         "devices": devices,
         "face_landmarks": str(landmarks) if landmarks else None,
-        "home": str(fetch.home()),
+        "home": home,
         "networks": [{"name": n, "path": str(p), "installed": there} for n, p, there in networks],
+        "problems": problems,
     }
     terminal = Terminal(json=json)
+    machine = [("restyle", restyle_cli.__version__), ("Python", platform.python_version())]
+    machine += [("torch", build or "missing"), ("platform", platform.platform())]
     terminal.result(
         values,
-        f"restyle {restyle_cli.__version__}, Python {platform.python_version()}, {platform.platform()}\n",
+        Table(["", ""], machine),
+        "",
         Table(["package", "version", "for"], [(n, v or "missing", PACKAGES[n]) for n, v in packages.items()]),
         "",
         Table(["device", "what", "memory", "precisions"], [_device_row(device) for device in devices]),
         "",
         Table(["network", ""], [(n, "installed" if there else "missing") for n, _, there in networks]),
         f"\nembedded networks: {fetch.embedded_folder()}",
-        f"other networks:    {fetch.home()}",
+        f"other networks:    {home or 'nowhere'}",
         f"face landmarks:    {landmarks or 'missing: photos cannot be aligned'}",
     )
+    for problem in problems:
+        terminal.warn(problem)
 
 
 def _version(package: str) -> str | None:
@@ -75,13 +89,24 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _devices() -> list[dict[str, Any]]:
+def _torch() -> tuple[str, list[dict[str, Any]]]:
+    """Torch's own version, which says for which GPUs it was built as the package's does not; and the devices."""
+    import torch
+
     from restyle_cli import devices
 
-    return [
+    found = [
         {"name": d.name, "title": d.title, "memory": d.memory, "precisions": list(d.precisions)}
         for d in devices.describe()
     ]
+    return torch.__version__, found
+
+
+def _home() -> str | None:
+    try:
+        return str(fetch.home())
+    except RestyleError:
+        return None
 
 
 def _device_row(device: dict[str, Any]) -> list[str]:

@@ -11,8 +11,9 @@ import typer
 
 from restyle_cli.cli import options
 from restyle_cli.cli.output import Table, Terminal, human_seconds
-from restyle_cli.cli.running import check_writable, choose_machine, fetching, find
+from restyle_cli.cli.running import choose_machine, fetching, find
 from restyle_cli.errors import Interrupted, RestyleError, UsageError
+from restyle_cli.store.places import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,7 +118,8 @@ def evaluate(
     rule = schedules.rule(plans)
     chosen = choose(names, machine.device, schedules.identities(plans, rule))
     check_writable(output)
-    task = Task(chosen.metrics, machine.device, machine.dtype, Framing(align, rule=rule), machine.batch_size)
+    where = (machine.device, machine.dtype)
+    task = Task(chosen.metrics, *where, Framing(align, rule=rule), machine.batch_size, terminal.note)
     study = Study(Wish(paths, output, plans, against, chosen.missing), task, overwrite)
 
     failed = _run(study, items, terminal) + len(missing)
@@ -174,17 +176,15 @@ def _views(report: dict[str, Any], task: Task, files: dict[str, Path], seconds: 
     heads = ["last step" if timed else "pairs", "pictures", *names.values(), *(["seconds"] if timed else [])]
     rows = [[m["name"], str(m["images"]), *step_cells(m, -1, keys), shown(m["peak_memory_mb"])] for m in methods]
     views += [_table([*heads, "peak MB"], rows), ""]
-    for one in protocol["missing"]:
-        views.append("— " + "; ".join(filter(None, (one["reason"], one["hint"]))))
-    how = [f"{metric['name']}: {metric['how']}" for metric in protocol["metrics"]]
-    views.append(
-        f"protocol: {protocol['statistics']}; {protocol['framing']}; {protocol['resize']}; {protocol['range']}"
-    )
-    views += [*how, f"{report['device']}, {report['precision']}, batches of {protocol['batch_size']}"]
+    how = [("—", "; ".join(filter(None, (one["reason"], one["hint"])))) for one in protocol["missing"]]
+    how.append(("protocol:", "; ".join(protocol[key] for key in ("statistics", "framing", "resize", "range"))))
+    how += [(f"{metric['name']}:", metric["how"]) for metric in protocol["metrics"]]
+    how.append(("device:", f"{report['device']}, {report['precision']}, batches of {protocol['batch_size']}"))
+    views.append(Table(["", ""], how))
     skipped = len({one["input"] for one in report["skipped"]})
     views.append(f"{report['images']} pictures, {skipped} skipped, in {human_seconds(seconds)}: {files['page']}")
     return views
 
 
 def _table(heads: list[str], rows: list[list[str]]) -> Table:
-    return Table(heads, rows, right=frozenset(heads[1:]))
+    return Table(heads, rows, frozenset(heads[1:]), spare=heads[:2:-1])

@@ -10,6 +10,7 @@ import typer
 
 from restyle_cli.cli import framing, options, running
 from restyle_cli.cli.output import Table, Terminal
+from restyle_cli.store.places import check_writable
 
 if TYPE_CHECKING:
     from restyle_cli.folder import Outcome
@@ -74,7 +75,7 @@ def heatmap(
     framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
     machine = running.choose_machine(device, precision, batch_size)
     measure = choose_measure(machine.device)
-    running.check_writable(output)
+    check_writable(output)
     for notice in plan.notices:
         terminal.note(notice)
     result = {"model": plan.models[-1].name, "chain": plan.chain, "measure": measure.name}
@@ -83,29 +84,28 @@ def heatmap(
     kinds, each = frozenset(SUFFIXES), framed.face == "all"
     results = HeatmapResults(output, kinds, settings, notes, each, measure=measure, normalise=normalise)
     methods = plan.load(machine.device)
-    batch = machine.batch_size
-    task = Task(methods, results, machine.device, machine.dtype, "last", None, framed, overwrite, batch)
+    where = (machine.device, machine.dtype)
+    task = Task(methods, results, *where, "last", None, framed, overwrite, machine.batch_size, note=terminal.note)
 
     mean = Mean()
-    outcomes = running.run(sources, missing, map_all(sources, task, mean), "measuring", terminal)
-    average = write_average(mean, outcomes, results) if mean.count > 1 else None
-    summary = running.summary(outcomes, began)
+    tally = running.run(sources, missing, map_all(sources, task, mean), "measuring", terminal)
+    average = write_average(mean, tally.steps.means(), sources, results) if mean.count > 1 else None
+    summary = tally.summary(began)
     values = {
         "command": "heatmap",
         **machine.notes,
         **result,
         "normalise": normalise,
         "notices": plan.notices,
-        "images": [running.as_json(outcome) for outcome in outcomes],
+        "images": tally.described,
         "average": _as_json(average) if average else None,
         "summary": summary,
     }
-    views = _views(outcomes, average)
-    if len(outcomes) > 1:
+    views = _views(tally.first, average)
+    if tally.total > 1:
         views.append(running.counts(summary, output))
-    terminal.result(values, f"change: {measure.title}", *views)
-    if summary["failed"]:
-        raise typer.Exit(1)
+    terminal.result(values, Table(["", ""], [("change:", measure.title)]), *views)
+    running.end(tally)
 
 
 def _as_json(average: Average) -> dict[str, Any]:
@@ -113,12 +113,11 @@ def _as_json(average: Average) -> dict[str, Any]:
     return {"count": average.count, "outputs": outputs, "steps": average.steps}
 
 
-def _views(outcomes: Sequence[Outcome], average: Average | None) -> list[Table | str]:
+def _views(first: Outcome | None, average: Average | None) -> list[Table | str]:
     """For people: what each step changed, on average over the pictures, and where the files are."""
     if average:
         return [f"mean of {average.count} pictures:", _table(average.steps), *map(str, average.files.values())]
-    made = next((outcome for outcome in outcomes if outcome.made), None)
-    return [_table(made.made["steps"]), *map(str, made.files.values())] if made else []
+    return [_table(first.made["steps"]), *map(str, first.files.values())] if first else []
 
 
 def _table(steps: Sequence[dict[str, Any]]) -> Table:
@@ -134,4 +133,5 @@ def _table(steps: Sequence[dict[str, Any]]) -> Table:
                 (str(step["step"]), step["method"], f"{step['l2']:.4f}", number(step["distance"]), *parts, *layers)
             )
     titles = ["step", "method", "L2", "change", "half in", "broad", "code", "coarse", "middle", "fine"]
-    return Table(titles, rows, right=frozenset(titles) - {"method"})
+    spare = ("broad", "half in", "code", "middle", "coarse", "fine")
+    return Table(titles, rows, frozenset(titles) - {"method"}, spare)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from restyle_cli.cli import framing, options, running
 from restyle_cli.cli.output import Terminal
 from restyle_cli.errors import UsageError
+from restyle_cli.store.places import check_writable
 
 if TYPE_CHECKING:
     from restyle_cli.folder import Outcome
@@ -98,7 +99,7 @@ def invert(
     others = () if crossover is None else (crossover,)
     framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule, others)
     machine = running.choose_machine(device, precision, batch_size)
-    running.check_writable(output)
+    check_writable(output)
     for notice in plan.notices:
         terminal.note(notice)
     result = {"model": plan.models[-1].name, "chain": plan.chain}
@@ -123,16 +124,18 @@ def invert(
         on_step=live.step if live.long else None,
         mask=masked,
         pace=by_progress(methods, plan.steps, patience, wish["budget"]) if wish else None,
+        note=terminal.note,
     )
-    outcomes = running.run(sources, missing, invert_all(sources, task), "inverting", terminal, live)
-    _tell_of_oddities(outcomes, terminal)
-    summary = running.summary(outcomes, began)
-    images = [running.as_json(outcome) for outcome in outcomes]
+    tally = running.run(
+        sources, missing, invert_all(sources, task), "inverting", terminal, live, tell=_tell_of_oddities
+    )
+    summary = tally.summary(began)
     told = {**machine.notes, **compared, **result, **wish, "notices": plan.notices}
     terminal.result(
-        {"command": "invert", **told, "images": images, "summary": summary}, *running.views(outcomes, summary, output)
+        {"command": "invert", **told, "images": tally.described, "summary": summary},
+        *running.views(tally, summary, output),
     )
-    running.end(outcomes, None if wish else len(methods))
+    running.end(tally, None if wish else len(methods))
 
 
 _UNASKED = {"quality": None, "budget": None, "mask": None, "crossover": None}
@@ -222,14 +225,12 @@ def _masked(mask: Path | None, crossover: Path | None, plan: Plan) -> Mask | Non
     return Mask(mask, crossover)
 
 
-def _tell_of_oddities(outcomes: Sequence[Outcome], terminal: Terminal) -> None:
-    turned = {}
-    for outcome in (one for one in outcomes if one.status == "done"):
-        path = str(outcome.path)
-        if "pasted" in outcome.files and outcome.made["source"]["turned"]:
-            turned[path] = str(outcome.files["pasted"])
-        lost = [step["step"] for step in outcome.made["steps"] if step["l2"] is None]
-        if lost:
-            terminal.warn(f"{path!r}: no numbers from step {lost[0]} on; with --precision fp32 there may be some")
-    for path, pasted in turned.items():
-        terminal.note(f"{path!r} lies on its side in its file; {pasted!r} is upright")
+def _tell_of_oddities(outcome: Outcome, terminal: Terminal) -> None:
+    if outcome.status != "done":
+        return
+    path = str(outcome.path)
+    if "pasted" in outcome.files and outcome.made["source"]["turned"]:
+        terminal.note(f"{path!r} lies on its side in its file; {str(outcome.files['pasted'])!r} is upright")
+    lost = [step["step"] for step in outcome.made["steps"] if step["l2"] is None]
+    if lost:
+        terminal.warn(f"{path!r}: no numbers from step {lost[0]} on; with --precision fp32 there may be some")

@@ -41,7 +41,7 @@ def methods(name: Name = None, json: Json = False) -> None:
         return
     found = [{"name": n, "description": page.line, "installed": installed(n)} for n, page in PAGES.items()]
     rows = [(m["name"], m["description"], ", ".join(m["installed"]) or "—") for m in found]
-    terminal.result({"methods": found}, Table(["method", "what a step does", "installed"], rows))
+    terminal.result({"methods": found}, Table(["method", "what a step does", "installed"], rows, spare=("installed",)))
 
 
 def _page(name: str) -> Page:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from textwrap import indent
 from typing import TYPE_CHECKING, Any, Protocol
 
 import typer
 
+from restyle_cli.cli import streams
 from restyle_cli.errors import RestyleError
 from restyle_cli.io import to_json
 
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 LINE_EVERY = 10.0
 """Seconds between two lines of progress where no bar can be drawn."""
 
+_GAP = 2  # between columns
+_READABLE = 16  # columns that text of several words gets at least
+_HERE = "\N{OBJECT REPLACEMENT CHARACTER} here"  # where a stored list goes in the text around it
 _WIDE = 10_000  # columns when the reader is a file or a program: never cut a line
 
 
@@ -27,12 +33,22 @@ _WIDE = 10_000  # columns when the reader is a file or a program: never cut a li
 class Table:
     """Rows of text under column titles (none: no title line). Those in `right` are aligned as numbers are.
 
-    The first column is never broken into lines.
+    Lines break between words, and never in the first column nor in numbers. Where a terminal is too narrow, the
+    columns in `spare` are left out, from the first on.
     """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     right: frozenset[str] = frozenset()
+    spare: Sequence[str] = ()
+
+
+class Stored:
+    """Values of a list that are printed as JSON one by one, and need not be in memory together."""
+
+    def __iter__(self) -> Iterator[Any]:
+        """The values."""
+        raise NotImplementedError
 
 
 class Progress(Protocol):
@@ -56,23 +72,26 @@ class Terminal:
     def result(self, values: dict[str, Any], *views: Table | str) -> None:
         """The outcome on standard output: `values` with --json, otherwise the `views`, for people to read."""
         if self.json:
-            print(to_json(values, 2, sys.stdout.encoding or "utf-8"), flush=True)
+            _show_json(values)
             return
         for view in views:
             if isinstance(view, str):
-                print(printable(view), flush=True)
-            else:
-                _print_table(view)
+                show(printable(view))
+                continue
+            text, hidden = _laid_out(view)
+            show(text)
+            if hidden:
+                self.note(f"not shown for want of room: {', '.join(hidden)}; --json has everything")
 
     def note(self, text: str) -> None:
         """A line that --quiet leaves out."""
         if not self.quiet:
-            print(printable(text), file=sys.stderr, flush=True)
+            say(printable(text))
 
     def warn(self, text: str) -> None:
         """A line about something that may not be what was wanted; the work goes on."""
         label = typer.style("warning:", fg="yellow", bold=True)
-        typer.echo(f"{label} {printable(text)}", err=True)
+        say(f"{label} {printable(text)}")
 
     def error(self, error: RestyleError) -> None:
         """What could not be done, and what to do about it; the caller decides whether the rest goes on."""
@@ -107,9 +126,42 @@ class Terminal:
 def report(error: RestyleError) -> None:
     """Print `error` and its hint on standard error, in the one form that all errors have."""
     label = typer.style("error:", fg="red", bold=True)
-    typer.echo(f"{label} {printable(error.message)}", err=True)
+    say(f"{label} {printable(error.message)}")
     if error.hint:
-        typer.echo(f"  {typer.style('hint:', fg='cyan')} {printable(error.hint)}", err=True)
+        say(f"  {typer.style('hint:', fg='cyan')} {printable(error.hint)}")
+
+
+def say(text: str) -> None:
+    """Print a line on standard error. Where it cannot be written any more, the work goes on without."""
+    try:
+        typer.echo(text, err=True)
+    except OSError:
+        streams.silence(sys.stderr)
+
+
+def show(text: str, end: str = "\n") -> None:
+    """Print text on standard output. RestyleError when it cannot be written, BrokenPipeError when nobody reads on."""
+    with _printing():
+        print(text, end=end, flush=bool(end))
+
+
+def finish() -> None:
+    """Write what is still buffered for standard output, as `show` does."""
+    with _printing():
+        sys.stdout.flush()
+
+
+@contextmanager
+def _printing() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        streams.silence(sys.stdout)
+        reason = (error.strerror or str(error)).lower()
+        hint = "files that were to be written are written"
+        raise RestyleError(f"the result cannot be printed: {reason}", hint) from error
 
 
 def printable(text: str) -> str:
@@ -174,7 +226,7 @@ class _Lines:
             text += f", {human_seconds(left)} left"
         if self._text:
             text += f"; {self._text}"
-        print(text, file=sys.stderr, flush=True)
+        say(text)
 
 
 class _Bar:
@@ -227,24 +279,72 @@ def _console(stderr: bool) -> Console:
     from rich.console import Console
 
     console = Console(stderr=stderr, highlight=False, emoji=False, markup=False)
-    if not console.is_terminal:
+    if not console.is_terminal and not os.environ.get("COLUMNS"):
         console.width = _WIDE
     return console
 
 
-def _print_table(table: Table) -> None:
+def _show_json(values: dict[str, Any]) -> None:
+    """Print the object, of which one value may be `Stored`."""
+    stored = next((key for key, value in values.items() if isinstance(value, Stored)), None)
+    if stored is None:
+        show(_as_json(values))
+        return
+    before, after = _as_json(values | {stored: _HERE}).split(f'"{_HERE}"')
+    show(before + "[", end="")
+    any_yet = False
+    for value in values[stored]:
+        show(",\n" if any_yet else "\n", end="")
+        show(indent(_as_json(value), "    "), end="")
+        any_yet = True
+    show(("\n  ]" if any_yet else "]") + after)
+
+
+def _as_json(values: Any) -> str:
+    """JSON in which only what standard output cannot encode is escaped, as the bytes of names that are no text."""
+    return to_json(values, 2, sys.stdout.encoding or "ascii")
+
+
+def _laid_out(table: Table) -> tuple[str, list[str]]:
+    """The table as text, and the columns left out of it where the terminal is too narrow."""
     from rich.table import Table as RichTable
 
-    titled = any(table.columns)
-    drawn = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_header=titled)
-    for index, column in enumerate(table.columns):
-        justify = "right" if column in table.right else "left"
-        drawn.add_column(column, justify=justify, overflow="fold", no_wrap=index == 0)
-    for row in table.rows:
-        drawn.add_row(*(printable(cell) for cell in row))
     console = _console(stderr=False)
+    rows = [[printable(cell) for cell in row] for row in table.rows]
+    widths = _widths(table, rows, console.width)
+    console.width = max(console.width, sum(widths.values()) + _GAP * len(widths))
+    laid = RichTable(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    laid.show_header = any(table.columns)
+    for index, width in widths.items():
+        justify = "right" if table.columns[index] in table.right else "left"
+        laid.add_column(table.columns[index], justify=justify, width=width)
+    for row in rows:
+        laid.add_row(*(row[index] for index in widths))
     with console.capture() as capture:
-        console.print(drawn)
-    for line in capture.get().splitlines():
-        print(line.rstrip())
-    sys.stdout.flush()
+        console.print(laid)
+    hidden = [name for index, name in enumerate(table.columns) if index not in widths]
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()), hidden
+
+
+def _widths(table: Table, rows: Sequence[Sequence[str]], room: int) -> dict[int, int]:
+    """The columns that are shown, by their place, and their widths: wide enough for each word, so that none is broken.
+
+    Where even that is too much, those of `table.spare` go, one by one.
+    """
+    from rich.cells import cell_len
+
+    cells = list(zip(table.columns, *rows, strict=True))
+    whole = [max(cell_len(line) for cell in column for line in cell.split("\n")) for column in cells]
+    least = [max(cell_len(word) for cell in column for word in (cell.split() or [""])) for column in cells]
+    for i, name in enumerate(table.columns):
+        unbroken = not i or name in table.right
+        least[i] = whole[i] if unbroken else max(least[i], min(whole[i], _READABLE))
+    shown = list(range(len(table.columns)))
+    for name in table.spare:
+        if sum(least[i] + _GAP for i in shown) - _GAP <= room:
+            break
+        shown.remove(table.columns.index(name))
+    left = max(room - sum(least[i] + _GAP for i in shown) + _GAP, 0)
+    wanted = sum(whole[i] - least[i] for i in shown)
+    part = min(left / wanted, 1) if wanted else 0
+    return {i: least[i] + int((whole[i] - least[i]) * part) for i in shown}

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import tempfile
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +16,8 @@ import typer
 from restyle_cli import __version__
 from restyle_cli.cli import framing
 from restyle_cli.cli.output import Progress, Table, Terminal, human_seconds
+from restyle_cli.cli.tally import Tally
 from restyle_cli.errors import Interrupted, RestyleError
-from restyle_cli.io import reason_of
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
     from restyle_cli.sources import Source
 
 CPU_BATCH, GPU_BATCH = 4, 8
-MOST_ROWS = 20
 LONG = 20
 """Steps of a schedule from which on its L2 is shown as it goes, and Ctrl-C keeps what it has reached."""
 Missing = list[tuple[Path, RestyleError]]
@@ -59,26 +56,12 @@ def find(paths: list[Path], output: Path, terminal: Terminal) -> tuple[list[Sour
     return sources, missing
 
 
-def check_writable(folder: Path) -> None:
-    """RestyleError, once and before the work, when nothing can be written to `folder`; creates it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        reason = reason_of(error)
-        if folder.is_file():
-            reason = "it is a file"
-        elif folder.is_symlink() and not folder.exists():
-            reason = "it is a link that leads nowhere"
-        message = f"cannot write to the folder {str(folder)!r}: {reason}"
-        raise RestyleError(message, "choose another with --output") from error
-
-
 def fetching(offline: bool, terminal: Terminal) -> Ensure:
-    """`fetch.ensure` that tells the terminal what it does."""
-    from restyle_cli.store import fetch
+    """`fetch.ensure` that tells the terminal what it does; models that cannot be used are warned of before."""
+    from restyle_cli.store import catalog, fetch
 
+    for problem in catalog.problems():
+        terminal.warn(problem.whole)
     return partial(fetch.ensure, offline=offline, note=terminal.note, progress=terminal.transfer)
 
 
@@ -154,51 +137,53 @@ def run(
     what: str,
     terminal: Terminal,
     live: Live | None = None,
-) -> list[Outcome]:
-    """Exhaust `done`, showing progress of `what` and each failure; what is missing first, then all in order."""
+    describe: Callable[[Outcome], dict[str, Any]] | None = None,
+    tell: Callable[[Outcome, Terminal], None] | None = None,
+) -> Tally:
+    """Exhaust `done`, showing progress of `what` and each failure, and tally it with what is missing.
+
+    `describe` gives the JSON of an outcome, by default `as_json`; `tell` prints what there is to say about one.
+    """
     from restyle_cli.folder import Outcome
 
-    outcomes: list[Outcome] = []
+    tally = Tally((describe or as_json) if terminal.json else None)
+    for place, (path, error) in enumerate(missing, start=-len(missing)):
+        tally.add(Outcome(path, "failed", error=error), place)
+    # What was skipped came in between.
+    order = {source.path: index for index, source in enumerate(sources)} if terminal.json else {}
     alone = live is not None and live.long and len(sources) == 1
     shown = terminal if len(sources) > 1 or alone else Terminal(quiet=True)
+    before: Path | None = None
     try:
         total = live.total if live is not None and alone else len(sources)
         with closing(done), shown.progress(what, total) as progress:
             if live is not None:
                 live.begin(progress, alone)
             for outcome in done:
-                if not alone and not any(outcome.path == before.path for before in outcomes[-1:]):  # another face of it
+                if not alone and outcome.path != before:  # else another face of it
                     progress.advance()
-                outcomes.append(outcome)
+                before = outcome.path
+                tally.add(outcome, order.get(outcome.path, 0))
                 if outcome.error:
                     terminal.error(outcome.error)
                 framing.warn(outcome, terminal)
+                if tell is not None:
+                    tell(outcome, terminal)
     except KeyboardInterrupt:
-        message = f"interrupted after {len(outcomes)} of {len(sources)} pictures"
+        message = f"interrupted after {tally.total - len(missing)} of {len(sources)} pictures"
         raise Interrupted(message, "the same command goes on from there") from None
-    order = {source.path: index for index, source in enumerate(sources)}  # what was skipped came in between
-    failed = [Outcome(path, "failed", error=error) for path, error in missing]
-    return failed + sorted(outcomes, key=lambda outcome: order[outcome.path])
+    return tally
 
 
-def end(outcomes: Sequence[Outcome], steps: int | None) -> None:
+def end(tally: Tally, steps: int | None = None) -> None:
     """The exit status that the outcomes of a schedule of so many `steps` ask for; None: that was not decided before."""
-    cut = [outcome for outcome in outcomes if outcome.made.get("interrupted")]
-    if cut:
-        reached = cut[-1].made["steps"][-1]["step"]
-        of, written = "" if steps is None else f" of {steps}", any(outcome.status == "done" for outcome in cut)
+    if tally.cut is not None:
+        reached = tally.cut.made["steps"][-1]["step"]
+        of, written = "" if steps is None else f" of {steps}", tally.cut_is_written
         message = f"interrupted after step {reached}{of}" + ("; what was reached by then is written" if written else "")
         raise Interrupted(message, "the same command begins these pictures again")
-    if any(outcome.status == "failed" for outcome in outcomes):
+    if tally.counts["failed"]:
         raise typer.Exit(1)
-
-
-def summary(outcomes: Sequence[Outcome], began: float) -> dict[str, Any]:
-    """How many are done, skipped and failed, and the seconds since `began`."""
-    counts: dict[str, Any] = {
-        status: sum(o.status == status for o in outcomes) for status in ("done", "skipped", "failed")
-    }
-    return counts | {"seconds": round(time.perf_counter() - began, 3)}
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
@@ -218,19 +203,19 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
     return values
 
 
-def views(outcomes: Sequence[Outcome], summary: dict[str, Any], output: Path) -> list[Table | str]:
+def views(tally: Tally, summary: dict[str, Any], output: Path) -> list[Table | str]:
     """For people: what each step brought, on average over the pictures, and where the files are."""
-    made = [outcome.made for outcome in outcomes if outcome.made and outcome.status != "failed"]
+    steps, links = tally.steps, tally.links
     shown: list[Table | str] = []
-    if len(outcomes) > 1 and made:
-        shown.append(f"mean of {len(made)} pictures:")
-    by_links = bool(made) and all(m.get("links") for m in made)
-    if made and not (by_links and len(made) > 1):  # pictures that went different ways have no step in common
-        shown.append(steps_table(made))
+    if tally.total > 1 and steps.images:
+        shown.append(f"mean of {steps.images} pictures:")
+    by_links = bool(links.images) and not links.without
+    if steps.images and not (by_links and steps.images > 1):  # who went different ways has no step in common
+        shown.append(steps.table())
     if by_links:
-        shown.extend(["", links_table(made)] if len(made) == 1 else [links_table(made)])
-    if len(outcomes) == 1 and made:
-        shown.extend(str(file) for file in outcomes[0].files.values())
+        shown.extend(["", links.table()] if steps.images == 1 else [links.table()])
+    if tally.total == 1 and tally.first is not None:
+        shown.extend(str(file) for file in tally.first.files.values())
         if summary["skipped"]:
             shown.append("done before; --overwrite does it again")
     else:
@@ -238,44 +223,7 @@ def views(outcomes: Sequence[Outcome], summary: dict[str, Any], output: Path) ->
     return shown
 
 
-def links_table(made: Sequence[dict[str, Any]]) -> Table:
-    """One row a link of the chains that were decided by progress: how far it led, and why it ended."""
-    rows = [("start", "", _mean_of([m["steps"][0]["l2"] for m in made]), "", "")]
-    every = [link for m in made for link in m["links"]]
-    for method in dict.fromkeys(link["method"] for link in every):
-        links = [link for link in every if link["method"] == method]
-        steps, l2, seconds = (sum(link[key] for link in links) / len(links) for key in ("steps", "l2", "seconds"))
-        reasons = Counter(link["ended"] for link in links).most_common()
-        why = ", ".join(reason if len(made) == 1 else f"{reason} {times}" for reason, times in reasons)
-        rows.append((method, f"{steps:.{0 if len(made) == 1 else 1}f}", f"{l2:.4f}", f"{seconds:.3f}", why))
-    return Table(
-        ["link", "steps", "best L2", "seconds", "ended"], rows, right=frozenset({"steps", "best L2", "seconds"})
-    )
-
-
 def counts(summary: dict[str, Any], output: Path) -> str:
     """What became of the pictures, in one line."""
     counted = ", ".join(f"{summary[status]} {status}" for status in ("done", "skipped", "failed"))
     return f"{counted} in {human_seconds(summary['seconds'])}: {output}"
-
-
-def steps_table(made: Sequence[dict[str, Any]]) -> Table:
-    """One row a step, not all of many. A picture that stopped early counts with its last L2 in the rows after."""
-    from restyle_cli.strip import shown_steps
-
-    longest = max((m["steps"] for m in made), key=len)
-    kept = Counter(m["kept_step"] for m in made)
-    rows = []
-    shown = {*shown_steps(len(longest) - 1, MOST_ROWS), *(kept if len(made) == 1 else ())}
-    for k in sorted(shown):
-        l2 = [m["steps"][min(k, len(m["steps"]) - 1)]["l2"] for m in made]
-        seconds = [m["steps"][k]["seconds"] for m in made if k < len(m["steps"])]
-        mark = (str(kept[k]) if len(made) > 1 else "kept") if kept[k] else ""
-        rows.append((str(k), longest[k]["method"], _mean_of(l2), f"{sum(seconds) / len(seconds):.3f}", mark))
-    titles = ["step", "method", "L2", "seconds", "kept" if len(made) > 1 else ""]
-    return Table(titles, rows, right=frozenset({"step", "L2", "seconds", "kept"}))
-
-
-def _mean_of(l2: Sequence[float | None]) -> str:
-    """The mean as tables show it; a dash where a step came to no number."""
-    return "—" if None in l2 else f"{sum(l2) / len(l2):.4f}"

@@ -30,7 +30,10 @@ def list_(
     json: Json = False,
 ) -> None:
     """List the networks that restyle knows by name, and which of them are installed."""
+    terminal = Terminal(json=json)
     known = catalog.entries()
+    for problem in catalog.problems():
+        terminal.warn(problem.whole)
     domains = sorted({entry.domain for entry in known})
     if domain is not None and domain not in domains:
         raise RestyleError(f"no networks of domain '{domain}'", f"there are: {', '.join(domains)}")
@@ -39,8 +42,9 @@ def list_(
         ["name", "kind", "domain", "installed", "size", "licence", "commercial"],
         [_row(entry) for entry in shown],
         right=frozenset({"size"}),
+        spare=("kind", "domain", "size", "commercial"),
     )
-    Terminal(json=json).result({"networks": [_described(entry) for entry in shown]}, table)
+    terminal.result({"networks": [_described(entry) for entry in shown]}, table)
 
 
 @app.command("info", epilog="Example:  [bold]restyle weights info restyle-psp-ffhq[/]")
@@ -110,6 +114,14 @@ def _size(entry: Entry) -> int | None:
     return fetch.path_of(entry).stat().st_size if fetch.installed(entry) else entry.bytes
 
 
+def _path(entry: Entry) -> str | None:
+    """Where the file is or would be; None where there is no folder for it."""
+    try:
+        return str(fetch.path_of(entry))
+    except RestyleError:
+        return None
+
+
 def _described(entry: Entry) -> dict[str, Any]:
     return {
         "name": entry.name,
@@ -121,7 +133,7 @@ def _described(entry: Entry) -> dict[str, Any]:
         "latent_space": entry.latent_space,
         "embedded": entry.embedded,
         "installed": fetch.installed(entry),
-        "path": str(fetch.path_of(entry)),
+        "path": _path(entry),
         "bytes": _size(entry),
         "sha256": fetch.expected(entry) or None,
         "sources": [web.page_of(source) for source in entry.sources],

@@ -141,7 +141,7 @@ def verify(names: Names = None, json: Json = False, quiet: Quiet = False) -> Non
             results.append({"name": entry.name, "status": "good" if known else "new", "sha256": digest})
     words = {"good": "as it should be", "new": "not known before, kept from now on", "failed": "not as it should be"}
     rows = [(r["name"], words[r["status"]], r.get("sha256", "")) for r in results]
-    _end(terminal, "weights verify", results, [Table(["name", "", "SHA-256"], rows)])
+    _end(terminal, "weights verify", results, [Table(["name", "", "SHA-256"], rows, spare=("SHA-256",))])
 
 
 def remove(

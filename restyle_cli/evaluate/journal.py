@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.io import check_regular, write_atomic, writing_failed
+from restyle_cli.records import Misfit, conform, parse_json
 
 FORMAT = 1
 
@@ -53,7 +54,7 @@ class Journal:
 
     def difference(self) -> str | None:
         """Which setting the file has otherwise, in words; None when all are equal."""
-        first = next(iter(self._lines()), {})
+        first = next(self._lines(), {})
         theirs = first.get("settings") if first.get("format") == FORMAT else None
         if not isinstance(theirs, dict):
             return "one of another version"
@@ -71,28 +72,33 @@ class Journal:
         except OSError as error:
             raise self._failed(error) from error
 
-    def entries(self) -> Iterator[dict[str, Any]]:
-        """All lines but the first, in the order in which they were added, read one at a time."""
-        lines = self._lines()
+    def entries(self, kind: Any = dict) -> Iterator[Any]:
+        """All lines but the first, each as the type `kind`, in the order in which they were added, read one at a time.
+
+        RestyleError at a line that is none.
+        """
+        lines = self._lines(kind)
         next(lines, None)
         yield from lines
+
+    def damaged(self, reason: object) -> RestyleError:
+        """The error of a file that is not as it was written."""
+        return RestyleError(f"{str(self.path)!r} is damaged: {reason}", "begin again with --overwrite")
 
     def _begin(self) -> None:
         first = _line({"format": FORMAT, "settings": self.settings})
         write_atomic(self.path, lambda part: part.write_bytes(first))
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
+    def _lines(self, kind: Any = dict) -> Iterator[Any]:
         try:
             with self.path.open("rb") as file:
-                for line in file:
-                    values = json.loads(line)
-                    if not isinstance(values, dict):
-                        raise ValueError("no table")
-                    yield values
+                for number, line in enumerate(file, start=1):
+                    try:
+                        yield conform(parse_json(line), kind if number > 1 else dict)
+                    except Misfit as error:
+                        raise self.damaged(f"line {number}: {error}") from error
         except OSError as error:
             raise self._failed(error) from error
-        except ValueError as error:
-            raise RestyleError(f"{str(self.path)!r} is damaged", "begin again with --overwrite") from error
 
     def _failed(self, error: OSError) -> RestyleError:
         return writing_failed(self.path, error)

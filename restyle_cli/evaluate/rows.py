@@ -5,15 +5,9 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from restyle_cli.evaluate.journal import Journal
-from restyle_cli.records import fits
-
-_ROW = {"input": str, "sha256": str, "values": [[float | int]], "seconds": [float | int], "quad": list | None}
-_SKIP = {"input": str, "sha256": str | None, "reason": str, "hint": str | None, "course": str | None}
-_ENTRY = {"course": str, "rows": [_ROW], "skipped": [_SKIP], "pictures": dict}
-_PEAK = {"course": str, "peak_memory_mb": float | int}
 
 
 @dataclass(frozen=True)
@@ -83,13 +77,19 @@ def add_peak(journal: Journal, course: Course, peak_mb: float) -> None:
     journal.add({"course": course.chain, "peak_memory_mb": peak_mb})
 
 
-def rows_of(journal: Journal, course: Course, used: Mapping[str, str]) -> Iterator[Row]:
-    """The rows of a course, of the pictures in `used` ({input: SHA-256}) alone, each once."""
+def rows_of(journal: Journal, course: Course, used: Mapping[str, str], columns: int) -> Iterator[Row]:
+    """The rows of a course, of the pictures in `used` ({input: SHA-256}) alone, each once.
+
+    RestyleError where one has not `columns` numbers for every step.
+    """
     left = dict(used)
+    shape = [columns] * len(course.steps)
     for entry in _entries(journal, course):
-        for row in entry["rows"]:
+        for row in entry.get("rows", ()):
             if left.get(row.input) == row.sha256:
                 del left[row.input]
+                if [len(values) for values in row.values] != shape or len(row.seconds) not in (0, len(shape)):
+                    raise journal.damaged(f"the row of {row.input!r} has other columns or steps")
                 yield row
 
 
@@ -110,27 +110,30 @@ def peak_of(journal: Journal, course: Course) -> float | None:
 def known_of(journal: Journal, course: Course) -> dict[str, Known]:
     """What is known of each picture by its input: of this course, and what others found out that holds here too."""
     known: dict[str, Known] = {}
-    for entry in _sound(journal, course):
+    for entry in journal.entries(_Entry):
         here = entry["course"] == course.chain
-        for row in entry["rows"]:
+        for row in entry.get("rows", ()):
             before = known.get(row.input)
             done = here or (before is not None and before.done and before.sha256 == row.sha256)
-            known[row.input] = Known(row.sha256, done, quad=array("d", row.quad) if row.quad else None)
-        for skip in entry["skipped"]:
+            if row.quad and len(row.quad) != 8:
+                raise journal.damaged(f"the face of {row.input!r} has not four corners")
+            quad = array("d", row.quad) if row.quad else None
+            known[row.input] = Known(row.sha256, done, quad=quad)
+        for skip in entry.get("skipped", ()):
             if skip.sha256 and (here or not skip.course):
                 known[skip.input] = Known(skip.sha256, skip=skip)
     return known
 
 
-def _entries(journal: Journal, course: Course) -> Iterator[dict[str, Any]]:
-    return (entry for entry in _sound(journal, course) if entry["course"] == course.chain)
+class _Entry(TypedDict):
+    """A line of the journal, as `add_batch` and `add_peak` write them."""
+
+    course: str
+    rows: NotRequired[list[Row]]
+    skipped: NotRequired[list[Skip]]
+    pictures: NotRequired[dict[str, str]]
+    peak_memory_mb: NotRequired[float]
 
 
-def _sound(journal: Journal, course: Course) -> Iterator[dict[str, Any]]:
-    """The entries with their rows and skips; damaged ones are left out, so that their images are measured again."""
-    for entry in journal.entries():
-        if fits(entry, _ENTRY if "rows" in entry else _PEAK):
-            rows = [Row(**{key: row[key] for key in _ROW}) for row in entry.get("rows", ())]
-            if entry["course"] != course.chain or all(len(row.values) == len(course.steps) for row in rows):
-                skipped = [Skip(**{key: skip[key] for key in _SKIP}) for skip in entry.get("skipped", ())]
-                yield {"pictures": {}, **entry, "rows": rows, "skipped": skipped}
+def _entries(journal: Journal, course: Course) -> Iterator[_Entry]:
+    return (entry for entry in journal.entries(_Entry) if entry["course"] == course.chain)

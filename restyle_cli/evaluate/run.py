@@ -28,6 +28,7 @@ from restyle_cli.evaluate.rows import Course, Known, Row, Skip, add_batch, add_p
 from restyle_cli.folder import in_background
 from restyle_cli.images import open_picture, to_tensor
 from restyle_cli.inversion import TARGET, Method, State, invert, iterate
+from restyle_cli.memory import Batches, OutOfMemory, enough_for
 from restyle_cli.methods.optimise import full_size
 from restyle_cli.metrics.metric import Column, Metric
 from restyle_cli.metrics.pixel import SIZE, compared
@@ -45,6 +46,7 @@ class Task:
     dtype: torch.dtype = torch.float32
     framing: Framing = field(default_factory=Framing)
     batch_size: int = 1
+    note: Callable[[str], None] = lambda text: None  # receives lines for people
 
     @property
     def columns(self) -> list[Column]:
@@ -139,13 +141,13 @@ def _pass(
     task: Task,
     journal: Journal,
     read: Callable[[Item, str, Known | None], _Ready],
-    measure: Callable[[list[_Ready]], _Measured],
+    measure: Callable[[Sequence[_Ready]], _Measured],
 ) -> Iterator[Outcome]:
     """Read ahead, measure in batches, keep what came of each batch; what is in the journal is not done again."""
     known = known_of(journal, course)
     highlights = Highlights(task.columns[task.ranking].higher)
     done = {name: found.sha256 for name, found in known.items() if found.done}
-    for row in rows_of(journal, course, done):
+    for row in rows_of(journal, course, done, len(task.columns)):
         highlights.enter(row.input, row.values[-1][task.ranking])
 
     def look(item: Item) -> _Ready | Outcome:
@@ -156,14 +158,17 @@ def _pass(
             found = found if found and found.sha256 == digest else None
             if found and (found.done or found.skip):
                 return Outcome(name, digest, found.skip)
-            return read(item, digest, found)
+            with enough_for(f"for {name!r}"):
+                return read(item, digest, found)
+        except OutOfMemory as error:  # with no digest, as the next run may have more memory
+            digest, failed = None, error
         except OSError as error:
             failed = RestyleError(f"{name!r} cannot be read: {(error.strerror or str(error)).lower()}")
         except RestyleError as error:
             failed = error
         return Outcome(name, digest, Skip(name, digest, failed.message, failed.hint), new=True)
 
-    worked = False
+    worked, batches = False, Batches(str(task.device), task.note)
     begin_peak(task.device)
     with closing(in_background(look, items, 2 * task.batch_size)) as looked:
         for batch in _batched(looked, task.batch_size):
@@ -173,15 +178,24 @@ def _pass(
             pictures: dict[str, str] = {}
             if ready := [item for item in batch if isinstance(item, _Ready)]:
                 worked = True
-                rows, failed, pictures = _described(ready, measure(ready), course, task, highlights)
-                outcomes |= {row.input: Outcome(row.input, row.sha256) for row in rows}
-                outcomes |= {skip.input: Outcome(skip.input, skip.sha256, skip, new=True) for skip in failed}
-                skips += failed
+                for part, measured in batches.run(ready, measure):
+                    if isinstance(measured, OutOfMemory):  # not for the journal: another run may have more memory
+                        outcomes |= {item.input: _too_large(item, measured, course) for item in part}
+                        continue
+                    new, failed, small = _described(part, measured, course, task, highlights)
+                    outcomes |= {row.input: Outcome(row.input, row.sha256) for row in new}
+                    outcomes |= {skip.input: Outcome(skip.input, skip.sha256, skip, new=True) for skip in failed}
+                    rows, skips, pictures = rows + new, skips + failed, pictures | small
             if rows or skips:
                 add_batch(journal, course, rows, skips, pictures)
             yield from (outcomes[item.input] for item in batch)
     if worked and (peak := peak_mb(task.device)) is not None:
         add_peak(journal, course, round(peak, 1))
+
+
+def _too_large(item: _Ready, error: OutOfMemory, course: Course) -> Outcome:
+    skip = Skip(item.input, item.sha256, f"{item.input!r}: {error.message}", error.hint, course.chain)
+    return Outcome(item.input, item.sha256, skip, new=True)
 
 
 def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -226,20 +240,15 @@ class _Inverter:
         self.methods, self.steps, self.task = methods, set(course.steps), task
         self._warm = False
 
-    def __call__(self, batch: list[_Ready]) -> _Measured:
-        """RestyleError when there is too little memory."""
+    def __call__(self, batch: Sequence[_Ready]) -> _Measured:
+        """The values of every measured step."""
         task = self.task
-        try:
-            # The same random numbers for a batch whether the run was interrupted before it or not.
-            with fork_rng([task.device] if task.device.type == "cuda" else []), compute(task.device, task.dtype):
-                torch.manual_seed(0)
-                full = [item.full for item in batch if item.full is not None]
-                given = {TARGET: torch.stack(full).to(task.device)} if full else {}
-                return self._invert(torch.stack([item.x for item in batch]).to(task.device), given)
-        except torch.OutOfMemoryError as error:
-            fewer = f"--batch-size {len(batch) // 2}" if len(batch) > 1 else "--device cpu"
-            message = f"{task.device} has not enough memory for {len(batch)} pictures at once"
-            raise RestyleError(message, f"use {fewer}") from error
+        # The same random numbers for a batch whether the run was interrupted before it or not.
+        with fork_rng([task.device] if task.device.type == "cuda" else []), compute(task.device, task.dtype):
+            torch.manual_seed(0)
+            full = [item.full for item in batch if item.full is not None]
+            given = {TARGET: torch.stack(full).to(task.device)} if full else {}
+            return self._invert(torch.stack([item.x for item in batch]).to(task.device), given)
 
     def _invert(self, x: Tensor, given: Mapping[str, Tensor]) -> _Measured:
         if not self._warm:
@@ -282,7 +291,7 @@ class _Judge:
         return _Measured(torch.stack(self.values, dim=1), seconds, self.targets, self.results)
 
 
-def _compare(batch: list[_Ready], task: Task) -> _Measured:
+def _compare(batch: Sequence[_Ready], task: Task) -> _Measured:
     judge = _Judge(torch.stack([item.x for item in batch]).to(task.device), task)
     with torch.no_grad():
         judge.look(torch.stack([item.y for item in batch if item.y is not None]).to(task.device))
@@ -290,7 +299,7 @@ def _compare(batch: list[_Ready], task: Task) -> _Measured:
 
 
 def _described(
-    batch: list[_Ready], measured: _Measured, course: Course, task: Task, highlights: Highlights
+    batch: Sequence[_Ready], measured: _Measured, course: Course, task: Task, highlights: Highlights
 ) -> tuple[list[Row], list[Skip], dict[str, str]]:
     """Each picture's row, or why it has none; and the small pictures of those that are among the best or worst."""
     rows: list[Row] = []

@@ -21,6 +21,7 @@ from restyle_cli.heatmap.measures import Floats, Measure, broad_share, half_area
 from restyle_cli.images import displayed, fit
 from restyle_cli.inversion import Inversion
 from restyle_cli.io import write_atomic
+from restyle_cli.records import conform, parse_json
 
 Bytes = NDArray[np.uint8]
 GROUPS = {"coarse": slice(0, 4), "middle": slice(4, 8), "fine": slice(8, None)}
@@ -148,16 +149,26 @@ def read_changes(path: Path) -> Changes:
     """What `write_changes` wrote; RestyleError when the file is damaged or another."""
     with _opened(path) as file:
         names = ("steps", "target", "pictures", "maps", "layers", "area", "broad")
-        return Changes(**{name: file[name] for name in names}, count=int(file["count"]))
+        changes = Changes(**{name: file[name] for name in names}, count=int(file["count"]))
+        _check_shapes(changes)
+        return changes
+
+
+def _check_shapes(changes: Changes) -> None:
+    """ValueError where the arrays do not belong together."""
+    size, count = changes.target.shape[:2], len(changes.maps)
+    shapes = [changes.target.shape, changes.pictures.shape, changes.maps.shape, changes.layers.shape[:1]]
+    fitting = [(*size, 3), (count + 1, *size, 3), (count, *size), (count,)]
+    each = changes.area.shape == changes.broad.shape == (count,) and changes.steps.shape == (count + 1,)
+    numbers = all(np.isfinite(values).all() for values in (changes.maps, changes.layers, changes.area, changes.broad))
+    if not (shapes == fitting and each and numbers and changes.layers.ndim == 2 and changes.count > 0):
+        raise ValueError("arrays of other shapes")
 
 
 def read_made(path: Path) -> dict[str, Any]:
     """The description that `write_changes` wrote; RestyleError when the file is damaged or another."""
     with _opened(path) as file:
-        made = json.loads(str(file["made"]))
-        if not isinstance(made, dict):
-            raise ValueError
-        return made
+        return conform(parse_json(str(file["made"])), dict)
 
 
 @contextmanager

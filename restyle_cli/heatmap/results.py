@@ -17,7 +17,6 @@ from restyle_cli.heatmap.changes import Changes, Mean, changes_of, read_changes,
 from restyle_cli.heatmap.drawing import draw_changes
 from restyle_cli.heatmap.measures import Measure
 from restyle_cli.images import save_picture
-from restyle_cli.records import CHANGE, fits
 from restyle_cli.results import Inverted, Results, Writer
 from restyle_cli.sources import Source
 from restyle_cli.strip import shown_steps
@@ -93,9 +92,6 @@ class HeatmapResults(Results):
     def _read_mark(self, mark: Path) -> Any:
         return read_made(mark)
 
-    def _is_sound(self, made: Mapping[str, Any]) -> bool:
-        return super()._is_sound(made) and fits([step for step in made["steps"] if "distance" in step], [CHANGE])
-
     def _files(self, source: Source) -> dict[str, Path]:
         """Those of a picture called "average" have another name: the average's are called so."""
         if str(source.relative).casefold() == AVERAGE:
@@ -133,20 +129,23 @@ def map_all(sources: Iterable[Source], task: Task, mean: Mean) -> Iterator[Outco
                 continue
             mean.add(changes)
             top = max(top, changes.top)
-            drawn.append(outcome.files)
+            if results.normalise == "folder":
+                drawn.append(outcome.files)
             yield outcome
-    for files in drawn if results.normalise == "folder" else ():
+    for files in drawn:
         results.draw(files["heatmap"], read_changes(files["maps"]), top)
 
 
-def write_average(mean: Mean, outcomes: Sequence[Outcome], results: HeatmapResults) -> Average:
-    """Write the average of what was finished, as the descriptions in `outcomes` have it."""
+def write_average(
+    mean: Mean, steps: Sequence[dict[str, Any]], sources: Iterable[Source], results: HeatmapResults
+) -> Average:
+    """Write the average of what was finished of the pictures `sources`; `steps`: theirs, on average."""
     files = {kind: results.folder / f"{AVERAGE}{suffix}" for kind, suffix in SUFFIXES.items()}
-    if files["heatmap"].resolve() in {outcome.path.resolve() for outcome in outcomes}:
+    if any(source.path.resolve() == files["heatmap"].resolve() for source in sources):
         message = f"the average would be written to {str(files['heatmap'])!r}, which is a picture that was read"
         raise RestyleError(message, "choose another folder with --output")
     changes = mean.result()
-    steps = _with_changes(_mean_steps([o.made["steps"] for o in outcomes if o.status != "failed"]), changes)
+    steps = _with_changes(steps, changes)
     write_changes(files["maps"], changes, {**results.settings, **results.notes, "steps": steps})
     results.draw(files["heatmap"], changes, anew=True)
     return Average(changes.count, steps, files)
@@ -156,14 +155,6 @@ def _with_changes(steps: Sequence[dict[str, Any]], changes: Changes | None) -> l
     """The steps, those that are shown with what they changed."""
     said = dict(changes.described()) if changes else {}
     return [step | said.get(step["step"], {}) for step in steps]
-
-
-def _mean_steps(pictures: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
-    return [
-        {"step": k, "method": steps[0]["method"]}
-        | {name: sum(step[name] for step in steps) / len(steps) for name in ("l2", "seconds")}
-        for k, steps in enumerate(zip(*pictures, strict=True))
-    ]
 
 
 def _drawn(sheet: Path) -> str | None:

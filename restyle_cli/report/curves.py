@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from io import StringIO
 from typing import Any
@@ -22,6 +23,7 @@ def draw(methods: Sequence[dict[str, Any]], columns: Sequence[Column]) -> str | 
     if not timed:
         return None
     # Imported here: it takes a second, and only reports need it. No pyplot, which would look for a display.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns where it cannot keep its list of fonts
     import matplotlib
     from matplotlib.figure import Figure
 

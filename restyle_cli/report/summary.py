@@ -48,7 +48,7 @@ class Measured:
 
     def rows(self, course: Course) -> Iterator[Row]:
         """Those of a course."""
-        return rows_of(self.journal, course, self.used)
+        return rows_of(self.journal, course, self.used, len(self.columns))
 
 
 def summary(measured: Measured) -> dict[str, Any]:

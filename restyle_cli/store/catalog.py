@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from restyle_cli.errors import RestyleError, did_you_mean
 from restyle_cli.io import write_atomic
+from restyle_cli.records import Misfit, parse_toml, read
 from restyle_cli.store.places import home
 
 CATALOG = Path(__file__).with_name("catalog.toml")
@@ -81,10 +82,7 @@ class _Catalog:
 
 
 def entries() -> list[Entry]:
-    """All known networks, in the order of the catalog, then the person's own.
-
-    RestyleError when a file of the person's own cannot be read.
-    """
+    """All known networks, in the order of the catalog, then the person's own, those in `problems` left out."""
     return list(_known().values())
 
 
@@ -93,10 +91,17 @@ def published() -> list[Entry]:
     return [entry for entry in _read(CATALOG).entries.values() if not entry.embedded]
 
 
+def problems() -> list[RestyleError]:
+    """Why entries of the person's own cannot be used, one error for each, or for their folder."""
+    return list(_own()[1].values())
+
+
 def find(name: str) -> Entry:
     """The network called `name`; RestyleError with the nearest name when there is none."""
     known = _known()
     if name not in known:
+        if name in (unusable := _own()[1]):
+            raise unusable[name]
         near = did_you_mean(name, known)
         every = "`restyle weights list` shows all"
         raise RestyleError(f"no network named '{name}'", f"{near}  {every}" if near else every)
@@ -146,8 +151,28 @@ def own_file(name: str) -> Path:
 
 def _known() -> dict[str, Entry]:
     catalog = _read(CATALOG)
-    own = {path.stem: _own_entry(path) for path in sorted(home().glob("*.toml"))}
-    return _with_spaces({**catalog.entries, **own})
+    return _with_spaces({**catalog.entries, **_own()[0]})
+
+
+def _own() -> tuple[dict[str, Entry], dict[str, RestyleError]]:
+    """The person's own entries by name, and why others cannot be used."""
+    entries: dict[str, Entry] = {}
+    unusable: dict[str, RestyleError] = {}
+    try:
+        files = sorted(path for path in home().iterdir() if path.suffix == ".toml")
+    except FileNotFoundError:
+        return {}, {}
+    except OSError as error:
+        message = f"the folder for fetched models, {str(home())!r}, cannot be read: {(error.strerror or '').lower()}"
+        return {}, {"": RestyleError(message, "set RESTYLE_HOME to another")}
+    except RestyleError as error:
+        return {}, {"": error}
+    for path in files:
+        try:
+            entries[path.stem] = _own_entry(path)
+        except RestyleError as error:
+            unusable[path.stem] = error
+    return entries, unusable
 
 
 @functools.cache
@@ -185,19 +210,18 @@ def _address(source: str, places: Mapping[str, str]) -> str:
 
 def _own_entry(path: Path) -> Entry:
     """RestyleError when the file does not describe a network."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        known = {field.name for field in fields(Entry)} - {"name", "own", "embedded"}
-        if wrong := sorted(set(table) - known):
-            raise RestyleError(f"'{path}' has an unknown field '{wrong[0]}'")
-        if table.get("kind") not in KINDS or Path(str(table.get("file"))).name != table.get("file"):
-            raise RestyleError(f"'{path}' does not describe a network")
-        return Entry(name=path.stem, **{**table, "sources": tuple(table.get("sources", ())), "own": True})
-    except RestyleError as error:
-        raise RestyleError(error.message, "mend or delete it; `restyle weights add` writes such files") from None
-    except (OSError, ValueError, TypeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "fields are missing or not written as TOML"
-        raise RestyleError(f"'{path}' cannot be read: {reason}", "mend or delete it") from error
+
+    def parse(data: bytes) -> dict[str, Any]:
+        table = parse_toml(data)
+        if decided := sorted({"name", "own", "embedded"} & table.keys()):
+            raise Misfit("is not known", decided[0])
+        return table | {"name": path.stem, "own": True}
+
+    hint = "correct or delete it; `restyle weights add` writes such files"
+    entry: Entry = read(path, parse, Entry, hint)
+    if Path(entry.file).name != entry.file or entry.file in ("", "..") or not entry.file.isprintable():
+        raise RestyleError(f"{str(path)!r}: 'file' must be the name of a file in the same folder", hint)
+    return entry
 
 
 def _with_spaces(known: dict[str, Entry]) -> dict[str, Entry]:
@@ -218,7 +242,6 @@ def write_own(entry: Entry) -> None:
     skipped = {"name", "own", "embedded"}
     values = {field.name: getattr(entry, field.name) for field in fields(Entry) if field.name not in skipped}
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items() if value]
-    # JSON's strings, numbers, lists and booleans are TOML's too.
-    text = "\n".join([*lines, ""])
-    # TOML has no form for file names that are not UTF-8.
-    write_atomic(own_file(entry.name), lambda aside: aside.write_text(text, encoding="utf-8", errors="replace"))
+    # JSON's strings, numbers, lists and booleans are TOML's too, but for bytes of a file name that are no text.
+    data = "\n".join([*lines, ""]).encode("utf-8", "replace")
+    write_atomic(own_file(entry.name), lambda aside: aside.write_bytes(data))

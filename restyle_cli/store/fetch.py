@@ -31,13 +31,16 @@ def embedded_folder() -> Path:
 
 
 def path_of(entry: Entry) -> Path:
-    """Where the file of `entry` is, or would be."""
+    """Where the file of `entry` is, or would be. RestyleError where there is no folder for it."""
     return (embedded_folder() if entry.embedded else home()) / entry.file
 
 
 def installed(entry: Entry) -> bool:
-    """Whether the file of `entry` is on this machine."""
-    return path_of(entry).is_file()
+    """Whether the file of `entry` is on this machine, and can be reached."""
+    try:
+        return path_of(entry).is_file()
+    except (OSError, RestyleError):
+        return False
 
 
 def fetching_forbidden() -> bool:
@@ -48,7 +51,7 @@ def fetching_forbidden() -> bool:
 def installed_path(entry: Entry) -> Path:
     """The file of `entry`, which is on this machine; RestyleError, with the way to get it, when it is not."""
     path = path_of(entry)
-    if path.is_file():
+    if installed(entry):
         return path
     if entry.embedded:
         raise RestyleError(f"'{entry.name}' belongs to restyle, but '{path}' is missing", "install restyle again")
@@ -67,7 +70,7 @@ def ensure(
     `RESTYLE_OFFLINE` is set. Two processes that want one file get it once.
     """
     path = path_of(entry)
-    if path.is_file():
+    if installed(entry):
         return path
     if entry.embedded or not entry.sources:
         return installed_path(entry)
@@ -86,7 +89,7 @@ def remembered(entry: Entry) -> str | None:
     """The SHA-256 that a file of `entry` had when it was first seen here, if the catalog knows none."""
     try:
         text = _record(entry).read_text(encoding="ascii")
-    except (OSError, ValueError):
+    except (OSError, ValueError, RestyleError):
         return None
     return text[:64] if re.match(r"[0-9a-f]{64}\b", text) else None
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from restyle_cli.errors import RestyleError
 from restyle_cli.train.config import Data
 from restyle_cli.train.looks import LookSpace, looks, sample_z
 from restyle_cli.train.portraits import HELD_OUT, draw_looks
@@ -47,7 +48,18 @@ class Drawings:
         return torch.cat(list(chunks))[: self.data.pictures]
 
     def fill(self, note: Callable[[str], None] = lambda text: None) -> None:
-        """Draw what the file lacks; a file cut short by an interruption goes on where it stopped."""
+        """Draw what the file lacks; a file cut short by an interruption goes on where it stopped.
+
+        RestyleError where it cannot be written.
+        """
+        try:
+            self._fill(note)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            hint = "free some space, or train into another folder with -o; the next run continues from here"
+            raise RestyleError(f"cannot write {str(self.path)!r}: {reason}", hint) from error
+
+    def _fill(self, note: Callable[[str], None]) -> None:
         resolution, style, count = self.data.resolution, self.data.style, self.data.pictures
         bytes_each = 3 * resolution**2
         done = self.path.stat().st_size // (bytes_each * CHUNK) * CHUNK if self.path.exists() else 0

@@ -7,18 +7,23 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from restyle_cli.errors import RestyleError
+from restyle_cli.errors import Interrupted, RestyleError
 from restyle_cli.images import save_picture, to_picture
+from restyle_cli.interrupts import Held
 from restyle_cli.io import write_atomic
+from restyle_cli.memory import is_out_of_memory
+from restyle_cli.records import Misfit, conform
 from restyle_cli.registry import Registry
 from restyle_cli.store.files import write_module
+from restyle_cli.store.legacy.safe import read_checkpoint
+from restyle_cli.store.places import check_writable
 from restyle_cli.train.config import Recipe, Stage, read_recipe
 from restyle_cli.train.networks import Ensemble
 
@@ -32,7 +37,22 @@ TASKS = Registry(
         "alae": "restyle_cli.train.latent_autoencoder:LatentAutoencoder",
     },
 )
+_AFRESH = "train into another folder with -o, or delete the checkpoint to begin again"
 WARM_UP = 50  # steps over which a stage's learning rate rises
+
+
+class _Step(TypedDict):
+    step: int
+
+
+class _Checkpoint(TypedDict):
+    """What `_save_checkpoint` writes; what is inside the tables, the networks check."""
+
+    network: dict
+    task: dict
+    averaged: dict
+    optimiser: dict
+    progress: _Step
 
 
 class Task(Protocol):
@@ -87,9 +107,21 @@ def run(
         )
     if threads:
         torch.set_num_threads(threads)
-    output.mkdir(parents=True, exist_ok=True)
+    check_writable(output)
     torch.manual_seed(0)
-    return fit(wanted, TASKS.load(wanted.family)(wanted, output), output, steps or wanted.steps, note)
+    return fit(wanted, _task(wanted, output), output, steps or wanted.steps, note)
+
+
+def _task(recipe: Recipe, output: Path) -> Task:
+    kind = TASKS.load(recipe.family)
+    try:
+        return kind(recipe, output)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        # Which settings of a family's network fit together only its layers know, each with errors of its own.
+        reason = str(error) or type(error).__name__
+        raise RestyleError(f"the recipe '{recipe.name}' is wrong at 'network': {reason}") from error
 
 
 def fit(recipe: Recipe, task: Task, output: Path, until: int, note: Callable[[str], None]) -> Path:
@@ -100,49 +132,56 @@ def fit(recipe: Recipe, task: Task, output: Path, until: int, note: Callable[[st
     averaged, optimiser = _fresh(network, recipe, done.stage)
     checkpoint = output / "checkpoint.pt"
     if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=True)
-        done.load(saved["progress"])
-        averaged, optimiser = _fresh(network, recipe, done.stage)
-        network.load_state_dict(saved["network"])
-        averaged.load_state_dict(saved["averaged"])
-        optimiser.load_state_dict(saved["optimiser"])
-        if "task" in saved:
+        saved = _read_checkpoint(checkpoint)
+        try:
+            done.load(saved["progress"])
+            averaged, optimiser = _fresh(network, recipe, done.stage)
+            network.load_state_dict(saved["network"])
+            averaged.load_state_dict(saved["averaged"])
+            optimiser.load_state_dict(saved["optimiser"])
             task.load(saved["task"])
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise RestyleError(f"'{checkpoint}' is of another recipe, or damaged", _AFRESH) from error
         note(f"going on at step {done.step} of {recipe.steps}")
     started, losses = time.perf_counter(), []
-    while done.step < until:
-        if done.step_in_stage == 0 and done.step > 0:
-            network.load_state_dict(averaged.module.state_dict())
-            task.begin(done.stage, done.stage_before)
-            averaged, optimiser = _fresh(network, recipe, done.stage)
-        elif done.step == 0:
-            task.begin(done.stage, None)
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(done.stage, done.step_in_stage) * group.get("rate", 1.0)
-        optimiser.zero_grad(set_to_none=True)
-        # Numbered by step: resuming draws the same batches as not stopping would have.
-        losses.append(task.backward(done.stage, np.random.default_rng([recipe.steps, done.step])))
-        if not math.isfinite(losses[-1]):
-            raise RestyleError(f"the loss is no longer a number at step {done.step}", "lower the stage's lr")
-        if recipe.clip:
-            nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
-        optimiser.step()
-        averaged.update_parameters(network)
-        stage = done.stage
-        done.advance()
-        if done.step % recipe.check_every == 0 or done.step == until or done.step_in_stage == 0:
-            scores = task.scores(averaged.module, stage)
-            row = {
-                "step": done.step,
-                "seconds": round(time.perf_counter() - started, 1),
-                "loss": round(sum(losses) / len(losses), 6),
-            } | {name: round(value, 5) for name, value in scores.items()}
-            losses.clear()
-            _append(output / "scores.csv", row)
-            note("  ".join(f"{name} {value}" for name, value in list(row.items())[:9]))
-            _save_sheet(task.sheet(averaged.module, stage), output / "sheet.png")
-            _write(task, averaged.module, recipe, done.step, scores, output)
-            _save_checkpoint(checkpoint, task, averaged, optimiser, done)  # last: it says that all of this is done
+    with Held() as interruption:
+        while done.step < until:
+            if done.step_in_stage == 0 and done.step > 0:
+                network.load_state_dict(averaged.module.state_dict())
+                task.begin(done.stage, done.stage_before)
+                averaged, optimiser = _fresh(network, recipe, done.stage)
+            elif done.step == 0:
+                task.begin(done.stage, None)
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(done.stage, done.step_in_stage) * group.get("rate", 1.0)
+            optimiser.zero_grad(set_to_none=True)
+            # Numbered by step: resuming draws the same batches as not stopping would have.
+            losses.append(task.backward(done.stage, np.random.default_rng([recipe.steps, done.step])))
+            if not math.isfinite(losses[-1]):
+                raise RestyleError(f"the loss is no longer a number at step {done.step}", "lower the stage's lr")
+            if recipe.clip:
+                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+            optimiser.step()
+            averaged.update_parameters(network)
+            stage = done.stage
+            done.advance()
+            if interruption.requested and done.step < until:
+                _save_checkpoint(checkpoint, task, averaged, optimiser, done)
+                message = f"interrupted after step {done.step} of {recipe.steps}; the checkpoint is saved"
+                raise Interrupted(message, "the same command with --resume continues from there")
+            if done.step % recipe.check_every == 0 or done.step == until or done.step_in_stage == 0:
+                scores = task.scores(averaged.module, stage)
+                row = {
+                    "step": done.step,
+                    "seconds": round(time.perf_counter() - started, 1),
+                    "loss": round(sum(losses) / len(losses), 6),
+                } | {name: round(value, 5) for name, value in scores.items()}
+                losses.clear()
+                _append(output / "scores.csv", row)
+                note("  ".join(f"{name} {value}" for name, value in list(row.items())[:9]))
+                _save_sheet(task.sheet(averaged.module, stage), output / "sheet.png")
+                _write(task, averaged.module, recipe, done.step, scores, output)
+                _save_checkpoint(checkpoint, task, averaged, optimiser, done)  # last: it says that all of this is done
     return output / f"{recipe.name}.safetensors"
 
 
@@ -186,7 +225,9 @@ class Progress:
         return {"step": self.step}
 
     def load(self, state: dict[str, int]) -> None:
-        """The inverse of `state`."""
+        """The inverse of `state`; ValueError where the recipe has no such step."""
+        if not 0 <= state["step"] <= self.recipe.steps:
+            raise ValueError(f"the recipe has no step {state['step']}")
         self.step = state["step"]
 
 
@@ -247,7 +288,27 @@ def _save_checkpoint(
         "optimiser": optimiser.state_dict(),
         "progress": done.state(),
     }
-    write_atomic(path, lambda temporary: torch.save(state, temporary))
+
+    def write(aside: Path) -> None:
+        with aside.open("wb") as file:  # given a path, torch writes itself, and its errors are no OSErrors
+            try:
+                torch.save(state, file)
+            except RuntimeError as error:  # that the file could not be finished, after it could not be written
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
+
+    write_atomic(path, write)
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    """RestyleError when the file is none that `_save_checkpoint` wrote."""
+    try:
+        return conform(read_checkpoint(path), _Checkpoint)
+    except RestyleError as error:
+        raise RestyleError(error.message, _AFRESH) from error
+    except Misfit as error:
+        raise RestyleError(f"'{path}' is no checkpoint of a training: {error}", _AFRESH) from error
 
 
 def _write(task: Task, network: nn.Module, recipe: Recipe, step: int, scores: dict[str, float], output: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -166,6 +167,28 @@ def test_debug_shows_the_trace() -> None:
 def test_a_bug_stays_a_traceback() -> None:
     error = ZeroDivisionError()
     assert ending_with(raising(error)).exception is error
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/a/b"), "'/a/b' cannot be read or written: permission"),
+        (OSError(errno.ENOSPC, "No space left on device"), "a file cannot be read or written: no space left on device"),
+        (MemoryError(), "not enough memory"),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
+            "not enough memory",
+        ),
+        (ModuleNotFoundError("No module named 'dlib'", name="dlib"), "a package cannot be imported: No module named"),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "not enough memory"),
+    ],
+    ids=["file", "disk", "python", "torch", "package", "library"],
+)
+def test_what_the_system_refuses_is_one_line(error: Exception, told: str) -> None:
+    done = ending_with(raising(error))
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[0].startswith(f"error: {told}")
+    assert ending_with(raising(error), RESTYLE_DEBUG="1").exception is error
 
 
 def test_interrupted() -> None:

@@ -13,6 +13,7 @@ import torch
 from typer.testing import Result
 
 import restyle_cli
+from restyle_cli import devices
 from restyle_cli.align import faces
 from restyle_cli.store import catalog, fetch
 
@@ -29,6 +30,30 @@ def test_doctor_for_programs(restyle: Callable[..., Result], tiny_store: Path) -
     assert {network["name"]: network["installed"] for network in values["networks"]} == {
         entry.name: (tiny_store / entry.file).is_file() for entry in catalog.entries() if entry.embedded
     }
+
+
+def test_torch_is_named_by_its_package_and_by_its_build(
+    restyle: Callable[..., Result], empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Torch of the package index is 2.14.1 to pip, and 2.14.1+cu130 to itself."""
+    monkeypatch.setattr(torch, "__version__", "9.9.9+cu999")
+    values = json.loads(restyle("doctor", "--json").stdout)
+    assert values["torch_build"] == "9.9.9+cu999"
+    assert values["packages"]["torch"] == importlib.metadata.version("torch")
+    assert "9.9.9+cu999" in restyle("doctor").stdout
+
+
+def test_a_torch_that_cannot_be_used_is_told(
+    restyle: Callable[..., Result], empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise RuntimeError("the driver is too old")
+
+    monkeypatch.setattr(devices, "describe", broken)
+    done = restyle("doctor")
+    assert done.exit_code == 0
+    assert done.stderr == "warning: torch cannot be used: the driver is too old\n"
+    assert json.loads(restyle("doctor", "--json").stdout)["problems"] == ["torch cannot be used: the driver is too old"]
 
 
 def test_doctor_for_people(restyle: Callable[..., Result], empty_store: Path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import json
+from collections.abc import Iterator
 
 import pytest
 from rich.console import Console
 
 from restyle_cli.cli import output
-from restyle_cli.cli.output import Table, Terminal, human_bytes, human_seconds
+from restyle_cli.cli.output import Stored, Table, Terminal, human_bytes, human_seconds
 
 Captured = pytest.CaptureFixture[str]
 
@@ -36,6 +38,64 @@ def test_long_cells_are_not_cut_where_no_person_reads(capsys: Captured) -> None:
     out = capsys.readouterr().out
     assert path in out
     assert "[red]no markup[/]" in out
+
+
+ROWS = [
+    ("restyle-psp-portrait", "encoder", "an encoder sees photo and current estimate, and corrects the code", "5.4 MB"),
+    ("mine", "generator", "something", "1,234.5 MB"),
+]
+
+
+def table_at(width: int, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], str]:
+    """The lines of a table on so many columns, and the note about it."""
+    monkeypatch.setenv("COLUMNS", str(width))
+    table = Table(["name", "kind", "what it does", "size"], ROWS, right=frozenset({"size"}), spare=("kind", "size"))
+    Terminal().result({}, table)
+    out, err = capsys.readouterr()
+    return out.splitlines(), err
+
+
+@pytest.mark.parametrize("width", [100, 80, 60, 50])
+def test_tables_break_between_words(width: int, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines, _ = table_at(width, capsys, monkeypatch)
+    assert max(map(len, lines)) <= width
+    words = " ".join(lines).split()
+    assert {word for row in ROWS for word in (row[0], *row[2].split())} <= set(words)
+
+
+def test_columns_go_where_there_is_no_room(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines, note = table_at(80, capsys, monkeypatch)
+    assert lines[0].split() == ["name", "kind", "what", "it", "does", "size"]
+    assert note == ""
+    lines, note = table_at(60, capsys, monkeypatch)
+    assert lines[0].split() == ["name", "what", "it", "does", "size"]
+    assert note == "not shown for want of room: kind; --json has everything\n"
+    assert "1,234.5 MB" in "\n".join(lines)  # numbers and their units are not parted
+    lines, _ = table_at(44, capsys, monkeypatch)
+    assert lines[0].split() == ["name", "what", "it", "does"]
+
+
+def test_a_word_that_is_wider_than_the_terminal_is_not_cut(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    Terminal().result({}, Table(["", ""], [("file", "/long" * 30), ("size", "1 MB")]))
+    assert capsys.readouterr().out == f"file  {'/long' * 30}\nsize  1 MB\n"
+
+
+class Numbers(Stored):
+    def __iter__(self) -> Iterator[dict[str, int]]:
+        return iter([{"n": 1}, {"n": 2}])
+
+
+class Nothing(Stored):
+    def __iter__(self) -> Iterator[dict[str, int]]:
+        return iter([])
+
+
+def test_stored_values_are_printed_as_lists_are(capsys: Captured) -> None:
+    for stored in (Numbers(), Nothing()):
+        values = {"command": "x", "images": stored, "summary": {"done": 2}}
+        Terminal(json=True).result(values)
+        assert capsys.readouterr().out == json.dumps(values | {"images": list(stored)}, indent=2) + "\n"
 
 
 def test_json_replaces_the_views(capsys: Captured) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -150,23 +151,61 @@ def test_own_entries_are_kept(empty_store: Path) -> None:
     assert [entry.name for entry in catalog.entries()][-2:] == ["mine", "other"]
 
 
+def test_an_own_entry_may_tell_of_a_file_whose_name_is_no_text() -> None:
+    catalog.write_own(own(summary="added from a\udcff.pt"))
+    assert catalog.find("mine").summary == "added from a?.pt"
+
+
+def own_text(**values: object) -> bytes:
+    """A whole entry of the person's own as TOML, with these fields changed; None leaves one out."""
+    texts = ("domain", "licence_code", "licence_weights", "licence_data", "summary")
+    fields = {**dict.fromkeys(texts, "mine"), "kind": "encoder", "file": "mine.pt", "commercial": "unclear"}
+    lines = [f"{key} = {json.dumps(value)}" for key, value in (fields | values).items() if value is not None]
+    return "\n".join(lines).encode()
+
+
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("data", "said"),
     [
-        ("kind = ", "cannot be read"),
-        ('kind = "encoder"', "does not describe a network"),
-        ('kind = "ship"\nfile = "a"', "does not describe a network"),
-        ('kind = "encoder"\nfile = "../a"', "does not describe a network"),
-        ('kind = "encoder"\nfile = "a"', "fields are missing"),
-        ('kind = "encoder"\nfile = "a"\nembedded = true', "unknown field 'embedded'"),
+        (b"kind = ", "is not valid TOML"),
+        (own_text(kind=None), "'kind' is missing"),
+        (own_text(kind="ship"), "'kind' must be one of 'generator', 'encoder', 'perceptual'"),
+        (own_text(kind=["encoder"]), "'kind' must be one of"),
+        (own_text(file="../a"), "'file' must be the name of a file"),
+        (own_text(file=".."), "'file' must be the name of a file"),
+        (own_text(file=""), "'file' must be the name of a file"),
+        (own_text(summary=None), "'summary' is missing"),
+        (own_text(summary=3), "'summary' must be text"),
+        (own_text(sources="https://a"), "'sources' must be a list"),
+        (own_text(sources=["https://a", 1]), r"'sources\[1\]' must be text"),
+        (own_text(bytes="7"), "'bytes' must be a whole number"),
+        (own_text(bytes=10**30), "'bytes' must be a number of usual size"),
+        (own_text(holds_generator=1), "'holds_generator' must be true or false"),
+        (own_text(embedded=True), "'embedded' is not known"),
+        (own_text(colour="red"), "'colour' is not known"),
+        (own_text() + b"\nkind = 'encoder'", "is not valid TOML"),
+        (own_text() + b"\nx = " + b"[" * 100_000, "nested too deeply"),
+        (own_text() + b"\nbytes = " + b"9" * 5000, "too many digits"),
+        (own_text() + b"\n# \xff", "is not UTF-8"),
     ],
 )
-def test_a_damaged_own_entry_is_named(text: str, said: str) -> None:
-    catalog.own_file("mine").write_text(text)
+def test_a_damaged_own_entry_is_named_and_the_others_stay(data: bytes, said: str) -> None:
+    file = catalog.own_file("mine")
+    file.write_bytes(data)
+    catalog.write_own(own("fine"))
     with pytest.raises(RestyleError, match=said) as caught:
-        catalog.entries()
-    assert str(catalog.own_file("mine")) in caught.value.message
+        catalog.find("mine")
+    assert str(file) in caught.value.message
     assert "delete it" in (caught.value.hint or "")
+    assert [error.message for error in catalog.problems()] == [caught.value.message]
+    names = [entry.name for entry in catalog.entries()]
+    assert "fine" in names
+    assert "mine" not in names
+
+
+def test_an_own_entry_may_begin_with_a_byte_order_mark() -> None:
+    catalog.own_file("mine").write_bytes(b"\xef\xbb\xbf" + own_text())
+    assert catalog.find("mine").file == "mine.pt"
 
 
 @pytest.mark.weights

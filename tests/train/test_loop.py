@@ -1,15 +1,22 @@
 """Training in miniature: it learns, it goes on as if it had not stopped, and what it writes can be used."""
 
 import csv
+import errno
+import io
+import itertools
+import os
+import signal
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
 
-from restyle_cli.errors import RestyleError
+from restyle_cli.errors import Interrupted, RestyleError
+from restyle_cli.images import write_atomic
 from restyle_cli.inversion import l2
 from restyle_cli.store.files import read_header, read_module
-from restyle_cli.train import distil, drawings, encode
+from restyle_cli.train import distil, drawings, encode, loop
 from restyle_cli.train import looks as looks_module
 from restyle_cli.train.config import Data, read_recipe, recipe_names
 from restyle_cli.train.loop import learning_rate, run
@@ -122,6 +129,170 @@ def test_a_folder_with_a_training_is_not_overwritten(tmp_path):
     run(path, tmp_path / "run", steps=1)
     with pytest.raises(RestyleError, match="holds a training already"):
         run(path, tmp_path / "run")
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, step: int, act) -> None:
+    """Have `act` called while this step is made."""
+    real = loop.learning_rate
+    count = itertools.count(1)
+
+    def rate(stage, number):
+        if next(count) == step:
+            act()
+        return real(stage, number)
+
+    monkeypatch.setattr(loop, "learning_rate", rate)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_finishes_its_step_and_goes_on_from_there(tmp_path, monkeypatch, number):
+    path = recipe(tmp_path, GENERATOR.format(check=30))
+    run(path, tmp_path / "whole", steps=9)
+    with monkeypatch.context() as patched:
+        at_step(patched, 7, lambda: os.kill(os.getpid(), number))
+        with pytest.raises(Interrupted, match=r"interrupted after step 7 of 30; the checkpoint is saved") as caught:
+            run(path, tmp_path / "parts", steps=9)
+    assert caught.value.exit_status == 130
+    assert "--resume" in caught.value.hint
+    assert torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)["progress"] == {"step": 7}
+    run(path, tmp_path / "parts", resume=True, steps=9)
+    whole, parts = (read_module(tmp_path / name / "tiny.safetensors").state_dict() for name in ("whole", "parts"))
+    assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+def test_a_second_ctrl_c_does_not_wait_for_the_step(tmp_path, monkeypatch):
+    def twice():
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    at_step(monkeypatch, 3, twice)
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe(tmp_path, GENERATOR.format(check=30)), tmp_path / "run", steps=9)
+    assert not (tmp_path / "run" / "checkpoint.pt").exists()
+
+
+class Full(io.FileIO):
+    """A file on a disk that has room for so many bytes."""
+
+    room = 100_000
+
+    def write(self, data):
+        if self.tell() + len(data) > self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+@pytest.mark.parametrize("written", ["checkpoint.pt", "sheet.png", "scores.csv", "portrait-16px-0.18.u8"])
+def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path, monkeypatch, written):
+    path, folder = recipe(tmp_path, GENERATOR.format(check=2)), tmp_path / "run"
+    run(path, folder, steps=2)
+    kept = (folder / "checkpoint.pt").read_bytes()
+    if written.endswith(".u8"):
+        (folder / written).unlink()
+    real, room = Path.open, 1000 if written == "checkpoint.pt" else 10
+
+    def opened(file, mode="r", *rest, **more):
+        if written not in file.name or "r" in mode.replace("r+", ""):
+            return real(file, mode, *rest, **more)
+        raw = Full(file, mode.replace("b", ""))
+        raw.room = room
+        return raw if "b" in mode else io.TextIOWrapper(io.BufferedWriter(raw), encoding="utf-8", newline="")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", opened)
+        if written == "sheet.png":  # Pillow opens by itself
+            patched.setattr(loop, "_save_sheet", lambda images, file: write_atomic(file, no_room))
+        with pytest.raises(RestyleError, match=rf"cannot write .*{written}.*no space left on device") as caught:
+            run(path, folder, resume=True, steps=4)
+    assert "free some space" in caught.value.hint
+    assert (folder / "checkpoint.pt").read_bytes() == kept
+    assert not [file.name for file in folder.iterdir() if file.name.endswith(".part")]
+    assert len(rows(folder)) in (1, 2)
+    run(path, folder, resume=True, steps=4)
+
+
+def no_room(file: Path) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("where", ["file", "file/inside"])
+def test_a_folder_that_cannot_be(tmp_path, where):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(RestyleError, match="cannot write to the folder"):
+        run(recipe(tmp_path, GENERATOR.format(check=30)), tmp_path / where)
+
+
+def changed(saved: dict, **values) -> dict:
+    return {key: value for key, value in (saved | values).items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda file, saved: file.write_bytes(b"junk"), "no checkpoint"),
+        (lambda file, saved: file.write_bytes(file.read_bytes()[:-2000]), "cut off or damaged"),
+        (lambda file, saved: torch.save(changed(saved, progress=None), file), "'progress' is missing"),
+        (
+            lambda file, saved: torch.save(changed(saved, progress={"step": "7"}), file),
+            "'progress.step' must be a whole",
+        ),
+        (lambda file, saved: torch.save(changed(saved, network=[1]), file), "'network' must be a table"),
+        (lambda file, saved: torch.save([saved], file), "must be a table"),
+        (lambda file, saved: torch.save(changed(saved, network={}), file), "of another recipe, or damaged"),
+        (
+            lambda file, saved: torch.save(changed(saved, optimiser={"state": {}}), file),
+            "of another recipe, or damaged",
+        ),
+        (lambda file, saved: torch.save(changed(saved, progress={"step": -3}), file), "of another recipe, or damaged"),
+    ],
+)
+def test_a_damaged_checkpoint_is_named(tmp_path, change, said):
+    path, file = recipe(tmp_path, GENERATOR.format(check=30)), tmp_path / "run" / "checkpoint.pt"
+    run(path, tmp_path / "run", steps=1)
+    change(file, torch.load(file, weights_only=True))
+    with pytest.raises(RestyleError, match=said) as caught:
+        run(path, tmp_path / "run", resume=True, steps=2)
+    assert "checkpoint.pt" in caught.value.message
+    assert "delete the checkpoint" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("steps = 15", "steps = 0", "at 'stages.0.steps'"),
+        ("steps = 15", "steps = 'many'", "at 'stages.0.steps'"),
+        ("lr = 0.02", "lr = nan", "at 'stages.0.lr'"),
+        ("batch = 4", "batch = 300", "a batch of 300 needs more than 256 pictures"),
+        ('name = "tiny"', 'name = "../tiny"', "at 'name'"),
+        ("check_every = 30", "check_every = 0", "at 'check_every'"),
+        ("check_every = 30", f"check_every = {'9' * 5000}", "too many digits"),
+        ("check_every = 30", f"check_every = {'[' * 100_000}", "nested too deeply"),
+        ("check_every = 30", "check_every = 30\ncheck_every = 31", "is not valid TOML"),
+        ("w_dim = 32", "w_dim = 'wide'", "is wrong at 'network'"),
+        ("w_dim = 32", "w_dimension = 32", "w_dimension"),
+        ('family = "stylegan2"', 'family = ["stylegan2"]', "at 'family'"),
+        ("[data]", "[data]\npicures = 3", "picures"),
+    ],
+    ids=range(13),
+)
+def test_a_recipe_that_is_wrong_is_named_with_the_setting(tmp_path, old, new, said):
+    text = GENERATOR.format(check=30).replace(old, new, 1)
+    with pytest.raises(RestyleError, match=said):
+        run(recipe(tmp_path, text), tmp_path / "run")
+
+
+def test_recipes_that_are_no_text(tmp_path):
+    path = recipe(tmp_path, GENERATOR.format(check=30))
+    data = path.read_bytes()
+    path.write_bytes(b"\xef\xbb\xbf" + data)
+    assert read_recipe(path).name == "tiny"
+    path.write_bytes(data + b"# \xff")
+    with pytest.raises(RestyleError, match="is not UTF-8 text"):
+        read_recipe(path)
+    with pytest.raises(RestyleError, match="cannot read"):
+        read_recipe(tmp_path / "none.toml")
 
 
 def test_encoders_train_on_it_and_restyle_starts_from_the_single_pass(tmp_path):

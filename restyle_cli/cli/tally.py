@@ -1,0 +1,179 @@
+"""What is kept of the images of a run: counts, means over the steps, and a line on disk for each.
+
+Memory does not grow with the number of images, so that a folder of any size can be inverted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import time
+from array import array
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from restyle_cli.cli.output import Stored, Table
+
+if TYPE_CHECKING:
+    from restyle_cli.folder import Outcome
+
+MOST_ROWS = 20
+IN_MEMORY = 1_000_000
+"""Bytes of JSON above which it is kept on disk."""
+
+
+class Tally:
+    """The outcomes of a run. `describe` gives the JSON of one; without it, no JSON is kept."""
+
+    def __init__(self, describe: Callable[[Outcome], dict[str, Any]] | None = None) -> None:
+        self.counts: Counter[str] = Counter()
+        self.first: Outcome | None = None  # of those that have a result
+        self.steps, self.links = StepMeans(), LinkMeans()
+        self.cut: Outcome | None = None  # the last one that Ctrl-C cut short
+        self.cut_is_written = False
+        self.described = Spool()
+        self._describe = describe
+
+    @property
+    def total(self) -> int:
+        """How many there were."""
+        return self.counts.total()
+
+    def add(self, outcome: Outcome, place: int) -> None:
+        """Count one more; `place`: where its JSON goes among the others."""
+        self.counts[outcome.status] += 1
+        if self._describe is not None:
+            self.described.add(self._describe(outcome), place)
+        if outcome.made.get("interrupted"):
+            self.cut = outcome
+            self.cut_is_written |= outcome.status == "done"
+        if not outcome.made or outcome.status == "failed":
+            return
+        self.first = self.first or outcome
+        if "steps" in outcome.made:
+            self.steps.add(outcome.made["steps"], outcome.made["kept_step"])
+            self.links.add(outcome.made)
+
+    def summary(self, began: float) -> dict[str, Any]:
+        """How many are done, skipped and failed, and the seconds since `began`."""
+        counts: dict[str, Any] = {status: self.counts[status] for status in ("done", "skipped", "failed")}
+        return counts | {"seconds": round(time.perf_counter() - began, 3)}
+
+
+class Spool(Stored):
+    """JSON values, many of them in a temporary file, read back in the order of their places."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 as long as this is there
+        self._places, self._starts = array("q"), array("q")
+
+    def add(self, value: Any, place: int) -> None:
+        """Keep one more."""
+        self._places.append(place)
+        self._starts.append(self._file.seek(0, 2))
+        self._file.write(json.dumps(value).encode("ascii") + b"\n")
+
+    def __iter__(self) -> Iterator[Any]:
+        for index in sorted(range(len(self._places)), key=self._places.__getitem__):
+            self._file.seek(self._starts[index])
+            yield json.loads(self._file.readline())
+
+
+class StepMeans:
+    """L2 and seconds of each step, on average over images.
+
+    One that stopped early counts with its last L2 in the steps after.
+    """
+
+    def __init__(self) -> None:
+        self.images = 0
+        self.kept: Counter[int] = Counter()
+        self._methods: list[str] = []
+        self._l2: list[float] = []  # sums; NaN where one produced NaN
+        self._seconds: list[float] = []
+        self._times: list[int] = []
+        self._ended: dict[int, float] = defaultdict(float)  # sums of last L2s, by the last step
+
+    def add(self, steps: Sequence[Mapping[str, Any]], kept: int) -> None:
+        """Take in one more image."""
+        self.images += 1
+        self.kept[kept] += 1
+        for k, step in enumerate(steps):
+            if k == len(self._l2):
+                self._methods.append(step["method"])
+                for sums in (self._l2, self._seconds, self._times):
+                    sums.append(0)
+            self._l2[k] += _number(step["l2"])
+            self._seconds[k] += step["seconds"]
+            self._times[k] += 1
+        self._ended[len(steps) - 1] += _number(steps[-1]["l2"])
+
+    def means(self) -> list[dict[str, Any]]:
+        """Each step's method, L2 and seconds; seconds are those of the images that made it."""
+        gone = [sum(last for end, last in self._ended.items() if end < k) for k in range(len(self._l2))]
+        return [
+            {
+                "step": k,
+                "method": method,
+                "l2": (self._l2[k] + gone[k]) / self.images,
+                "seconds": self._seconds[k] / self._times[k],
+            }
+            for k, method in enumerate(self._methods)
+        ]
+
+    def table(self) -> Table:
+        """One row a step, not all of many."""
+        from restyle_cli.strip import shown_steps
+
+        alone, steps = self.images == 1, self.means()
+        rows = []
+        for k in sorted({*shown_steps(len(steps) - 1, MOST_ROWS), *(self.kept if alone else ())}):
+            mark = ("kept" if alone else str(self.kept[k])) if self.kept[k] else ""
+            rows.append((str(k), steps[k]["method"], shown(steps[k]["l2"]), f"{steps[k]['seconds']:.3f}", mark))
+        titles = ["step", "method", "L2", "seconds", "" if alone else "kept"]
+        return Table(titles, rows, right=frozenset({"step", "L2", "seconds", "kept"}))
+
+
+class LinkMeans:
+    """The links of chains that were decided by progress, on average over images: how far each led, why it ended."""
+
+    def __init__(self) -> None:
+        self.images = self.without = 0
+        self._start = 0.0
+        self._sums: dict[str, Counter[str]] = {}
+        self._reasons: dict[str, Counter[str]] = {}
+
+    def add(self, made: Mapping[str, Any]) -> None:
+        """Take in one more image."""
+        if not made.get("links"):
+            self.without += 1
+            return
+        self.images += 1
+        self._start += _number(made["steps"][0]["l2"])
+        for link in made["links"]:
+            sums = self._sums.setdefault(link["method"], Counter())
+            sums.update({"times": 1} | {key: link[key] for key in ("steps", "l2", "seconds")})
+            self._reasons.setdefault(link["method"], Counter())[link["ended"]] += 1
+
+    def table(self) -> Table:
+        """One row a link."""
+        alone = self.images == 1
+        rows = [("start", "", shown(self._start / self.images), "", "")]
+        for method, sums in self._sums.items():
+            steps, l2, seconds = (sums[key] / sums["times"] for key in ("steps", "l2", "seconds"))
+            reasons = self._reasons[method].most_common()
+            why = ", ".join(reason if alone else f"{reason} {times}" for reason, times in reasons)
+            rows.append((method, f"{steps:.{0 if alone else 1}f}", f"{l2:.4f}", f"{seconds:.3f}", why))
+        titles = ["link", "steps", "best L2", "seconds", "ended"]
+        return Table(titles, rows, right=frozenset({"steps", "best L2", "seconds"}))
+
+
+def shown(l2: float) -> str:
+    """An L2 as tables show it; a dash where a step produced NaN."""
+    return "—" if math.isnan(l2) else f"{l2:.4f}"
+
+
+def _number(l2: float | None) -> float:
+    return math.nan if l2 is None else l2

@@ -1,0 +1,79 @@
+"""Ctrl-C and SIGTERM: how the command line ends on them, and how a loop finishes its step first.
+
+It imports little, because until `listen` is called Ctrl-C is a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+EXIT_STATUS = 130
+"""What shells report after Ctrl-C."""
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interruption:
+    """Whether Ctrl-C or SIGTERM came."""
+
+    requested = False
+
+
+def listen() -> Interruption:
+    """From here on the first Ctrl-C or SIGTERM raises KeyboardInterrupt, the next one ends the process at once."""
+    interruption = Interruption()
+
+    def first(number: int, frame: FrameType | None) -> None:
+        interruption.requested = True
+        end_at_next()
+        raise KeyboardInterrupt
+
+    _handle(first)
+    return interruption
+
+
+def end_at_next() -> None:
+    """From here on Ctrl-C or SIGTERM ends the process at once, without cleaning up."""
+    _handle(_end)
+
+
+class Held(Interruption):
+    """Inside `with`, the first Ctrl-C or SIGTERM is only noted; the next one does what it does outside.
+
+    In another thread than the main one, which alone receives signals, nothing changes.
+    """
+
+    def __enter__(self) -> Held:
+        from threading import current_thread, main_thread
+
+        self._before = {}
+        if current_thread() is main_thread():
+            self._before = {number: signal.getsignal(number) for number in _SIGNALS}
+            _handle(self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        self.__exit__()
+
+
+def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and the background jobs of a script want it
+            signal.signal(number, handler)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    if sys.stderr is not None and sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), b"\x1b[?25h\n")  # a progress bar hides the cursor
+    os._exit(EXIT_STATUS)
