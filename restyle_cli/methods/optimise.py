@@ -137,6 +137,7 @@ class Optimisation:
     takes_mask = True
     needs_start = False
     compares = True
+    keeps_last = False
     own_perceptual: str | None = None  # the network of the catalog that the paper compares by, if another than LPIPS
     default_steps = 1000
     max_steps = 10_000
