@@ -19,6 +19,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 PORTRAIT = Path(__file__).parents[1] / "restyle_cli" / "examples" / "portrait.png"
 COMMANDS = [
     "--version",
@@ -55,8 +57,24 @@ COMMANDS = [
     "train nothing",
 ]
 TIMES = re.compile(
-    r"(\d+(\.\d+)?(e-\d+)? ?(s|ms|min|seconds|MB/s|it/s)\b)|(\"(seconds|milliseconds|time|started|finished)[a-z_]*\": [^,}\n]+)"
+    r"(\d+(\.\d+)?(e-\d+)? ?(s|ms|min|seconds|MB/s|it/s)\b)"
+    r"|(\"(seconds|milliseconds|time|started|finished|peak_memory)[a-z_]*\": [^,}\n]+)"
+    r"|((—|±)\D+\d+\.\d{4}( +\d+\.\d)?$)",  # the last columns of the tables of eval
+    flags=re.MULTILINE,
 )
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of what a file holds: without a latent's description, a report's times, a checkpoint's dates."""
+    content = path.read_bytes()
+    if path.suffix == ".safetensors":  # the header describes the run, with times and paths
+        content = content[8 + int.from_bytes(content[:8], "little") :]
+    elif path.suffix == ".npz":
+        with np.load(path) as arrays:
+            content = b"".join(name.encode() + arrays[name].tobytes() for name in arrays.files)
+    elif path.suffix in (".pt", ".html", ".csv", ".json", ".jsonl"):
+        return "written"
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def mask(text: str, folder: Path) -> list[str]:
@@ -76,18 +94,10 @@ def record(folder: Path) -> dict[str, dict]:
     before: dict[str, str] = {}
     found = {}
     for command in COMMANDS:
-        done = subprocess.run(
-            [sys.executable, "-m", "restyle_cli", *command.split()],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        after = {
-            str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and "home" not in path.parts
-        }
+        line = [sys.executable, "-m", "restyle_cli", *command.split()]
+        done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        files = (path for path in sorted(folder.rglob("*")) if path.is_file() and "home" not in path.parts)
+        after = {str(path.relative_to(folder)): digest(path) for path in files}
         found[command] = {
             "status": done.returncode,
             "out": mask(done.stdout, folder),
