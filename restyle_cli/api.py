@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from restyle_cli import inversion
 from restyle_cli.batches import Images, as_batch
 from restyle_cli.devices import choose_device, choose_dtype, compute
-from restyle_cli.inversion import TARGET, Chain, Inversion, Method, State, Turn
+from restyle_cli.inversion import TARGET, Chain, Inversion, Method, State
 from restyle_cli.loading import load_chain
 from restyle_cli.methods.optimise import full_size
 
@@ -53,7 +53,7 @@ def invert(
     model: Method | Sequence[Method],
     steps: int | None = None,
     *,
-    given: Mapping[str, Tensor] | None = None,
+    inputs: Mapping[str, Tensor] | None = None,
     **options: Any,
 ) -> Inversion:
     """Find the latent codes of `images`: a path, a Pillow image, an array, a tensor, or a sequence of them.
@@ -61,39 +61,29 @@ def invert(
     They are taken whole, in the model's size, or another one of the same shape; no face is cut out. Tensors are
     [N, 3, H, W] from -1 to 1, arrays [H, W, 3]; 8-bit values are from 0 to 255. Methods that compare at the generator's
     full size are given images in it. `steps` are those of a single method, or of a chain's last. Other options are
-    those of `inversion.invert`: `keep`, `tolerance`, `on_step`, `pictures`, `codes`.
+    those of `inversion.invert`: `keep`, `tolerance`, `on_step`, `keep_images`, `keep_w`.
 
     ValueError for images of another range, type, shape or number of channels.
     """
     methods = model if isinstance(model, Sequence) else [model]
     x, extras = _prepared(images, methods)
     with compute(x.device, _dtype(methods[0])):
-        return inversion.invert(x, model, steps, given={**extras, **(given or {})}, **options)
+        return inversion.invert(x, model, steps, inputs={**extras, **(inputs or {})}, **options)
 
 
-def iterate(
-    images: Images, schedule: Iterable[Method], given: Mapping[str, Tensor] | None = None
-) -> Generator[State, Turn | None, None]:
+def iterate(images: Images, schedule: Sequence[Method], inputs: Mapping[str, Tensor] | None = None) -> Iterator[State]:
     """Yield the first guess for `images`, then the state after each method of the schedule.
 
     `images` are as `invert` takes them; the rest is as `inversion.iterate` has it.
     """
-    methods = schedule if isinstance(schedule, Sequence) else [next(rest := iter(schedule))]
-    x, extras = _prepared(images, methods)
-    every = schedule if isinstance(schedule, Sequence) else _after(methods, rest)
-    states, turn = inversion.iterate(x, every, {**extras, **(given or {})}), None
+    x, extras = _prepared(images, schedule)
+    states = inversion.iterate(x, schedule, {**extras, **(inputs or {})})
     while True:
-        with compute(x.device, _dtype(methods[0])):  # not around the yield: what is done with a state is not ours
-            try:
-                state = next(states) if turn is None else states.send(turn)
-            except StopIteration:
-                return
-        turn = yield state
-
-
-def _after(first: Sequence[Method], others: Iterable[Method]) -> Iterable[Method]:
-    yield from first
-    yield from others
+        with compute(x.device, _dtype(schedule[0])):  # not around the yield: the caller's own work keeps its precision
+            state = next(states, None)
+        if state is None:
+            return
+        yield state
 
 
 def _prepared(images: Images, methods: Sequence[Method]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -19,7 +19,7 @@ from restyle_cli.align import Aligned, Framing, Size, frame, matrix_of, part_of
 from restyle_cli.devices import compute
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import TURNED, open_picture, to_tensor
-from restyle_cli.inversion import MASK, TARGET, Inversion, Method, Pace, invert
+from restyle_cli.inversion import MASK, TARGET, Inversion, Method, invert
 from restyle_cli.io import reason_of
 from restyle_cli.latents import draw, rounded
 from restyle_cli.masks import Mask
@@ -28,6 +28,7 @@ from restyle_cli.methods.inputs import UnfitPicture
 from restyle_cli.methods.optimise import full_size
 from restyle_cli.results import Inverted, Photo, Results, steps_of
 from restyle_cli.sources import Source
+from restyle_cli.stopping import StopRule
 from restyle_cli.store.files import sha256
 
 Item = TypeVar("Item")
@@ -43,8 +44,7 @@ class Task:
 
     `against`: another schedule that every picture goes through too, for `Results` to compare.
 
-    `pace`: what makes the pace of a batch of so many pictures, which then decides what steps are made; there are not
-    more than `methods`, and of no others.
+    `stop_rule` makes the rule of one batch; without it, `tolerance` decides alone.
 
     `note` receives lines for people.
     """
@@ -61,7 +61,7 @@ class Task:
     against: Sequence[Method] = ()
     on_step: Callable[[int, Tensor], None] | None = None
     mask: Mask | None = None
-    pace: Callable[[int], Pace] | None = None
+    stop_rule: Callable[[], StopRule] | None = None
     note: Callable[[str], None] = lambda text: None
 
 
@@ -199,11 +199,11 @@ def _invert_batch(batch: Sequence[Photo], task: Task) -> list[Inverted | Outcome
     try:
         x = torch.stack([photo.x for photo in batch]).to(task.device)
         masks = [photo.mask for photo in batch if photo.mask is not None]
-        given = {MASK: torch.stack(masks).to(task.device)} if masks else {}
+        inputs = {MASK: torch.stack(masks).to(task.device)} if masks else {}
         if full := [to_tensor(photo.full) for photo in batch if photo.full is not None]:
-            given[TARGET] = torch.stack(full).to(task.device)
-        inversion = _through(x, task.methods, task, given, task.pace)
-        against = _through(x, task.against, task, given) if task.against else None
+            inputs[TARGET] = torch.stack(full).to(task.device)
+        inversion = _through(x, task.methods, task, inputs, task.stop_rule)
+        against = _through(x, task.against, task, inputs) if task.against else None
     except UnfitPicture as error:
         if len(batch) > 1:
             return [one for photo in batch for one in _invert_batch([photo], task)]
@@ -231,20 +231,21 @@ def _through(
     x: Tensor,
     methods: Sequence[Method],
     task: Task,
-    given: Mapping[str, Tensor],
-    pace: Callable[[int], Pace] | None = None,
+    inputs: Mapping[str, Tensor],
+    stop_rule: Callable[[], StopRule] | None = None,
 ) -> Inversion:
     with compute(task.device, task.dtype):
         pictures = task.results.pictures(len(methods))
         return invert(
             x,
-            methods if pace is None else pace(len(x)),
+            methods,
             keep=task.keep,
             tolerance=task.tolerance,
+            stop=None if stop_rule is None else stop_rule(),
             on_step=None if task.on_step is None else lambda k, state, errors: task.on_step(k, errors),
-            pictures=pictures,
-            codes=task.results.keeps_codes,
-            given=given,
+            keep_images=pictures,
+            keep_w=task.results.keeps_codes,
+            inputs=inputs,
             interruptible=task.on_step is not None,
         )
 

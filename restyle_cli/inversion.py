@@ -1,4 +1,4 @@
-"""The one loop: a method makes a first guess of the code and corrects it; the rest is what one looks at.
+"""The inversion loop: a method makes a first guess of the latent and improves it step by step.
 
 ReStyle is `[method] * n`, a single-pass encoder `[method]`, bootstrapping `[first] + [second] * n`.
 """
@@ -6,59 +6,60 @@ ReStyle is `[method] * n`, a single-pass encoder `[method]`, bootstrapping `[fir
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain, count
-from operator import attrgetter
+from itertools import groupby
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from restyle_cli.images import displayed, fit
+from restyle_cli.stopping import ALL_STEPS, OUT_OF_TIME, PLATEAUED, Stop, StopRule, Tolerance
 
 KEEP = ("best", "last")
 MASK = "mask"
-"""Among what is given beside pictures: [N, 1, H, W] from 0, not known, to 1."""
+"""Name of the input [N, 1, H, W] that weighs the target's pixels: 1 known, 0 unknown."""
 TARGET = "target"
-"""Among what is given beside pictures: [N, 3, H, W], the same pictures at the generator's full size, for methods that
-compare there."""
+"""Name of the input [N, 3, H, W]: the target at the generator's full size, for methods that compare there."""
 START = "start"
-"""What stands in the place of a method's name for step 0, the first guess."""
+"""Name of step 0, the first guess."""
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a batch has come to. `patch` holds changes of the generator by name; one not there is zero.
+    """What is known of a batch after a step.
 
-    `memory`: what a method must know at its next step (an optimiser's moments, how many steps it has made), so that
-    methods have no state of their own. Names begin with the method's. It ends with the method's last step in a row,
-    and is never written.
+    `patch` holds changes of the generator's weights by name; a missing one is zero. `memory` is what a method needs at
+    its next step (moments of an optimiser, counts), so that methods themselves have no state; it ends with the method
+    and is never written to a file.
     """
 
     w: Tensor  # [N, L, 512]
-    image: Tensor  # [N, 3, H, W], the generator's full size, nominally in [-1, 1]
-    patch: Mapping[str, Tensor] = field(default_factory=dict)  # each [N, ...]
-    memory: Mapping[str, Tensor] = field(default_factory=dict)  # each [N, ...]
+    image: Tensor  # [N, 3, H, W] at the generator's full size, nominally in [-1, 1]
+    patch: Mapping[str, Tensor] = field(default_factory=dict)  # [N, ...] each
+    memory: Mapping[str, Tensor] = field(default_factory=dict)  # [N, ...] each
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> State:
+        """The state with `function` applied to every tensor."""
+        patch, memory = ({k: function(v) for k, v in values.items()} for values in (self.patch, self.memory))
+        return State(function(self.w), function(self.image), patch, memory)
 
     def detach(self) -> State:
-        """The same values, without the graph that made them."""
-        patch, memory = ({name: tensor.detach() for name, tensor in held.items()} for held in (self.patch, self.memory))
-        return State(self.w.detach(), self.image.detach(), patch, memory)
+        """The same values without the graph that made them."""
+        return self.map(Tensor.detach)
 
     def rows(self, rows: Tensor) -> State:
-        """The pictures at the places `rows` [n] alone."""
-        patch, memory = (_rows(held, rows) for held in (self.patch, self.memory))
-        return State(_row(self.w, rows), _row(self.image, rows), patch, memory)
+        """The images `rows` [n] alone."""
+        return self if len(rows) == len(self.w) else self.map(lambda values: values[rows.to(values.device)])
 
 
 class Method(Protocol):
-    """One way to find codes. `size` is the (height, width) of the pictures that it takes.
+    """A way to find latents. `size` is the (height, width) of the images it takes.
 
-    `needs_encoder`: it is made of an encoder and a generator, else of a generator alone. `needs_start`: it goes on from
-    another method's code, and has no first guess. `compares`: it is given a perceptual distance too. One that
-    `keeps_last` makes something else of a picture, so that what comes nearest to it is not what is wanted.
+    `needs_encoder`: it consists of an encoder and a generator, else of a generator alone. `needs_start`: it improves
+    another method's latent and has no first guess. `compares`: it needs a perceptual network.
     """
 
     needs_encoder: bool
@@ -69,22 +70,23 @@ class Method(Protocol):
     size: tuple[int, int]
     default_steps: int
     max_steps: int
+    keeps_last: bool  # it translates rather than reconstructs, so the image of lowest L2 is not the one wanted
 
     def start(self, x: Tensor) -> State:
         """The first guess for x [N, 3, H, W] in [-1, 1]."""
 
     def step(self, x: Tensor, state: State) -> State:
-        """A better guess; `state` comes detached."""
+        """A better guess; `state` is detached."""
 
 
 @dataclass(frozen=True)
 class Chain(Sequence[Method]):
-    """Methods in turn, each with its steps: a schedule whose last link's steps can still be chosen."""
+    """A schedule of methods with their steps, the last of which can still be changed."""
 
     links: tuple[tuple[Method, int], ...]
 
     def with_steps(self, steps: int) -> Chain:
-        """The same chain with so many steps of its last method; ValueError as a single method has it."""
+        """The same chain with so many steps of its last method; ValueError where it does not take them."""
         *before, (last, _) = self.links
         return Chain((*before, (_as_schedule(last, steps)[0], steps)))
 
@@ -103,59 +105,15 @@ class Chain(Sequence[Method]):
 
 @runtime_checkable
 class Scheduled(Protocol):
-    """A method some of whose settings change over its steps, so that it must know how many there will be."""
+    """A method whose settings change over its steps, so that it must know their number."""
 
     def over(self, steps: int) -> Self:
-        """The same method, its settings laid out over `steps`."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """What may be sent to `iterate` between two steps: how it goes on.
-
-    With the pictures at the places `rows` [n] alone, if they are given; from `state`, of these pictures, and not from
-    the last one, if that is.
-    """
-
-    rows: Tensor | None = None
-    state: State | None = None
-
-
-@dataclass(frozen=True)
-class Stop:
-    """Where a part of a picture's way ended, and why."""
-
-    step: int
-    why: str
-
-
-@runtime_checkable
-class Pace(Protocol):
-    """A schedule that is decided as it goes: an iterator of methods, for one batch.
-
-    It is told the L2 after each state, and says which pictures stop. As long as one goes on there is a next method.
-    """
-
-    method: Method  # of the step that is being made
-    afresh: bool  # the next step goes on from each picture's best state, not from its last
-    waits: Tensor | None  # [n], those on their way that only wait for others: the next step leaves them as they are
-
-    def __iter__(self) -> Iterator[Method]:
-        """Itself."""
-
-    def __next__(self) -> Method:
-        """The method of the next step; it becomes `method`."""
-
-    def look(self, l2: Tensor) -> Tensor:
-        """The L2 [n] of the pictures that are on their way, first of their start -> which of them stop there, [n]."""
-
-    def stops(self) -> tuple[tuple[Stop, ...], ...]:
-        """Of each picture of the batch, where and why the parts of its way ended; nothing if nobody asks."""
+        """The same method with its settings laid out over `steps`."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a batch: step 0 is the first guess. `seconds` are those of the whole batch."""
+    """One step of a batch; step 0 is the first guess. `seconds` are those of the whole batch."""
 
     method: str
     l2: Tensor  # [N], on the CPU
@@ -164,9 +122,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Inversion:
-    """What came of a batch: `w`, `images` and `patch` are each picture's kept step.
+    """The result for a batch: `w`, `images` and `patch` are from each image's selected step.
 
-    `interrupted`: Ctrl-C ended it, and this is how far it had come; the pictures that are `finished` had been done.
+    `interrupted`: Ctrl-C ended the loop; the images that are `finished` were done before.
     """
 
     w: Tensor  # [N, L, 512]
@@ -174,19 +132,20 @@ class Inversion:
     patch: Mapping[str, Tensor]
     steps: list[Step]  # S + 1, the first guess first
     best_step: Tensor  # [N], the step of lowest L2
-    kept_step: Tensor  # [N], the step that `w` is from
-    last_step: Tensor  # [N], smaller than S where `tolerance` stopped a picture; later steps repeat it
+    kept_step: Tensor  # [N], the selected step
+    last_step: Tensor  # [N], smaller than S for images that stopped earlier; later steps repeat it
     w_steps: Tensor | None  # [N, S + 1, L, 512], if asked for
     image_steps: dict[int, Tensor]  # step -> [N, 3, H, W]
-    finished: Tensor  # [N], whether the way of a picture came to its end
+    finished: Tensor  # [N]
     interrupted: bool = False
-    stops: tuple[tuple[Stop, ...], ...] = ()  # N, where the schedule was a `Pace` that tells
+    stops: tuple[tuple[Stop, ...], ...] = ()  # N: where and why an image left each method
 
     def one(self, index: int) -> Inversion:
-        """The picture at `index` alone, on the CPU, with its own steps only and its share of the seconds."""
+        """The image at `index` alone, on the CPU, with its own steps only and its share of the seconds."""
         n, last = len(self.w), int(self.last_step[index])
         here = slice(index, index + 1)
-        return Inversion(
+        return replace(
+            self,
             w=self.w[here].cpu(),
             images=self.images[here].cpu(),
             patch={name: change[here].cpu() for name, change in self.patch.items()},
@@ -197,7 +156,6 @@ class Inversion:
             w_steps=None if self.w_steps is None else self.w_steps[here, : last + 1].cpu(),
             image_steps={k: images[here].cpu() for k, images in self.image_steps.items() if k <= last},
             finished=self.finished[here],
-            interrupted=self.interrupted,
             stops=self.stops[here],
         )
 
@@ -205,18 +163,18 @@ class Inversion:
 def l2(
     x: Tensor,  # [N, 3, H, W]
     image: Tensor,  # [N, 3, any, any]
-    mask: Tensor | None = None,  # [N, 1, H, W], how much each pixel counts
+    mask: Tensor | None = None,  # [N, 1, H, W], the weight of each pixel
 ) -> Tensor:
     """Mean square difference of each pair, [N], at the size of x; on [-1, 1], so 4 times that of [0, 1].
 
-    Both are cut to [-1, 1] before one is pooled: compared is what files of them show.
+    Both are clamped to [-1, 1] before the image is pooled: what is compared is what files show.
     """
     x, image = displayed(x.float()), displayed(image.float())
     return mean_square(x, fit(image, (x.shape[-2], x.shape[-1])), mask)
 
 
 def mean_square(x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
-    """As `l2`, of pictures of one size."""
+    """As `l2`, for images of one size."""
     squares = (x - y).square()
     if mask is None:
         return squares.mean(dim=(1, 2, 3))
@@ -224,257 +182,220 @@ def mean_square(x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
     return (weight * squares).sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3)).clamp(min=1)
 
 
-def iterate(
-    x: Tensor, schedule: Iterable[Method], given: Mapping[str, Tensor] | None = None
-) -> Generator[State, Turn | None, None]:
+def iterate(x: Tensor, schedule: Sequence[Method], inputs: Mapping[str, Tensor] | None = None) -> Iterator[State]:
     """Yield the first guess for x [N, 3, H, W] in [-1, 1], then the state after each method of the schedule.
 
-    Each state carries its own step's graph only. Whether there is one is up to the caller's gradient mode.
-    A method's memory reaches its next step, but no other method. `given`, [N, ...] each: what every step finds there.
-    The schedule is asked for a method when its step is due, after what the caller `send`s, if anything, was heeded.
+    A state carries the graph of its own step only; the caller sets the gradient mode. `inputs` [N, ...] are in the
+    memory of every step.
     """
-    methods = iter(schedule)
-    first = next(methods, None)
-    if first is None:
+    if not schedule:
         raise ValueError("a schedule needs at least one method")
-    given, before = given or {}, first
-    state = first.start(x)
-    turn = yield state
-    for method in chain([first], methods):
-        if turn is not None and turn.rows is not None:
-            x, state, given = _row(x, turn.rows), state.rows(turn.rows), _rows(given, turn.rows)
-        if turn is not None and turn.state is not None:
-            state = turn.state
-        state = replace(state, memory=state.memory if method is before else {}).detach()
-        state, before = method.step(x, replace(state, memory={**state.memory, **given})), method
-        turn = yield state
+    state = schedule[0].start(x)
+    yield state
+    for method, repeated in groupby(schedule):
+        state = replace(state, memory={})
+        for _ in repeated:
+            state = _step(method, x, state, inputs or {})
+            yield state
+
+
+def _step(method: Method, x: Tensor, state: State, inputs: Mapping[str, Tensor]) -> State:
+    state = state.detach()  # the inputs may carry a graph
+    return method.step(x, replace(state, memory={**state.memory, **inputs}))
 
 
 def invert(
     x: Tensor,  # [N, 3, H, W] in [-1, 1]
-    schedule: Method | Sequence[Method] | Pace,
+    schedule: Method | Sequence[Method],
     steps: int | None = None,
     *,
     keep: str = "best",
     tolerance: float | None = None,
+    stop: StopRule | None = None,
     on_step: Callable[[int, State, Tensor], None] | None = None,
-    pictures: Collection[int] | None = None,
-    codes: bool = False,
-    given: Mapping[str, Tensor] | None = None,
+    keep_images: Collection[int] | None = None,
+    keep_w: bool = False,
+    inputs: Mapping[str, Tensor] | None = None,
     interruptible: bool = False,
 ) -> Inversion:
-    """Find the codes of x and keep each picture's best step (or its last), of those that the last generator drew.
+    """Find the latents of x and select each image's best step (or its last) among those of the last generator.
 
-    A single method runs `steps` times. A picture stops once a step of the schedule's last method lowers its L2 by less
-    than `tolerance`, and the others go on without it; a `Pace` decides both by itself.
-    `on_step(k, state, l2 [N])` is called after each. `image_steps` keeps the images of the steps
-    in `pictures`, or all: much memory in a long schedule. `codes`: keep those of all steps, `w_steps`.
-    `given` is as `iterate` has it; with a MASK, L2 is that of what is known. `interruptible`: Ctrl-C ends the loop,
-    not the program.
+    A single method runs `steps` times. Images stop by themselves, and the others continue without them: by `tolerance`
+    (`stopping.Tolerance`) or by another rule `stop`. `on_step(k, state, l2 [N])` is called after each step.
+    `image_steps` has the images of the steps `keep_images`, or of all, which is much memory in a long schedule;
+    `keep_w` asks for `w_steps`. With the input MASK the L2 is that of the known pixels. `interruptible`: Ctrl-C ends
+    the loop, not the program.
     """
     if keep not in KEEP:
         raise ValueError(f"keep is one of {KEEP}, not {keep!r}")
-    pace = _as_pace(schedule, steps, tolerance)
-    keep = "last" if getattr(pace, "keeps_last", False) else keep
-    log = _Log(pictures, codes)
-    courses: tuple[_Course, ...] = ()
-    interrupted, mask = False, (given or {}).get(MASK)
-    before = time.perf_counter()
+    methods = _as_schedule(schedule, steps)
+    rule = stop or (StopRule() if tolerance is None else Tolerance(tolerance))
+    inputs, clock = inputs or {}, _Clock()
+    batch: BatchState | None = None
+    interrupted = False
     try:
-        with torch.no_grad():  # around the consumption; a method that optimises switches gradients on for itself
-            states, here, turn, drawing = iterate(x, pace, given), x, None, pace.method.generator
-            for k in count():
-                state, waits = states.send(turn), pace.waits
-                errors = l2(here, state.image, mask).cpu()  # waits for the device, so that the clock tells the truth
-                if waits is not None and courses:
-                    state, errors = courses[-1].held(waits, state, errors)
-                seconds = time.perf_counter() - before
-                settled = pace.look(errors)
-                anew, drawing = pace.method.generator is not drawing, pace.method.generator
-                last = courses[-1].after(k, state, errors, settled, anew) if courses else _first(state, errors)
-                after = (*courses[:-1], last)
-                log.add(k, pace.method.name if k else START, after, seconds)
-                courses = after
-                if on_step is not None:
-                    on_step(k, _joined_state(after, "last"), log.steps[-1].l2)
-                if last.settled.all():
-                    break
-                if (going := last.going()) is not None:
-                    courses, here = (*after[:-1], *last.parted()), _row(here, going)
-                    mask = None if mask is None else _row(mask, going)
-                start = courses[-1].best if pace.afresh else None if waits is None else courses[-1].last
-                turn = Turn(going, start)
-                before = time.perf_counter()
+        with torch.no_grad():  # a method that optimises switches gradients on for itself
+            first = methods[0].start(x)
+            errors = l2(x, first.image, inputs.get(MASK)).cpu()
+            batch = BatchState(first, errors, keep_images, keep_w)
+            batch.record(START, clock.lap(), on_step)
+            rule.start(errors)
+            _run(x, methods, rule, batch, inputs, clock, on_step)
     except KeyboardInterrupt:
-        if not interruptible or not courses:
+        if not interruptible or batch is None:
             raise
         interrupted = True
-    last_step, best_step = _joined(courses, "last_step"), _joined(courses, "best_step")
-    made = int(last_step.max()) + 1  # Ctrl-C may come between a step's record and the step
-    kept = _joined_state(courses, keep)
-    return Inversion(
-        w=kept.w,
-        images=kept.image,
-        patch=kept.patch,
-        steps=log.steps[:made],
-        best_step=best_step,
-        kept_step=best_step if keep == "best" else last_step,
-        last_step=last_step,
-        w_steps=torch.stack(log.codes[:made], dim=1) if log.codes is not None else None,
-        image_steps={k: image for k, image in log.images.items() if k < made},
-        finished=_joined(courses, "settled"),
-        interrupted=interrupted,
-        stops=pace.stops(),
-    )
+    return batch.inversion("last" if any(method.keeps_last for method in methods) else keep, interrupted)
 
 
-class _Listed:
-    """The pace of a list of methods: one after the other, until a step of the last one lowers the L2 too little."""
+def _run(
+    x: Tensor,
+    methods: Sequence[Method],
+    rule: StopRule,
+    batch: BatchState,
+    inputs: Mapping[str, Tensor],
+    clock: _Clock,
+    on_step: Callable[[int, State, Tensor], None] | None,
+) -> None:
+    """Each method in turn, with the images that are still active in it."""
+    links = [list(repeated) for _, repeated in groupby(methods)]
+    generator = methods[0].generator
+    for link, (method, *others) in enumerate(links):
+        last = link == len(links) - 1
+        active, frozen = torch.arange(len(x)), torch.arange(0)
+        if not rule.begin(link, last):
+            return batch.leave(active, OUT_OF_TIME)
+        batch.begin_method(link > 0 and rule.restart_from_best, method.generator is not generator)
+        generator = method.generator
+        for step in range(1 + len(others)):
+            if step and not rule.has_time():
+                return batch.leave(active if last else torch.arange(len(x)), OUT_OF_TIME)
+            seen, given = _rows(x, active), {name: _rows(values, active) for name, values in inputs.items()}
+            state = _step(method, seen, batch.last.rows(active), given)
+            errors = l2(seen, state.image, given.get(MASK)).cpu()  # waits for the device, so the clock is right
+            batch.update(active, state, errors)
+            batch.record(method.name, clock.lap(), on_step)
+            plateaued = rule.observe(active, errors)
+            if last:
+                batch.leave(active[plateaued], PLATEAUED)
+            else:  # they wait for the others, and all enter the next method together
+                frozen = torch.cat([frozen, active[plateaued]])
+            active = active[~plateaued]
+            if not len(active):
+                break
+        batch.leave(frozen, PLATEAUED, finished=last)
+        batch.leave(active, ALL_STEPS, finished=last)
+    return None
 
-    afresh = False
-    waits = None
 
-    def __init__(self, methods: Sequence[Method], tolerance: float | None) -> None:
-        self.keeps_last = any(getattr(method, "keeps_last", False) for method in methods)
-        self.method, self._last = methods[0], methods[-1]
-        self._left = iter(methods)
-        self._steps, self._made = len(methods), -1
-        self._tolerance = tolerance
-        self._before: Tensor | None = None  # the L2 [n] of those that are on their way
+class _Clock:
+    """Seconds between two calls."""
 
-    def __iter__(self) -> Iterator[Method]:
-        return self
+    def __init__(self) -> None:
+        self._before = time.perf_counter()
 
-    def __next__(self) -> Method:
-        self.method = next(self._left)
-        return self.method
-
-    def look(self, l2: Tensor) -> Tensor:
-        self._made += 1
-        settled = torch.full(l2.shape, self._made == self._steps)
-        if self._tolerance is not None and self._before is not None and self.method is self._last:
-            settled |= self._before - l2 < self._tolerance
-        self._before = l2[~settled]
-        return settled
-
-    def stops(self) -> tuple[tuple[Stop, ...], ...]:
-        return ()
+    def lap(self) -> float:
+        before, self._before = self._before, time.perf_counter()
+        return self._before - before
 
 
-class _Log:
-    """What is kept of every step, of all pictures in their order."""
+class BatchState:
+    """Last and best state of every image of a batch; steps update the rows of those that are active."""
 
-    def __init__(self, pictures: Collection[int] | None, codes: bool) -> None:
+    def __init__(self, state: State, l2: Tensor, keep_images: Collection[int] | None, keep_w: bool) -> None:
+        n = len(l2)
+        self.last, self.last_l2 = state, l2
+        self.best, self.best_l2 = replace(state, memory={}), l2
+        self.best_step, self.last_step = (torch.zeros(n, dtype=torch.long) for _ in range(2))
+        self.finished = torch.zeros(n, dtype=torch.bool)
         self.steps: list[Step] = []
-        self.images: dict[int, Tensor] = {}
-        self.codes: list[Tensor] | None = [] if codes else None
-        self._pictures = pictures
+        self.stops: list[list[Stop]] = [[] for _ in range(n)]
+        self._images: dict[int, Tensor] = {}
+        self._w: list[Tensor] | None = [] if keep_w else None
+        self._keep_images = keep_images
+        self._new_generator = False
 
-    def add(self, k: int, method: str, courses: Sequence[_Course], seconds: float) -> None:
-        self.steps.append(Step(method, _joined(courses, "last_l2"), seconds))
-        if self.codes is not None:
-            self.codes.append(_joined(courses, "last.w"))
-        if self._pictures is None or k in self._pictures:
-            self.images[k] = _joined(courses, "last.image")
+    def begin_method(self, from_best: bool, new_generator: bool) -> None:
+        """A method starts: without memory, from the best states if asked for.
 
-
-@dataclass(frozen=True)
-class _Course:
-    """How far those pictures of a batch have come that are still on their way, or that stopped at one step."""
-
-    places: Tensor  # [n], in the batch
-    last: State
-    last_l2: Tensor  # [n]
-    last_step: Tensor
-    best: State  # without memory: nothing goes on from it
-    best_l2: Tensor
-    best_step: Tensor
-    settled: Tensor
-
-    def after(self, k: int, state: State, errors: Tensor, settled: Tensor, anew: bool) -> _Course:
-        """After step k, which led to `state` with the L2 `errors` [n], and where those `settled` [n] stop.
-
-        `anew`: drawn by another generator than before, whose pictures are no rivals of these.
+        Images of another generator than before do not compete with earlier ones.
         """
-        better = errors.isfinite() if anew else errors < self.best_l2
-        return _Course(
-            self.places,
-            last=state,
-            last_l2=errors,
-            last_step=torch.full_like(self.last_step, k),
-            best=_choose(better, replace(state, memory={}), self.best),
-            best_l2=torch.where(better, errors, self.best_l2),
-            best_step=self.best_step.masked_fill(better, k),
-            settled=settled,
+        self.last = replace(self.best if from_best else self.last, memory={})
+        self.last_l2 = self.best_l2 if from_best else self.last_l2
+        self._new_generator = new_generator
+
+    def update(self, rows: Tensor, state: State, l2: Tensor) -> None:
+        """The images `rows` [n] after a step."""
+        k = len(self.steps)
+        better = l2.isfinite() if self._new_generator else l2 < self.best_l2[rows]
+        self._new_generator = False
+        self.last = _put(self.last, rows, state)
+        self.best = _put(self.best, rows[better], replace(state, memory={}).rows(better.nonzero()[:, 0]))
+        self.last_l2 = self.last_l2.index_copy(0, rows, l2)
+        self.best_l2 = self.best_l2.index_copy(0, rows[better], l2[better])
+        self.last_step = self.last_step.index_fill(0, rows, k)
+        self.best_step = self.best_step.index_fill(0, rows[better], k)
+
+    def record(self, method: str, seconds: float, on_step: Callable[[int, State, Tensor], None] | None) -> None:
+        """Log the step that was just made."""
+        k = len(self.steps)
+        self.steps.append(Step(method, self.last_l2, seconds))
+        if self._w is not None:
+            self._w.append(self.last.w)
+        if self._keep_images is None or k in self._keep_images:
+            self._images[k] = self.last.image
+        if on_step is not None:
+            on_step(k, replace(self.last, memory={}), self.last_l2)
+
+    def leave(self, rows: Tensor, why: str, finished: bool = True) -> None:
+        """The images `rows` leave a method after the last step; `finished` when no other method follows."""
+        step = len(self.steps) - 1
+        for row in rows.tolist():
+            self.stops[row] = [*(stop for stop in self.stops[row] if stop.step < step), Stop(step, why)]
+        if finished:
+            self.finished = self.finished.index_fill(0, rows, True)
+
+    def inversion(self, keep: str, interrupted: bool) -> Inversion:
+        """The result."""
+        made = int(self.last_step.max()) + 1  # Ctrl-C may come between a step's record and the step
+        kept = self.best if keep == "best" else self.last
+        return Inversion(
+            w=kept.w,
+            images=kept.image,
+            patch=kept.patch,
+            steps=self.steps[:made],
+            best_step=self.best_step,
+            kept_step=self.best_step if keep == "best" else self.last_step,
+            last_step=self.last_step,
+            w_steps=None if self._w is None else torch.stack(self._w[:made], dim=1),
+            image_steps={k: image for k, image in self._images.items() if k < made},
+            finished=self.finished,
+            interrupted=interrupted,
+            stops=tuple(map(tuple, self.stops)),
         )
 
-    def held(self, waits: Tensor, state: State, errors: Tensor) -> tuple[State, Tensor]:
-        """`state` and its L2 `errors` [n], but the pictures that `waits` [n] says are as they were."""
-        return _choose(waits, self.last, state), torch.where(waits, self.last_l2, errors)
 
-    def going(self) -> Tensor | None:
-        """Where those are that go on; None if all do."""
-        return (~self.settled).nonzero()[:, 0] if self.settled.any() else None
-
-    def parted(self) -> tuple[_Course, _Course]:
-        """Those that have stopped, and those that go on."""
-        stopped = replace(self, last=replace(self.last, memory={}))._rows(self.settled.nonzero()[:, 0])
-        return stopped, self._rows((~self.settled).nonzero()[:, 0])
-
-    def _rows(self, rows: Tensor) -> _Course:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return _Course(**{k: v.rows(rows) if isinstance(v, State) else v[rows] for k, v in values.items()})
+def _rows(values: Tensor, rows: Tensor) -> Tensor:
+    return values if len(rows) == len(values) else values[rows.to(values.device)]
 
 
-def _first(state: State, errors: Tensor) -> _Course:
-    step = torch.zeros(len(errors), dtype=torch.long)
-    best = replace(state, memory={})
-    settled = torch.zeros(len(errors), dtype=torch.bool)
-    return _Course(torch.arange(len(errors)), state, errors, step, best, errors, step, settled)
+def _put(state: State, rows: Tensor, part: State) -> State:
+    """`state` with the images `rows` [n] replaced by those of `part`; a change that one of them lacks is zero."""
+    if not len(rows):
+        return state
+    if len(rows) == len(state.w):
+        return part
 
+    def merged(old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        like = {**old, **new}
+        zero = {k: v.new_zeros(len(state.w), *v.shape[1:]) for k, v in like.items()}
+        return {k: copied(old.get(k, zero[k]), new.get(k, zero[k][: len(rows)])) for k in like}
 
-def _joined(courses: Sequence[_Course], name: str) -> Tensor:
-    """The values called `name` ("last.w") of all pictures, in the order of the batch."""
-    return _in_order(courses, [attrgetter(name)(course) for course in courses])
+    def copied(old: Tensor, new: Tensor) -> Tensor:
+        return old.index_copy(0, rows.to(old.device), new.to(old))
 
-
-def _joined_state(courses: Sequence[_Course], name: str) -> State:
-    """The states called `name`, without what is remembered; a change that one has not is zero."""
-    states: list[State] = [getattr(course, name) for course in courses]
-    if len(states) == 1:
-        return replace(states[0], memory={})
-    like = {key: change for state in states for key, change in state.patch.items()}
-    patch = {
-        key: _in_order(courses, [s.patch.get(key, change.new_zeros(len(s.w), *change.shape[1:])) for s in states])
-        for key, change in like.items()
-    }
-    return State(_in_order(courses, [s.w for s in states]), _in_order(courses, [s.image for s in states]), patch)
-
-
-def _in_order(courses: Sequence[_Course], values: Sequence[Tensor]) -> Tensor:
-    if len(values) == 1:
-        return values[0]
-    places = torch.cat([course.places for course in courses]).argsort()
-    return _row(torch.cat(list(values)), places)
-
-
-def _row(values: Tensor, rows: Tensor) -> Tensor:
-    return values[rows.to(values.device)]
-
-
-def _rows(held: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
-    return {name: _row(values, rows) for name, values in held.items()}
-
-
-def _as_pace(schedule: Method | Sequence[Method] | Pace, steps: int | None, tolerance: float | None) -> Pace:
-    if isinstance(schedule, Pace):
-        if steps is not None or tolerance is not None:
-            raise ValueError("a pace decides about steps and stops by itself")
-        return schedule
-    methods = _as_schedule(schedule, steps)
-    if not methods:
-        raise ValueError("a schedule needs at least one method")
-    return _Listed(methods, tolerance)
+    patch, memory = merged(state.patch, part.patch), merged(state.memory, part.memory)
+    return State(copied(state.w, part.w), copied(state.image, part.image), patch, memory)
 
 
 def _as_schedule(schedule: Method | Sequence[Method], steps: int | None) -> list[Method]:
@@ -483,6 +404,8 @@ def _as_schedule(schedule: Method | Sequence[Method], steps: int | None) -> list
     if isinstance(schedule, Sequence):
         if steps is not None:
             raise ValueError("a schedule has its steps already; steps belong to a single method")
+        if not schedule:
+            raise ValueError("a schedule needs at least one method")
         return list(schedule)
     count = schedule.default_steps if steps is None else steps
     if not 1 <= count <= schedule.max_steps:
@@ -491,27 +414,5 @@ def _as_schedule(schedule: Method | Sequence[Method], steps: int | None) -> list
 
 
 def over(method: Method, steps: int) -> Method:
-    """The method, told how many steps of it there will be, if it is one that wants to know."""
+    """The method laid out over `steps`, if its settings depend on their number."""
     return method.over(steps) if isinstance(method, Scheduled) else method
-
-
-def _choose(mask: Tensor, yes: State, no: State) -> State:
-    """Each picture's state from `yes` where mask [N] says so, else from `no`."""
-    if mask.all():
-        return yes
-    if not mask.any():
-        return no
-    patch, memory = (_merged(mask, *held) for held in ((yes.patch, no.patch), (yes.memory, no.memory)))
-    return State(_where(mask, yes.w, no.w), _where(mask, yes.image, no.image), patch, memory)
-
-
-def _merged(mask: Tensor, yes: Mapping[str, Tensor], no: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    zero = torch.zeros(())
-    names = [*yes, *(name for name in no if name not in yes)]
-    return {name: _where(mask, yes.get(name, zero), no.get(name, zero)) for name in names}
-
-
-def _where(mask: Tensor, yes: Tensor, no: Tensor) -> Tensor:
-    """`yes` or `no`, one of which may be a single number, by mask [N]."""
-    like = yes if yes.dim() else no
-    return torch.where(mask.to(like.device).view(-1, *[1] * (like.dim() - 1)), yes.to(like), no.to(like))

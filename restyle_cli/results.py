@@ -333,7 +333,7 @@ class Results:
             "best_step": int(inversion.best_step),
             "kept_step": int(inversion.kept_step),
             "has_steps": "steps" in self.kinds,
-            **({"links": links_of(inversion)} if inversion.stops else {}),
+            **({"links": links_of(inversion)} if self.settings.get("quality") else {}),
             **({"interrupted": True} if inversion.interrupted and not inversion.finished else {}),
         }
 

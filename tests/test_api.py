@@ -57,8 +57,8 @@ def test_a_chains_name_loads_its_links(tiny_store: Path, picture: Image.Image) -
         model = restyle_cli.load("hybrid")
     assert isinstance(model, Chain)
     assert len(model) == 5 + 1000
-    result = restyle_cli.invert(picture, model, steps=3, codes=True)
-    expected = inversion.invert(to_tensor(picture)[None], load_schedule("hybrid", 3), codes=True)
+    result = restyle_cli.invert(picture, model, steps=3, keep_w=True)
+    expected = inversion.invert(to_tensor(picture)[None], load_schedule("hybrid", 3), keep_w=True)
     assert torch.equal(result.w_steps, expected.w_steps)
     assert [step.method for step in result.steps[-2:]] == ["image2stylegan", "image2stylegan"]
     with pytest.raises(ValueError, match="takes 1 to 10000 steps, not 0"):

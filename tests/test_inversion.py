@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from restyle_cli.images import fit
-from restyle_cli.inversion import MASK, Inversion, State, Turn, invert, iterate, l2
+from restyle_cli.inversion import MASK, Inversion, State, invert, iterate, l2
 from restyle_cli.methods.restyle import ReStyle, SinglePass, target_size
 
 SIDE = 8
@@ -24,6 +24,7 @@ class Approach:
     size = (SIDE, SIDE)
     default_steps = 4
     max_steps = 10
+    keeps_last = False
 
     def __init__(self, *ways: float, name: str = "approach", patched: bool = False) -> None:
         self.ways, self.name, self.patched, self.calls = ways, name, patched, 0
@@ -115,7 +116,7 @@ def test_one_average_image_serves_every_picture(restyle: ReStyle, x: Tensor) -> 
 def test_a_chain_goes_on_from_code_and_image() -> None:
     target = plain(1.0)
     first, second = Approach(0.5, name="first"), Approach(0.2, name="second")
-    result = invert(target, [first, second, second], codes=True)
+    result = invert(target, [first, second, second], keep_w=True)
     assert [step.method for step in result.steps] == ["start", "first", "second", "second"]
     assert result.w_steps.flatten().tolist() == pytest.approx([0, 0.5, 0.6, 0.68])
     assert (first.calls, second.calls) == (1, 2)
@@ -229,7 +230,7 @@ def test_a_step_without_numbers_is_never_the_best() -> None:
 def test_steps_are_recorded() -> None:
     seen = []
     result = invert(
-        plain(1.0, 0.2), Approach(0.5), codes=True, on_step=lambda k, state, errors: seen.append((k, state, errors))
+        plain(1.0, 0.2), Approach(0.5), keep_w=True, on_step=lambda k, state, errors: seen.append((k, state, errors))
     )
     assert [k for k, _, _ in seen] == [0, 1, 2, 3, 4]  # default_steps
     assert result.w_steps.shape == (2, 5, 1, 1)
@@ -242,7 +243,7 @@ def test_steps_are_recorded() -> None:
 
 
 def test_only_what_is_wanted_of_each_step_is_kept() -> None:
-    result = invert(plain(1.0), Approach(0.5), 5, pictures=[0, 3], codes=True)
+    result = invert(plain(1.0), Approach(0.5), 5, keep_images=[0, 3], keep_w=True)
     assert list(result.image_steps) == [0, 3]
     assert result.w_steps.shape[1] == 6
     assert invert(plain(1.0), Approach(0.5), 5).w_steps is None
@@ -251,7 +252,7 @@ def test_only_what_is_wanted_of_each_step_is_kept() -> None:
 def test_tolerance_stops_each_picture_by_itself() -> None:
     # L2 of 1: 1 .25 .0625 .0156 .0039; of .4 it is .16 of that. The step that gained too little still counts.
     method = Approach(0.5)
-    result = invert(plain(1.0, 0.4), method, 10, tolerance=0.1, codes=True)
+    result = invert(plain(1.0, 0.4), method, 10, tolerance=0.1, keep_w=True)
     assert result.last_step.tolist() == [3, 2]
     assert method.calls == 3  # nothing runs on when all have stopped
     assert [round(float(s.l2[1]), 4) for s in result.steps] == [0.16, 0.04, 0.01, 0.01]
@@ -270,9 +271,9 @@ def test_tolerance_zero_stops_at_the_first_step_that_is_worse() -> None:
 
 
 def test_one_picture_of_a_batch(x: Tensor, restyle: ReStyle) -> None:
-    batch = invert(x, restyle, 3, codes=True)
+    batch = invert(x, restyle, 3, keep_w=True)
     for index in range(3):
-        one, alone = batch.one(index), invert(x[index : index + 1], restyle, 3, codes=True)
+        one, alone = batch.one(index), invert(x[index : index + 1], restyle, 3, keep_w=True)
         assert isinstance(one, Inversion)
         torch.testing.assert_close(one.w, alone.w, rtol=1e-5, atol=1e-5)  # batches round otherwise
         torch.testing.assert_close(one.images, alone.images, rtol=1e-4, atol=1e-4)
@@ -283,7 +284,7 @@ def test_one_picture_of_a_batch(x: Tensor, restyle: ReStyle) -> None:
 
 
 def test_one_picture_has_only_its_own_steps() -> None:
-    one = invert(plain(1.0, 0.4), Approach(0.5), 10, tolerance=0.1, codes=True).one(1)
+    one = invert(plain(1.0, 0.4), Approach(0.5), 10, tolerance=0.1, keep_w=True).one(1)
     assert len(one.steps) == 3
     assert one.w_steps.shape[1] == 3
     assert list(one.image_steps) == [0, 1, 2]
@@ -331,7 +332,7 @@ def test_the_best_step_is_that_of_what_is_known() -> None:
 
     mask = torch.zeros(1, 1, SIDE, SIDE)
     mask[:, :, : SIDE // 2] = 1
-    assert int(invert(plain(1.0), Two(), 2, given={MASK: mask}).best_step) == 1
+    assert int(invert(plain(1.0), Two(), 2, inputs={MASK: mask}).best_step) == 1
     assert int(invert(plain(1.0), Two(), 2).best_step) == 2
 
 
@@ -378,14 +379,14 @@ class Counting(Approach):
 
 def test_memory_reaches_the_next_step_and_no_other_method() -> None:
     first, second = Counting(0.1, name="first"), Counting(0.1, name="second")
-    result = invert(plain(1.0, 0.5), [first, first, second, second, second, first], codes=True)
+    result = invert(plain(1.0, 0.5), [first, first, second, second, second, first], keep_w=True)
     assert result.w_steps[0].flatten().tolist() == [0, 1, 2, 1, 2, 3, 1]
 
 
 def test_what_is_given_is_found_at_every_step_by_every_method() -> None:
     shift = torch.tensor([10.0, 20.0])
     chain = [Counting(0.1, name="first")] * 2 + [Counting(0.1, name="second")] * 2
-    result = invert(plain(1.0, 0.5), chain, codes=True, given={"shift": shift})
+    result = invert(plain(1.0, 0.5), chain, keep_w=True, inputs={"shift": shift})
     assert result.w_steps.flatten(1).tolist() == [[0, 11, 12, 11, 12], [0, 21, 22, 21, 22]]
 
 
@@ -416,13 +417,13 @@ def test_settled_pictures_leave_the_batch_and_the_rest_goes_on_as_alone() -> Non
     chain = [method] + [other] * 7
     shift = torch.tensor([0.0, 10.0, 20.0, 30.0])
     seen = []
-    options = {"tolerance": 0.004, "codes": True}
-    together = invert(plain(*colours), chain, given={"shift": shift},
+    options = {"tolerance": 0.004, "keep_w": True}
+    together = invert(plain(*colours), chain, inputs={"shift": shift},
                       on_step=lambda k, state, errors: seen.append((state, errors)), **options)  # fmt: skip
     assert together.last_step.tolist() == [4, 5, 2, 5]
     assert (method.given, other.given) == ([4], [4, 3, 3, 2])
     for index, colour in enumerate(colours):
-        alone = invert(plain(colour), chain, given={"shift": shift[index : index + 1]}, **options)
+        alone = invert(plain(colour), chain, inputs={"shift": shift[index : index + 1]}, **options)
         one = together.one(index)
         assert torch.equal(one.w, alone.w) and torch.equal(one.images, alone.images)
         assert torch.equal(one.w_steps, alone.w_steps)
@@ -451,14 +452,6 @@ def test_tolerance_ends_the_last_methods_steps_and_no_others() -> None:
     assert result.last_step.tolist() == [4], "the first method's steps gain less from the start, and are all made"
 
 
-def test_a_caller_of_the_loop_can_go_on_with_some() -> None:
-    states = iterate(plain(1.0, 0.5, 0.2), [Counting(0.5)] * 3, {"shift": torch.tensor([10.0, 20.0, 30.0])})
-    next(states)
-    next(states)
-    assert states.send(Turn(torch.tensor([2, 0]))).w.flatten().tolist() == [32, 12]
-    assert next(states).w.flatten().tolist() == [33, 13]
-
-
 class Interrupting(Approach):
     """Ctrl-C comes in the middle of its third step."""
 
@@ -469,7 +462,7 @@ class Interrupting(Approach):
 
 
 def test_ctrl_c_leaves_the_best_state_where_that_is_wished() -> None:
-    result = invert(plain(1.0), Interrupting(0.5, -0.5), 5, codes=True, interruptible=True)
+    result = invert(plain(1.0), Interrupting(0.5, -0.5), 5, keep_w=True, interruptible=True)
     assert result.interrupted
     assert (int(result.best_step), int(result.last_step), len(result.steps)) == (1, 2, 3)
     assert float(result.w) == pytest.approx(0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,10 @@ from restyle_cli.store.places import check_writable
 if TYPE_CHECKING:
     from restyle_cli.folder import Outcome
     from restyle_cli.inversion import Method
-    from restyle_cli.loading import Ensure, Patience, Plan
+    from restyle_cli.loading import Ensure, Plan
     from restyle_cli.masks import Mask
     from restyle_cli.results import Results
+    from restyle_cli.stopping import Patience
 
 
 def invert(
@@ -85,7 +87,7 @@ def invert(
     from restyle_cli.align import rule_of
     from restyle_cli.folder import Task, invert_all
     from restyle_cli.methods.psp import DRAWN
-    from restyle_cli.pace import by_progress
+    from restyle_cli.stopping import Plateau
 
     plan, patience = _plan(wish, model, steps, via, running.fetching(offline, terminal), generator, downscale)
     if tolerance is not None:
@@ -123,7 +125,7 @@ def invert(
         machine.batch_size,
         on_step=live.step if live.long else None,
         mask=masked,
-        pace=by_progress(methods, plan.steps, patience, wish["budget"]) if wish else None,
+        stop_rule=partial(Plateau, patience, wish["budget"]) if wish else None,
         note=terminal.note,
     )
     tally = running.run(

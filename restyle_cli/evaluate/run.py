@@ -262,7 +262,7 @@ class _Inverter:
             if k in self.steps:
                 judge.look(state.image)
 
-        inversion = invert(x, self.methods, keep="last", pictures=(), on_step=look, given=given)
+        inversion = invert(x, self.methods, keep="last", keep_images=(), on_step=look, inputs=given)
         passed = accumulate(step.seconds for step in inversion.steps)
         return judge.measured([seconds for k, seconds in enumerate(passed) if k in self.steps])
 

@@ -11,14 +11,13 @@ from restyle_cli.loading.chains import (
     plan,
 )
 from restyle_cli.loading.models import Ensure, Model, installed
-from restyle_cli.loading.qualities import QUALITIES, Patience, plan_quality
+from restyle_cli.loading.qualities import QUALITIES, plan_quality
 
 __all__ = [
     "QUALITIES",
     "Ensure",
     "Link",
     "Model",
-    "Patience",
     "Plan",
     "installed",
     "load_chain",

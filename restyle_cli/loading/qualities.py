@@ -8,34 +8,22 @@ step takes half as long again as an encoder's; methods that optimise draw twice 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from restyle_cli.errors import UsageError
 from restyle_cli.loading.chains import Plan, plan
 from restyle_cli.loading.models import Ensure, Model, Wish, find, installed
 from restyle_cli.methods import METHODS
+from restyle_cli.stopping import Patience
 from restyle_cli.store import catalog, fetch
 
 QUALITIES = ("fast", "balanced", "best")
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How long a method goes on: `most` steps, while the last `window` of them lower the L2 by its part `least`.
-
-    `first`: what its first step takes, in steps of an encoder, for nobody to begin it too late.
-    """
-
-    most: int
-    window: int
-    least: float
-    first: float = 1.0
-
-
-ENCODER = Patience(most=10, window=1, least=0.03)
-HYPERNETWORK = Patience(most=10, window=1, least=0.02, first=1.6)
-SHORT = Patience(most=100, window=10, least=0.05, first=4.5)
-TUNING = Patience(most=1000, window=20, least=0.02, first=10.0)
+ENCODER = Patience(steps=10, window=1, least=0.03)
+HYPERNETWORK = Patience(steps=10, window=1, least=0.02, first=1.6)
+SHORT = Patience(steps=100, window=10, least=0.05, first=4.5)
+TUNING = Patience(steps=1000, window=20, least=0.02, first=10.0)
 _ENCODERS = ("restyle-psp", "restyle-e4e", "psp", "e4e", "e4e-w", "alae")
 
 
@@ -72,8 +60,8 @@ def plan_quality(
         models.append(find(name, wish, models[-1]))
         patience.append(how_long)
     limits = [METHODS.load(found.method).max_steps for found in models]
-    kept = [replace(one, most=min(one.most, limit)) for one, limit in zip(patience, limits, strict=True)]
-    return Plan(tuple(models), tuple(one.most for one in kept)), tuple(kept)
+    kept = [replace(one, steps=min(one.steps, limit)) for one, limit in zip(patience, limits, strict=True)]
+    return Plan(tuple(models), tuple(one.steps for one in kept)), tuple(kept)
 
 
 def _hypernetwork(model: Model) -> str | None:

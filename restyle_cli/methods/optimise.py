@@ -159,6 +159,7 @@ class Optimisation:
     takes_mask = True
     needs_start = False
     compares = True
+    keeps_last = False
     own_perceptual: ClassVar[str] = "lpips-alex"
     """The network of the catalog that the original compares by; another that stands in for it is announced."""
     perceptual_side: ClassVar[int | None] = None

@@ -20,6 +20,7 @@ class Redraw:
     needs_encoder = False
     needs_start = True
     compares = False
+    keeps_last = False
     default_steps = 1
     max_steps = 1
 

@@ -25,7 +25,7 @@ def run(x: Tensor, schedule: list[Method], size: int, tolerance: float) -> tuple
     made, kept_in = 0, 0
     start = time.process_time()
     for part in x.split(size):
-        last = invert(part, schedule, tolerance=tolerance, pictures=[]).last_step
+        last = invert(part, schedule, tolerance=tolerance, keep_images=[]).last_step
         made, kept_in = made + int(last.sum()), kept_in + int(last.max()) * len(part)
     return time.process_time() - start, made, kept_in
 

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import time
-from itertools import accumulate
 
 import torch
 from torch import Tensor
 
 from restyle_cli.inversion import Method, invert
 from restyle_cli.loading import load_method, plan_quality
-from restyle_cli.pace import ByProgress
+from restyle_cli.stopping import Plateau
 from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
 SEED = 25
@@ -39,12 +38,10 @@ def by_quality(x: Tensor, quality: str, budget: float | None) -> tuple[str, floa
     """The chain that a quality stands for; the seconds a picture, its steps, and the L2, on average."""
     plan, patience = plan_quality(quality, MODEL)
     methods = plan.load()
-    begins = [0, *accumulate(plan.steps[:-1])]
-    links = [(methods[k], one) for k, one in zip(begins, patience, strict=True)]
     seconds, steps, errors = 0.0, 0, 0.0
     for part in x.split(BATCH):
         before = time.process_time()
-        found = invert(part, ByProgress(len(part), links, budget, time.process_time), pictures=[])
+        found = invert(part, methods, stop=Plateau(patience, budget, time.process_time), keep_images=[])
         seconds += time.process_time() - before
         steps += int(found.last_step.sum())
         errors += float(_best(found.steps).sum())
@@ -57,7 +54,7 @@ def plain(x: Tensor, method: Method, steps: int) -> list[tuple[float, float]]:
     for part in x.split(BATCH):
         before, moments = time.process_time(), []
         found = invert(
-            part, [method] * steps, pictures=[], on_step=lambda k, s, e, m=moments: m.append(time.process_time())
+            part, [method] * steps, keep_images=[], on_step=lambda k, s, e, m=moments: m.append(time.process_time())
         )
         sums = [(moment - before, float(_best(found.steps[: k + 1]).sum())) for k, moment in enumerate(moments)]
         reached.append(sums)

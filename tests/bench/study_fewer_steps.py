@@ -75,7 +75,7 @@ def settling(x: Tensor, method: Method) -> Curve:
     curve = []
     for tolerance in TOLERANCES:
         before = time.process_time()
-        parts = [invert(part, [method] * STEPS, tolerance=tolerance, pictures=[]) for part in x.split(BATCH)]
+        parts = [invert(part, [method] * STEPS, tolerance=tolerance, keep_images=[]) for part in x.split(BATCH)]
         seconds = (time.process_time() - before) / len(x)
         made = torch.cat([part.last_step for part in parts]).float().mean()
         with torch.no_grad():

@@ -16,15 +16,16 @@ from PIL import Image
 from torch import Tensor
 from typer.testing import Result
 
-from restyle_cli import pace
+from restyle_cli import stopping
 from restyle_cli.align import frame_mark
 from restyle_cli.cli import options
 from restyle_cli.errors import UsageError
 from restyle_cli.images import save_picture, to_picture
 from restyle_cli.inversion import State
 from restyle_cli.latents import draw_latent
-from restyle_cli.loading import Patience, qualities
+from restyle_cli.loading import qualities
 from restyle_cli.methods.pti import PTI
+from restyle_cli.stopping import ALL_STEPS, OUT_OF_TIME, PLATEAUED, Patience, Plateau
 from restyle_cli.store.files import read_latent
 
 Run = Callable[..., Result]
@@ -45,13 +46,7 @@ def faces(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def second_by_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """A second passes between two looks at the clock, which are one a step."""
-    original = pace.by_progress
-
-    def by_progress(*arguments: Any) -> Callable[[int], pace.ByProgress]:
-        made = original(*arguments)
-        return lambda n: partial(made, clock=partial(next, count()))(n)
-
-    monkeypatch.setattr(pace, "by_progress", by_progress)
+    monkeypatch.setattr(stopping, "Plateau", lambda *args: Plateau(*args, clock=partial(next, count())))
 
 
 def images(done: Result) -> list[dict[str, Any]]:
@@ -65,7 +60,7 @@ def test_fast(restyle: Run, faces: Path) -> None:
     (link,) = image["links"]
     assert link["method"] == "restyle-psp-portrait"
     assert link["steps"] == len(image["steps"]) - 1
-    assert link["ended"] in ("no longer paying", "end of chain")
+    assert link["ended"] in (PLATEAUED, ALL_STEPS)
     assert link["l2"] == min(step["l2"] for step in image["steps"])
     assert link["seconds"] == pytest.approx(sum(step["seconds"] for step in image["steps"][1:]))
     values = json.loads(done.stdout)
@@ -81,7 +76,7 @@ def test_best_in_batches(restyle: Run, faces: Path) -> None:
         assert (first["method"], last["method"]) == ("restyle-psp-portrait", "pti")
         assert first["steps"] + last["steps"] == len(image["steps"]) - 1
         assert last["l2"] <= first["l2"]
-        assert last["ended"] in ("no longer paying", "end of chain")
+        assert last["ended"] in (PLATEAUED, ALL_STEPS)
         kept = image["steps"][image["best_step"]]["l2"]
         assert kept == last["l2"]
         out = Path(image["outputs"]["latent"])
@@ -103,7 +98,7 @@ def test_a_budget_ends_it_with_the_best_so_far(restyle: Run, faces: Path) -> Non
     (image,) = images(restyle("invert", faces / "a.png", "--budget", "4s", "--quality", "best", "--json"))
     assert image["status"] == "done"
     assert len(image["steps"]) == 4  # a second each, the start's too
-    assert image["links"][-1]["ended"] == "budget"
+    assert image["links"][-1]["ended"] == OUT_OF_TIME
     lowest = min(image["steps"], key=lambda step: step["l2"])
     assert image["best_step"] == lowest["step"]
 
@@ -117,13 +112,13 @@ def test_the_table_says_why(restyle: Run, faces: Path) -> None:
     heads, start, first, last, *files = links.splitlines()
     assert heads.split() == ["link", "steps", "best", "L2", "seconds", "ended"]
     assert start.split()[0] == "start"
-    assert first.split()[:2] == ["restyle-psp-portrait", "1"] and first.endswith("no longer paying")
-    assert last.split()[:2] == ["image2stylegan", "5"] and last.endswith("budget")
+    assert first.split()[:2] == ["restyle-psp-portrait", "1"] and first.endswith(PLATEAUED)
+    assert last.split()[:2] == ["image2stylegan", "5"] and last.endswith(OUT_OF_TIME)
     assert files == [f"restyle-out/invert/a{end}" for end in (".png", ".strip.png", ".safetensors")]
     several = restyle("invert", faces, "--budget", "9s", "-b", 1, "--overwrite")
     heading, _, _, *links = several.stdout.splitlines()
     assert heading == "mean of 3 pictures:"
-    assert "budget 3" in links[-2]
+    assert f"{OUT_OF_TIME} 3" in links[-2]
 
 
 def test_what_is_done_is_skipped(restyle: Run, faces: Path) -> None:
@@ -135,7 +130,7 @@ def test_what_is_done_is_skipped(restyle: Run, faces: Path) -> None:
     assert counted("--quality", "fast", "--budget", "60m") == (0, 3)
     assert counted("--quality", "fast", "--budget", "61m") == (3, 0)
     assert counted("--quality", "fast") == (3, 0)
-    assert "no longer paying" in restyle("invert", faces, "--quality", "fast").stdout  # told of what was skipped
+    assert PLATEAUED in restyle("invert", faces, "--quality", "fast").stdout  # told of what was skipped
 
 
 def test_ctrl_c_keeps_what_was_reached(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from restyle_cli.methods.restyle import ReStyle
 def inverted() -> tuple[torch.Tensor, Inversion]:
     torch.manual_seed(0)
     x = torch.rand(2, 3, 256, 256) * 2 - 1
-    return x, invert(x, ReStyle("tiny", tiny.encoder(), tiny.generator()), 4, codes=True)
+    return x, invert(x, ReStyle("tiny", tiny.encoder(), tiny.generator()), 4, keep_w=True)
 
 
 def of(inverted: tuple[torch.Tensor, Inversion], index: int) -> Changes:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.weights
 def average() -> Changes:
     """Of five steps on sixteen of the people of `restyle samples --seed 3`."""
     x = draw(sample_z(16, HELD_OUT + 3), 256, "portrait")
-    inversion = invert(x, load_method("restyle-psp-portrait"), steps=5, codes=True)
+    inversion = invert(x, load_method("restyle-psp-portrait"), steps=5, keep_w=True)
     mean = Mean()
     for index, picture in enumerate(x):
         mean.add(changes_of(picture, inversion.one(index), Colours()))

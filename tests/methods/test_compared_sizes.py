@@ -114,7 +114,7 @@ def test_steps_find_the_full_size_beside_the_encoders() -> None:
     assert full_size([method(PTI, 32)]) is None
     list(iterate(fit(stripes(), (256, 256)), [first, pti], {TARGET: stripes()}))
     assert pti.perceptual.sizes == {(LARGE, LARGE)}
-    invert(fit(stripes(), (256, 256)), [first, pti, pti], given={TARGET: stripes()})
+    invert(fit(stripes(), (256, 256)), [first, pti, pti], inputs={TARGET: stripes()})
     assert pti.perceptual.sizes == {(LARGE, LARGE)}
 
 

@@ -83,7 +83,7 @@ def test_what_is_not_known_has_no_say(x: Tensor) -> None:
     spoiled = x.clone()
     spoiled[..., 128:] = -spoiled[..., 128:]
     given = {MASK: left_half()}
-    found, other = (invert(pictures, method(), 20, given=given, keep="last") for pictures in (x, spoiled))
+    found, other = (invert(pictures, method(), 20, inputs=given, keep="last") for pictures in (x, spoiled))
     assert torch.equal(found.w, other.w)
     assert torch.equal(found.images, other.images)
     assert torch.equal(found.steps[20].l2, other.steps[20].l2)
@@ -92,7 +92,7 @@ def test_what_is_not_known_has_no_say(x: Tensor) -> None:
 
 def test_what_is_known_is_found_better_than_without_a_mask(x: Tensor) -> None:
     given = {MASK: left_half()}
-    masked = invert(x, method(steps=60), 60, given=given)
+    masked = invert(x, method(steps=60), 60, inputs=given)
     assert (masked.steps[60].l2 < 0.4 * masked.steps[0].l2).all()
 
 
@@ -105,5 +105,5 @@ def test_noise_leaves_what_is_not_known_as_the_codes_drew_it(x: Tensor) -> None:
 
 def test_pictures_of_a_batch_are_optimised_as_if_alone(x: Tensor) -> None:
     given, one = {MASK: left_half()}, {MASK: left_half(1)}
-    both, alone = (invert(p, method(), 20, given=g, keep="last") for p, g in ((x, given), (x[1:], one)))
+    both, alone = (invert(p, method(), 20, inputs=g, keep="last") for p, g in ((x, given), (x[1:], one)))
     torch.testing.assert_close(both.w[1:], alone.w, rtol=1e-2, atol=1e-3)  # sums in another order, through Adam

@@ -234,8 +234,8 @@ def test_hybrid_is_the_domains_encoder_and_then_optimisation(tiny_store: Path) -
 
 
 def test_hybrid_goes_on_from_the_encoders_code(tiny_store: Path, x: torch.Tensor) -> None:
-    result = invert(x, load_schedule("hybrid", 4), codes=True)
-    encoded = invert(x, load_method("restyle-psp-portrait"), 5, codes=True)
+    result = invert(x, load_schedule("hybrid", 4), keep_w=True)
+    encoded = invert(x, load_method("restyle-psp-portrait"), 5, keep_w=True)
     torch.testing.assert_close(result.w_steps[:, :6], encoded.w_steps)
     assert float((result.w_steps[:, 6] - result.w_steps[:, 5]).abs().max()) == pytest.approx(0.01, rel=0.01)
 

@@ -186,7 +186,7 @@ def test_the_pivot_has_the_settings_of_the_published_code() -> None:
 
 
 def test_the_pivots_noise_is_dropped(x: Tensor) -> None:
-    result = invert(x, pivot(steps=30), 30, codes=True)
+    result = invert(x, pivot(steps=30), 30, keep_w=True)
     assert not result.patch
     torch.testing.assert_close(result.images, noisy()(result.w))
     assert torch.equal(result.w, result.w[:, :1].expand_as(result.w))

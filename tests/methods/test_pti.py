@@ -61,7 +61,7 @@ def test_it_equals_adam_on_a_generator_of_its_own(first: SinglePass, x: Tensor) 
 
 
 def test_the_code_stays_and_the_error_falls(first: SinglePass, x: Tensor) -> None:
-    result = invert(x, [first] + [pti(first, rate=3e-3)] * 20, codes=True)
+    result = invert(x, [first] + [pti(first, rate=3e-3)] * 20, keep_w=True)
     assert result.w_steps is not None
     assert torch.equal(result.w_steps[:, 1], result.w_steps[:, -1])
     errors = torch.stack([step.l2 for step in result.steps[1:]])

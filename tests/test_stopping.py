@@ -1,4 +1,4 @@
-"""Chains that are decided by progress: when a method is left, who stops, and what a budget allows."""
+"""Stop rules: when a method is left, which images stop, and what a budget allows."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from restyle_cli.inversion import Inversion, Method, State, Stop, invert
-from restyle_cli.loading import Patience
-from restyle_cli.pace import ALL_STEPS, BUDGET, END, NO_LONGER_PAYING, ByProgress, by_progress
+from restyle_cli.inversion import Inversion, Method, State, invert
+from restyle_cli.stopping import ALL_STEPS, OUT_OF_TIME, PLATEAUED, Patience, Plateau, Stop
 
 SIDE = 4
 
@@ -34,6 +33,7 @@ class Falling:
     generator = torch.nn.Identity()
     size = (SIDE, SIDE)
     max_steps = 100
+    keeps_last = False
 
     def __init__(self, name: str, clock: Clock, *factors: float, seconds: float = 1.0) -> None:
         self.name, self.clock, self.factors, self.seconds = name, clock, factors, seconds
@@ -41,11 +41,11 @@ class Falling:
         self.saw: list[list[float]] = []  # how far away the pictures were when a step began
 
     def start(self, x: Tensor) -> State:
-        return State(torch.zeros(len(x), 1, 1), x + 1)
+        return State(torch.zeros(len(x), 1, 1), x - x.sign())
 
     def step(self, x: Tensor, state: State) -> State:
         self.clock.now += self.seconds
-        self.saw.append([round(float(away), 6) for away in (state.image - x)[:, 0, 0, 0]])
+        self.saw.append([round(abs(float(away)), 6) for away in (state.image - x)[:, 0, 0, 0]])
         factor = self.factors[min(self.calls, len(self.factors) - 1)]
         self.calls += 1
         return State(torch.full((len(x), 1, 1), float(self.calls)), x + (state.image - x) * factor)
@@ -64,7 +64,8 @@ def run(
     clock: Clock, links: Sequence[tuple[Method, Patience]], budget: float | None = None, x: Tensor | None = None
 ) -> Inversion:
     x = plain(0.5) if x is None else x
-    return invert(x, ByProgress(len(x), links, budget, clock), codes=True)
+    methods = [method for method, patience in links for _ in range(patience.steps)]
+    return invert(x, methods, stop=Plateau([patience for _, patience in links], budget, clock), keep_w=True)
 
 
 def names(inversion: Inversion) -> list[str]:
@@ -74,20 +75,20 @@ def names(inversion: Inversion) -> list[str]:
 def test_a_method_goes_on_while_it_pays(clock: Clock) -> None:
     # L2: 1, .25, .0625, then by 2 % less: too little.
     method = Falling("a", clock, 0.5, 0.5, 0.99)
-    result = run(clock, [(method, Patience(most=9, window=1, least=0.03))])
+    result = run(clock, [(method, Patience(steps=9, window=1, least=0.03))])
     assert method.calls == 3
-    assert result.stops == ((Stop(3, NO_LONGER_PAYING),),)
+    assert result.stops == ((Stop(3, PLATEAUED),),)
     assert int(result.kept_step) == 3  # the last step was the best all the same
 
 
 def test_a_window_forgives_single_steps(clock: Clock) -> None:
     factors = [0.5, 1.2, 0.5, 1.0, 1.0, 1.0]
     one = Falling("a", clock, *factors)
-    run(clock, [(one, Patience(most=6, window=1, least=0.03))])
+    run(clock, [(one, Patience(steps=6, window=1, least=0.03))])
     three = Falling("a", clock, *factors)
-    result = run(clock, [(three, Patience(most=6, window=3, least=0.03))])
+    result = run(clock, [(three, Patience(steps=6, window=3, least=0.03))])
     assert (one.calls, three.calls) == (2, 6)
-    assert result.stops == ((Stop(6, NO_LONGER_PAYING),),)
+    assert result.stops == ((Stop(6, PLATEAUED),),)
 
 
 def test_the_next_method_goes_on_from_the_best(clock: Clock) -> None:
@@ -96,25 +97,25 @@ def test_the_next_method_goes_on_from_the_best(clock: Clock) -> None:
     assert names(result) == ["start", "a", "a", "b", "b"]
     assert first.saw == [[1.0], [0.5]]
     assert second.saw == [[0.5], [0.05]]  # and not from the .75 that the worse step came to
-    assert result.stops == ((Stop(2, NO_LONGER_PAYING), Stop(4, END)),)
+    assert result.stops == ((Stop(2, PLATEAUED), Stop(4, ALL_STEPS)),)
 
 
 def test_all_its_steps(clock: Clock) -> None:
     first, second = Falling("a", clock, 0.5), Falling("b", clock, 1.0)
     result = run(clock, [(first, Patience(2, 1, 0.03)), (second, Patience(9, 2, 0.03))])
     assert names(result) == ["start", "a", "a", "b", "b"]
-    assert result.stops == ((Stop(2, ALL_STEPS), Stop(4, NO_LONGER_PAYING)),)
+    assert result.stops == ((Stop(2, ALL_STEPS), Stop(4, PLATEAUED)),)
     assert int(result.kept_step) == 2
 
 
 def test_a_picture_that_is_right_already_pays_no_more(clock: Clock) -> None:
     result = run(clock, [(Falling("a", clock, 0.0), Patience(9, 1, 0.03))])
-    assert result.stops == ((Stop(2, NO_LONGER_PAYING),),)
+    assert result.stops == ((Stop(2, PLATEAUED),),)
 
 
 def test_what_is_no_number_is_no_progress(clock: Clock) -> None:
     result = run(clock, [(Falling("a", clock, 0.5, float("nan")), Patience(9, 1, 0.03))])
-    assert result.stops == ((Stop(2, NO_LONGER_PAYING),),)
+    assert result.stops == ((Stop(2, PLATEAUED),),)
     assert int(result.kept_step) == 1
 
 
@@ -130,11 +131,11 @@ class Uneven(Falling):
 
 def test_pictures_of_a_batch_leave_a_method_together_and_the_last_one_by_one(clock: Clock) -> None:
     first, last = Uneven("a", clock, 1.0), Uneven("b", clock, 1.0)
-    patience = Patience(most=20, window=1, least=0.03)
+    patience = Patience(steps=20, window=1, least=0.03)
     result = run(clock, [(first, patience), (last, patience)], x=plain(0.5, 0.25))
     assert result.stops == (
-        (Stop(5, NO_LONGER_PAYING), Stop(8, NO_LONGER_PAYING)),
-        (Stop(5, NO_LONGER_PAYING), Stop(10, NO_LONGER_PAYING)),
+        (Stop(5, PLATEAUED), Stop(8, PLATEAUED)),
+        (Stop(5, PLATEAUED), Stop(10, PLATEAUED)),
     )
     assert result.last_step.tolist() == [8, 10]
     assert [len(saw) for saw in last.saw] == [2, 2, 2, 1, 1]
@@ -173,7 +174,7 @@ def test_no_step_is_begun_that_would_end_too_late(clock: Clock) -> None:
     method = Falling("a", clock, 0.5, seconds=3.0)
     result = run(clock, [(method, Patience(99, 1, 0.03))], budget=10.0)
     assert method.calls == 3  # 9 seconds; a fourth step would end after 12
-    assert result.stops == ((Stop(3, BUDGET),),)
+    assert result.stops == ((Stop(3, OUT_OF_TIME),),)
     assert int(result.kept_step) == 3
 
 
@@ -186,7 +187,7 @@ def test_the_first_step_is_always_made(clock: Clock) -> None:
     method = Falling("a", clock, 0.5, seconds=3.0)
     result = run(clock, [(method, Patience(99, 1, 0.03))], budget=0.1)
     assert method.calls == 1
-    assert result.stops == ((Stop(1, BUDGET),),)
+    assert result.stops == ((Stop(1, OUT_OF_TIME),),)
 
 
 def test_the_best_is_kept_when_time_is_up(clock: Clock) -> None:
@@ -198,7 +199,7 @@ def test_the_next_method_is_not_begun_without_time_for_it(clock: Clock) -> None:
     first, second = Falling("a", clock, 0.5, 1.0, seconds=3.0), Falling("b", clock, 0.5)
     result = run(clock, [(first, Patience(9, 1, 0.03)), (second, Patience(9, 1, 0.03))], budget=8.0)
     assert second.calls == 0
-    assert result.stops == ((Stop(2, BUDGET),),)
+    assert result.stops == ((Stop(2, OUT_OF_TIME),),)
 
 
 def test_a_first_step_that_takes_longer_is_foreseen(clock: Clock) -> None:
@@ -217,26 +218,5 @@ def test_time_for_each_picture(clock: Clock) -> None:
     links = [(Falling("a", clock, 0.5, seconds=2.0), Patience(1, 1, 0.03)), (method, Patience(99, 1, 0.03))]
     result = run(clock, links, budget=5.0, x=plain(0.5, 0.25))
     assert result.last_step.tolist() == [4, 5]
-    assert result.stops[0][-1] == Stop(4, NO_LONGER_PAYING)
-    assert result.stops[1][-1] == Stop(5, BUDGET)
-
-
-def test_a_batch_begins_its_own_time(clock: Clock) -> None:
-    pace = by_progress([Falling("a", clock, 0.5, seconds=3.0)] * 9, [9], [Patience(9, 1, 0.03)], 10.0)
-    for _ in range(2):
-        assert invert(plain(0.5), pace(1, clock=clock)).stops == ((Stop(3, BUDGET),),)
-        clock.now += 1000.0
-
-
-def test_links_are_found_among_the_methods_of_all_steps(clock: Clock) -> None:
-    a, b = Falling("a", clock, 0.5), Falling("b", clock, 0.5)
-    pace = by_progress([a, a, b, b, b], [2, 3], [Patience(2, 1, 0.03), Patience(3, 1, 0.03)])
-    assert names(invert(plain(0.5), pace(1))) == ["start", "a", "a", "b", "b", "b"]
-
-
-def test_who_paces_takes_no_other_orders(clock: Clock) -> None:
-    pace = ByProgress(1, [(Falling("a", clock, 0.5), Patience(2, 1, 0.03))])
-    with pytest.raises(ValueError, match="by itself"):
-        invert(plain(0.5), pace, 3)
-    with pytest.raises(ValueError, match="by itself"):
-        invert(plain(0.5), pace, tolerance=0.1)
+    assert result.stops[0][-1] == Stop(4, PLATEAUED)
+    assert result.stops[1][-1] == Stop(5, OUT_OF_TIME)
