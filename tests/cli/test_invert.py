@@ -157,7 +157,7 @@ def test_the_strip_shows_target_start_and_steps(restyle: Run, faces: Path) -> No
 def test_json(restyle: Run, faces: Path) -> None:
     result = restyle("invert", faces, "-n", 2, "--json", "--device", "cpu")
     values = as_json(result)
-    keys = ["command", "version", "device", "precision", "model", "chain", "images", "summary"]
+    keys = ["command", "version", "device", "precision", "model", "chain", "notices", "images", "summary"]
     assert list(values) == keys
     assert [values[key] for key in keys[:6]] == ["invert", __version__, "cpu", "fp32", RESTYLE, f"{RESTYLE}:2"]
     assert [image["input"] for image in values["images"]] == ["faces/a.png", "faces/b.png", "faces/sub/c.png"]
