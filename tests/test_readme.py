@@ -1,4 +1,4 @@
-"""What README shows exists: commands and options by name, pictures, and the Python lines do run."""
+"""What README and the guide show exists: commands and options by name, images; README's Python lines run."""
 
 import re
 import shlex
@@ -11,11 +11,19 @@ from restyle_cli.cli.app import app
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+GUIDE = "".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")))
+
+
+def blocks(text: str) -> list[tuple[str, str]]:
+    """Language and content of the fenced blocks."""
+    return re.findall(r"^```(\w+)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+BLOCKS = blocks(README)
 COMMANDS = sorted(
     {
         line.split("#")[0].split("|")[0].strip()
-        for language, text in BLOCKS
+        for language, text in blocks(README + GUIDE)
         if language in ("bash", "sh")
         for line in text.splitlines()
         if line.startswith("restyle ")
