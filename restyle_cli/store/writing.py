@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,12 +18,15 @@ _FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 def write_torch(path: Path, content: Any) -> None:
     """`torch.save`, whole or not at all."""
-    # Through bytes: of a full disk, torch's own writing says only that it failed, and not as an OSError.
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
 
-    def write(aside: Path) -> None:
-        aside.write_bytes(buffer.getbuffer())
+    def write(part: Path) -> None:
+        with part.open("wb") as file:  # given a path, torch writes by itself, and its errors are no OSErrors
+            try:
+                torch.save(content, file)
+            except RuntimeError as error:  # the file could not be finished, after it could not be written
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
     write_atomic(path, write)
 

@@ -24,6 +24,7 @@ from restyle_cli.registry import Registry
 from restyle_cli.store.files import write_module
 from restyle_cli.store.legacy.safe import read_checkpoint
 from restyle_cli.store.places import check_writable
+from restyle_cli.store.writing import write_torch
 from restyle_cli.train.config import Recipe, Stage, read_recipe
 from restyle_cli.train.networks import Ensemble
 
@@ -288,17 +289,7 @@ def _save_checkpoint(
         "optimiser": optimiser.state_dict(),
         "progress": done.state(),
     }
-
-    def write(aside: Path) -> None:
-        with aside.open("wb") as file:  # given a path, torch writes itself, and its errors are no OSErrors
-            try:
-                torch.save(state, file)
-            except RuntimeError as error:  # that the file could not be finished, after it could not be written
-                if isinstance(error.__context__, OSError):
-                    raise error.__context__ from None
-                raise
-
-    write_atomic(path, write)
+    write_torch(path, state)
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
