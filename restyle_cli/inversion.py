@@ -207,12 +207,8 @@ def l2(
     image: Tensor,  # [N, 3, any, any]
     mask: Tensor | None = None,  # [N, 1, H, W], how much each pixel counts
 ) -> Tensor:
-    """Mean square difference of each pair, [N], at the size of x; on [-1, 1], so 4 times that of [0, 1].
-
-    Both are cut to [-1, 1] before one is pooled: compared is what files of them show.
-    """
-    x, image = displayed(x.float()), displayed(image.float())
-    return mean_square(x, fit(image, (x.shape[-2], x.shape[-1])), mask)
+    """Mean square difference of each pair, [N], at the size of x; on [-1, 1], so 4 times that of [0, 1]."""
+    return mean_square(x.float(), fit(image.float(), (x.shape[-2], x.shape[-1])), mask)
 
 
 def mean_square(x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -267,10 +263,10 @@ def invert(
 
     A single method runs `steps` times. A picture stops once a step of the schedule's last method lowers its L2 by less
     than `tolerance`, and the others go on without it; a `Pace` decides both by itself.
-    `on_step(k, state, l2 [N])` is called after each. `image_steps` keeps the images of the steps
-    in `pictures`, or all: much memory in a long schedule. `codes`: keep those of all steps, `w_steps`.
-    `given` is as `iterate` has it; with a MASK, L2 is that of what is known. `interruptible`: Ctrl-C ends the loop,
-    not the program.
+    L2 is that of what files show, cut to [-1, 1]. `on_step(k, state, l2 [N])` is called after each step. `image_steps`
+    keeps the images of the steps in `pictures`, or all: much memory in a long schedule. `codes`: keep those of all
+    steps, `w_steps`. `given` is as `iterate` has it; with a MASK, L2 is that of what is known. `interruptible`: Ctrl-C
+    ends the loop, not the program.
     """
     if keep not in KEEP:
         raise ValueError(f"keep is one of {KEEP}, not {keep!r}")
@@ -285,7 +281,8 @@ def invert(
             states, here, turn, drawing = iterate(x, pace, given), x, None, pace.method.generator
             for k in count():
                 state, waits = states.send(turn), pace.waits
-                errors = l2(here, state.image, mask).cpu()  # waits for the device, so that the clock tells the truth
+                # What files of both show; `cpu` waits for the device, so that the clock tells the truth.
+                errors = l2(displayed(here.float()), displayed(state.image.float()), mask).cpu()
                 if waits is not None and courses:
                     state, errors = courses[-1].held(waits, state, errors)
                 seconds = time.perf_counter() - before

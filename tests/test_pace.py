@@ -28,7 +28,8 @@ class Clock:
 class Falling:
     """Every step multiplies each picture's difference from the target by its `factor`, and takes so many `seconds`.
 
-    Pictures are all of one value, the first guess is 1 away, and the code says how often this method has been called.
+    Pictures are all of one value, from -1 to 0, for the first guess is 1 above it, and values beyond 1 are cut. The
+    code says how often this method has been called.
     """
 
     generator = torch.nn.Identity()
@@ -63,7 +64,7 @@ def plain(*values: float) -> Tensor:
 def run(
     clock: Clock, links: Sequence[tuple[Method, Patience]], budget: float | None = None, x: Tensor | None = None
 ) -> Inversion:
-    x = plain(0.5) if x is None else x
+    x = plain(-0.5) if x is None else x
     return invert(x, ByProgress(len(x), links, budget, clock), codes=True)
 
 
@@ -119,11 +120,11 @@ def test_what_is_no_number_is_no_progress(clock: Clock) -> None:
 
 
 class Uneven(Falling):
-    """The picture of the value .25 comes nearer for twice as long as others."""
+    """The picture of the value -0.25 comes nearer for twice as long as others."""
 
     def step(self, x: Tensor, state: State) -> State:
         after = super().step(x, state)
-        slow = x[:, :1, :1, :1] == 0.25
+        slow = x[:, :1, :1, :1] == -0.25
         factor = torch.where(slow, 0.5 if self.calls <= 4 else 1.0, 0.5 if self.calls <= 2 else 1.0)
         return State(after.w, x + (state.image - x) * factor)
 
@@ -131,7 +132,7 @@ class Uneven(Falling):
 def test_pictures_of_a_batch_leave_a_method_together_and_the_last_one_by_one(clock: Clock) -> None:
     first, last = Uneven("a", clock, 1.0), Uneven("b", clock, 1.0)
     patience = Patience(most=20, window=1, least=0.03)
-    result = run(clock, [(first, patience), (last, patience)], x=plain(0.5, 0.25))
+    result = run(clock, [(first, patience), (last, patience)], x=plain(-0.5, -0.25))
     assert result.stops == (
         (Stop(5, NO_LONGER_PAYING), Stop(8, NO_LONGER_PAYING)),
         (Stop(5, NO_LONGER_PAYING), Stop(10, NO_LONGER_PAYING)),
@@ -161,8 +162,8 @@ def test_who_else_is_in_the_batch_changes_nothing(clock: Clock) -> None:
     def links() -> list[tuple[Method, Patience]]:
         return [(Resting("a", clock), Patience(9, 1, 0.1)), (Falling("b", clock, 0.5, 1.0), Patience(9, 1, 0.1))]
 
-    together = run(clock, links(), x=plain(-0.5, 0.5))
-    for index, colour in enumerate((-0.5, 0.5)):
+    together = run(clock, links(), x=plain(-0.5, 0.0))
+    for index, colour in enumerate((-0.5, 0.0)):
         alone, one = run(clock, links(), x=plain(colour)), together.one(index)
         assert torch.equal(one.w, alone.w) and torch.equal(one.images, alone.images)
         assert float(one.steps[-1].l2) == float(alone.steps[-1].l2)
@@ -215,7 +216,7 @@ def test_time_for_each_picture(clock: Clock) -> None:
     # Two pictures have twice the time. One of them stops, and the other may use all.
     method = Uneven("b", clock, 1.0, seconds=2.0)
     links = [(Falling("a", clock, 0.5, seconds=2.0), Patience(1, 1, 0.03)), (method, Patience(99, 1, 0.03))]
-    result = run(clock, links, budget=5.0, x=plain(0.5, 0.25))
+    result = run(clock, links, budget=5.0, x=plain(-0.5, -0.25))
     assert result.last_step.tolist() == [4, 5]
     assert result.stops[0][-1] == Stop(4, NO_LONGER_PAYING)
     assert result.stops[1][-1] == Stop(5, BUDGET)
@@ -224,19 +225,19 @@ def test_time_for_each_picture(clock: Clock) -> None:
 def test_a_batch_begins_its_own_time(clock: Clock) -> None:
     pace = by_progress([Falling("a", clock, 0.5, seconds=3.0)] * 9, [9], [Patience(9, 1, 0.03)], 10.0)
     for _ in range(2):
-        assert invert(plain(0.5), pace(1, clock=clock)).stops == ((Stop(3, BUDGET),),)
+        assert invert(plain(-0.5), pace(1, clock=clock)).stops == ((Stop(3, BUDGET),),)
         clock.now += 1000.0
 
 
 def test_links_are_found_among_the_methods_of_all_steps(clock: Clock) -> None:
     a, b = Falling("a", clock, 0.5), Falling("b", clock, 0.5)
     pace = by_progress([a, a, b, b, b], [2, 3], [Patience(2, 1, 0.03), Patience(3, 1, 0.03)])
-    assert names(invert(plain(0.5), pace(1))) == ["start", "a", "a", "b", "b", "b"]
+    assert names(invert(plain(-0.5), pace(1))) == ["start", "a", "a", "b", "b", "b"]
 
 
 def test_who_paces_takes_no_other_orders(clock: Clock) -> None:
     pace = ByProgress(1, [(Falling("a", clock, 0.5), Patience(2, 1, 0.03))])
     with pytest.raises(ValueError, match="by itself"):
-        invert(plain(0.5), pace, 3)
+        invert(plain(-0.5), pace, 3)
     with pytest.raises(ValueError, match="by itself"):
-        invert(plain(0.5), pace, tolerance=0.1)
+        invert(plain(-0.5), pace, tolerance=0.1)
