@@ -165,12 +165,13 @@ def l2(
     image: Tensor,  # [N, 3, any, any]
     mask: Tensor | None = None,  # [N, 1, H, W], the weight of each pixel
 ) -> Tensor:
-    """Mean square difference of each pair, [N], at the size of x; on [-1, 1], so 4 times that of [0, 1].
+    """Mean square difference of each pair, [N], at the size of x; on [-1, 1], so 4 times that of [0, 1]."""
+    return mean_square(x.float(), fit(image.float(), (x.shape[-2], x.shape[-1])), mask)
 
-    Both are clamped to [-1, 1] before the image is pooled: what is compared is what files show.
-    """
-    x, image = displayed(x.float()), displayed(image.float())
-    return mean_square(x, fit(image, (x.shape[-2], x.shape[-1])), mask)
+
+def _displayed_l2(x: Tensor, image: Tensor, mask: Tensor | None) -> Tensor:
+    """The `l2` of what files of both show, clamped to [-1, 1] before pooling; waits for the device."""
+    return l2(displayed(x.float()), displayed(image.float()), mask).cpu()
 
 
 def mean_square(x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -221,7 +222,8 @@ def invert(
     """Find the latents of x and select each image's best step (or its last) among those of the last generator.
 
     A single method runs `steps` times. Images stop by themselves, and the others continue without them: by `tolerance`
-    (`stopping.Tolerance`) or by another rule `stop`. `on_step(k, state, l2 [N])` is called after each step.
+    (`stopping.Tolerance`) or by another rule `stop`. The L2 is that of what files show, clamped to [-1, 1].
+    `on_step(k, state, l2 [N])` is called after each step.
     `image_steps` has the images of the steps `keep_images`, or of all, which is much memory in a long schedule;
     `keep_w` asks for `w_steps`. With the input MASK the L2 is that of the known pixels. `interruptible`: Ctrl-C ends
     the loop, not the program.
@@ -236,7 +238,7 @@ def invert(
     try:
         with torch.no_grad():  # a method that optimises switches gradients on for itself
             first = methods[0].start(x)
-            errors = l2(x, first.image, inputs.get(MASK)).cpu()
+            errors = _displayed_l2(x, first.image, inputs.get(MASK))
             batch = BatchState(first, errors, keep_images, keep_w)
             batch.record(START, clock.lap(), on_step)
             rule.start(errors)
@@ -272,7 +274,7 @@ def _run(
                 return batch.leave(active if last else torch.arange(len(x)), OUT_OF_TIME)
             seen, given = _rows(x, active), {name: _rows(values, active) for name, values in inputs.items()}
             state = _step(method, seen, batch.last.rows(active), given)
-            errors = l2(seen, state.image, given.get(MASK)).cpu()  # waits for the device, so the clock is right
+            errors = _displayed_l2(seen, state.image, given.get(MASK))
             batch.update(active, state, errors)
             batch.record(method.name, clock.lap(), on_step)
             plateaued = rule.observe(active, errors)

@@ -22,7 +22,7 @@ def l2(
     y: Tensor,  # [N, 3, H, W] in [-1, 1]
 ) -> Tensor:
     """Mean square difference of each pair at 256x256, [N]; four times the value that the range [0, 1] gives."""
-    return inversion.l2(compared(x), y)
+    return inversion.l2(compared(x), compared(y))
 
 
 class L2(Metric):
