@@ -101,6 +101,7 @@ def in_background(
     pending: deque[Future[Result]] = deque()
     # One thread: face detectors do not bear two, and it keeps up with the networks.
     executor = ThreadPoolExecutor(max_workers=1)
+    executor.submit(int)  # starts it while there is memory for its stack: computing the first item may take all
     try:
         for item in items:
             pending.append(executor.submit(work, item))

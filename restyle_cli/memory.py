@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
@@ -13,7 +14,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "insufficient memory", "bad_alloc")
-_SIGNS += ("alloc_failed", "failed to map segment")  # of cuBLAS and cuDNN, and of the import of a library
+_SIGNS += ("alloc_failed",)  # of cuBLAS and cuDNN
+_SIGNS += ("failed to map segment", "can't start new thread")  # of a library that is imported, of a thread's stack
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -90,4 +92,5 @@ def _tried(part: Sequence[Item], work: Callable[[Sequence[Item]], Result]) -> Re
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        return None
+    gc.collect()  # what the error's frames hold in circles is large
+    return None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.folder import in_background
 from restyle_cli.memory import Batches, OutOfMemory, enough_for, is_out_of_memory
 
 CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
@@ -88,6 +90,18 @@ def test_an_item_that_does_not_fit_fails_alone() -> None:
     assert [part for part, _ in failed] == [[2]]
     assert failed[0][1].hint == "use --device cpu"
     assert sorted(item for part, result in done for item in part) == [0, 1, 2, 3]
+
+
+def test_the_thread_beside_is_there_before_memory_is_used() -> None:
+    threads: list[int] = []
+
+    def items() -> Iterator[int]:
+        threads.append(threading.active_count())
+        yield 1
+
+    before = threading.active_count()
+    assert list(in_background(lambda item: -item, items(), 1)) == [-1]
+    assert threads == [before + 1]
 
 
 def test_other_errors_pass() -> None:
