@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -71,15 +72,21 @@ def invert(
         return inversion.invert(x, model, steps, inputs={**extras, **(inputs or {})}, **options)
 
 
-def iterate(images: Images, schedule: Sequence[Method], inputs: Mapping[str, Tensor] | None = None) -> Iterator[State]:
-    """Yield the first guess for `images`, then the state after each method of the schedule.
+def iterate(images: Images, schedule: Iterable[Method], inputs: Mapping[str, Tensor] | None = None) -> Iterator[State]:
+    """Yield the first guess for `images`, then the state after each method of the schedule, which may be endless.
 
     `images` are as `invert` takes them; the rest is as `inversion.iterate` has it.
     """
-    x, extras = _prepared(images, schedule)
+    if not isinstance(schedule, Sequence):
+        methods = iter(schedule)
+        first = list(islice(methods, 1))
+        schedule = chain(first, methods)
+    else:
+        first = schedule
+    x, extras = _prepared(images, first)
     states = inversion.iterate(x, schedule, {**extras, **(inputs or {})})
     while True:
-        with compute(x.device, _dtype(schedule[0])):  # not around the yield: the caller's own work keeps its precision
+        with compute(x.device, _dtype(first[0])):  # not around the yield: the caller's own work keeps its precision
             state = next(states, None)
         if state is None:
             return

@@ -6,10 +6,10 @@ ReStyle is `[method] * n`, a single-pass encoder `[method]`, bootstrapping `[fir
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
@@ -183,17 +183,19 @@ def mean_square(x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
     return (weight * squares).sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3)).clamp(min=1)
 
 
-def iterate(x: Tensor, schedule: Sequence[Method], inputs: Mapping[str, Tensor] | None = None) -> Iterator[State]:
+def iterate(x: Tensor, schedule: Iterable[Method], inputs: Mapping[str, Tensor] | None = None) -> Iterator[State]:
     """Yield the first guess for x [N, 3, H, W] in [-1, 1], then the state after each method of the schedule.
 
     A state carries the graph of its own step only; the caller sets the gradient mode. `inputs` [N, ...] are in the
-    memory of every step.
+    memory of every step. A schedule may be endless: its next method is asked for when the next state is.
     """
-    if not schedule:
+    methods = iter(schedule)
+    first = next(methods, None)
+    if first is None:
         raise ValueError("a schedule needs at least one method")
-    state = schedule[0].start(x)
+    state = first.start(x)
     yield state
-    for method, repeated in groupby(schedule):
+    for method, repeated in groupby(chain([first], methods)):
         state = replace(state, memory={})
         for _ in repeated:
             state = _step(method, x, state, inputs or {})
