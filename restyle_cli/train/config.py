@@ -44,6 +44,8 @@ class Data:
 
     pictures: int
     style: Literal["portrait", "toon"] = "portrait"
+    folder: str | None = None  # faces: the photographs that are blended
+    held_out: tuple[str, ...] = ()  # faces: people whom no training sees
     resolution: int = 128
     truncated: float = 0.18
     favour: dict[str, float] = Field(default_factory=dict)  # how much oftener a generator sees who has a trait
@@ -55,7 +57,7 @@ class Recipe:
     """One network to train. `network` holds the settings of its family; `start_from` names the one it goes on from."""
 
     name: str
-    family: Literal["stylegan2", "small", "small-hyper", "drawn-identity", "alae"]
+    family: Literal["stylegan2", "small", "small-hyper", "drawn-identity", "alae", "faces"]
     data: Data
     network: dict
     stages: tuple[Stage, ...]
