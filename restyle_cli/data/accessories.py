@@ -25,7 +25,7 @@ def glasses(points: np.ndarray, size: int, roundness: float, thickness: float) -
     outline = np.sign(outline) * np.abs(outline) ** power * (width, height)
     draw = lambda pts: np.round(np.asarray(pts) * FINER).astype(np.int32)[None]  # noqa: E731
     for eye, ear in ((left, points[0]), (right, points[16])):
-        lens = eye + (np.sign(eye[0] - points[27, 0]) * 0.04 * apart, down) + outline
+        lens = outline + eye + np.array((np.sign(eye[0] - points[27, 0]) * 0.04 * apart, down))
         cv2.fillPoly(lenses, draw(lens), 1.0)
         cv2.polylines(frames, draw(lens), True, 1.0, stroke, cv2.LINE_AA)
         hinge = lens[np.argmax(np.abs(lens[:, 0] - points[27, 0]))] - (0, 0.4 * height)
