@@ -24,7 +24,7 @@ FLOORS = [
     ["inversion"],
     ["methods"],
     ["loading", "latents"],
-    ["align", "strip", "pace"],
+    ["align", "strip", "pace", "data"],
     ["paste", "masks"],
     ["metrics", "results"],
     ["folder"],

@@ -44,12 +44,16 @@ class Components:
 
     @classmethod
     def of(cls, values: np.ndarray, count: int) -> Components:
-        """The first `count` components of rows [N, D]."""
+        """The first `count` components of rows [N, D]; those that N rows do not have are zero."""
         mean = values.mean(0)
         _, scale, directions = np.linalg.svd(values - mean, full_matrices=False)
         largest = np.abs(directions).argmax(1)
         directions *= np.sign(directions[np.arange(len(directions)), largest])[:, None]  # the same sign everywhere
-        return cls(mean, directions[:count].T, scale[:count] / np.sqrt(len(values)))
+        spread = scale[:count] / np.sqrt(len(values))
+        there = spread > 1e-6 * spread[0]
+        padding = [(0, count - there.sum())]
+        directions = np.pad(directions[:count][there], [*padding, (0, 0)])
+        return cls(mean, directions.T, np.pad(spread[there], padding, constant_values=spread[0]))
 
     def project(self, values: np.ndarray) -> np.ndarray:
         """Rows [N, D] to codes [N, count]."""

@@ -24,7 +24,8 @@ LARGEST_WEIGHT = 0.75
 POSE = ("yaw", "pitch", "roll", "right", "down", "scale")
 ACCESSORIES = ("glasses", "glasses_round", "glasses_thick", "glasses_tone", "hat", "hat_light", "hat_a", "hat_b")
 LIGHT = ("light_x", "light_y", "exposure", "warmth", "tint", "contrast", "saturation")
-COLOURS = ("hair_light", "hair_a", "hair_b", "wall_light", "wall_a", "wall_b", "wall_x", "wall_y")
+HAIR_COLOUR = ("hair_light", "hair_a", "hair_b")
+COLOURS = (*HAIR_COLOUR, "wall_light", "wall_a", "wall_b", "wall_x", "wall_y")
 CLOTHES = ("clothes_light", "clothes_a", "clothes_b")
 SCENE = (*POSE, *ACCESSORIES, *LIGHT, *COLOURS, *CLOTHES)
 HAIR_COLOURS = np.array(  # Lab: black, dark brown, brown, red, blond, light blond, grey, white
@@ -71,8 +72,12 @@ class Faces:
         if rng.random() < 0.4 and self.has_hair[hair.argmax()]:
             lab = HAIR_COLOURS[rng.choice(len(HAIR_COLOURS), p=HAIR_ODDS)] + rng.normal(0, (4, 2, 3))
             lab[0] = np.clip(lab[0], own[0] - 22, own[0] + 26)  # more would not look like hair
-        scene |= dict(zip(("hair_light", "hair_a", "hair_b"), ((lab - HAIR_MEAN) / HAIR_SPREAD).tolist(), strict=True))
+        scene |= dict(zip(HAIR_COLOUR, ((lab - HAIR_MEAN) / HAIR_SPREAD).tolist(), strict=True))
         return Look(texture, shape, hair, scene)
+
+    def natural_hair(self, hair: np.ndarray) -> np.ndarray:
+        """The scene's HAIR_COLOUR [3] of the hair of the weighted photographs [N], as photographed."""
+        return (hair @ self.hair_lab - HAIR_MEAN) / HAIR_SPREAD
 
     def _photo(self, person: str, smiling: bool, rng: np.random.Generator) -> int:
         names = [k for k, name in enumerate(self.photos.names) if name[:3] == person]
@@ -83,10 +88,11 @@ class Faces:
         """A blend of two to five people, pushed away from the mean, so that faces do not all become average."""
         count = rng.integers(2, 6)
         shares = rng.dirichlet(np.full(count, 1.5))
-        push = min(rng.uniform(1.0, 1.6), LARGEST_WEIGHT / shares.max())
-        if push < 1:
-            shares = np.minimum(shares, LARGEST_WEIGHT - 0.1)
-            shares, push = shares / shares.sum(), 1.0
+        largest, push = shares.argmax(), rng.uniform(1.0, 1.6)
+        if shares[largest] > LARGEST_WEIGHT:
+            shares *= (1 - LARGEST_WEIGHT) / (1 - shares[largest])
+            shares[largest] = LARGEST_WEIGHT
+        push = min(push, LARGEST_WEIGHT / shares[largest])
         weights = np.full(len(self.photos.names), (1 - push) / len(self.photos.names), np.float32)
         for person, share in zip(rng.choice(self.people, count, replace=False), shares, strict=True):
             weights[self._photo(person, rng.random() < smiling, rng)] += push * share
@@ -154,7 +160,7 @@ class Faces:
         return self._accessories(colour, opacity, scene)
 
     def _recoloured(self, colour: np.ndarray, mask: np.ndarray, look: Look) -> np.ndarray:
-        wanted = HAIR_MEAN + HAIR_SPREAD * [look.scene[k] for k in ("hair_light", "hair_a", "hair_b")]
+        wanted = HAIR_MEAN + HAIR_SPREAD * [look.scene[k] for k in HAIR_COLOUR]
         own = look.hair @ self.hair_lab
         if np.abs(wanted - own).max() < 1:
             return colour
