@@ -35,6 +35,7 @@ class Stage:
     pace: tuple[float, ...] = ()  # encoders: part of the way that the finest layer is asked to go by step 1, 2, …
     emphasis: dict[str, float] = Field(default_factory=dict)  # encoders: weights of single columns in `latent`
     focus: float = 0.0  # extra weight of eyes, nose and mouth
+    mixing: float = 0.0  # faces: share of images whose styles are mixed; fine layers exist from 64 px on
     adversary: float = 0.0  # generators: a judge's push, as a share of that of the losses
 
 

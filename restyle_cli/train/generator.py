@@ -1,7 +1,7 @@
 """Training a StyleGAN2 to generate what the face renderer renders: each known code against its image.
 
 The mapping network is not trained: it is set so that it maps z to w as the renderer's codes lie in W (`face_space`).
-Half of each batch mixes styles: the layers of a group keep the numbers of the code that they answer for and get all
+A share of each batch mixes styles: the layers of a group keep the numbers of the code that they answer for and get all
 others from another face, while the target stays. So coarse, middle and fine layers learn their own part.
 """
 
@@ -123,7 +123,7 @@ class FaceGenerator:
         if target.shape[-1] != stage.resolution:
             target = F.adaptive_avg_pool2d(target, stage.resolution)
         other = self.codes[rng.permutation(len(self.codes))[: stage.batch]]
-        mixed = torch.from_numpy(rng.random(stage.batch) < self.recipe.data.mixing)
+        mixed = torch.from_numpy(rng.random(stage.batch) < stage.mixing)
         with self._autocast(stage):
             image = self.network(self.styles(self.codes[index], other, mixed), upto=stage.resolution)
         generated = image.detach().float().requires_grad_(True)
