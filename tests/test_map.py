@@ -26,7 +26,7 @@ FLOORS = [
     ["inversion"],
     ["methods"],
     ["loading", "latents"],
-    ["align", "strip"],
+    ["align", "strip", "data"],
     ["paste", "masks"],
     ["metrics", "results"],
     ["folder"],

@@ -28,6 +28,12 @@ def train(
             show_default=False,
         ),
     ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", metavar="DIR", help="Folder of photographs, for recipes that blend them.", show_default=False
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
     steps: Annotated[
         int | None,
@@ -58,5 +64,5 @@ def train(
 
     terminal = Terminal(json=json, quiet=quiet)
     folder = output or OUTPUT / "train" / Path(recipe).stem
-    network = loop.run(recipe, folder, resume=resume, steps=steps, threads=threads, note=terminal.note)
+    network = loop.run(recipe, folder, data=data, resume=resume, steps=steps, threads=threads, note=terminal.note)
     terminal.result({"command": "train", "recipe": recipe, "network": str(network)}, str(network))

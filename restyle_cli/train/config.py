@@ -40,6 +40,7 @@ class Stage:
     pace: tuple[float, ...] = ()  # encoders: part of the way that the finest layer is asked to go by step 1, 2, …
     emphasis: dict[str, float] = Field(default_factory=dict)  # encoders: weights of single columns in `latent`
     focus: float = 0.0  # extra weight of eyes, nose and mouth
+    mixing: Share = 0.0  # faces: share of images whose styles are mixed; fine layers exist from 64 px on
     adversary: float = 0.0  # generators: a judge's push, as a share of that of the losses
 
 
@@ -49,6 +50,8 @@ class Data:
 
     pictures: Count
     style: Literal["portrait", "toon"] = "portrait"
+    folder: str | None = None  # faces: the photographs that are blended
+    held_out: tuple[str, ...] = ()  # faces: people whom no training sees
     resolution: Side = 128
     truncated: Share = 0.18
     favour: dict[str, float] = Field(default_factory=dict)  # how much oftener a generator sees who has a trait
@@ -60,7 +63,7 @@ class Recipe:
     """One network to train. `network` holds the settings of its family; `start_from` names the one it goes on from."""
 
     name: Name
-    family: Literal["stylegan2", "small", "small-hyper", "drawn-identity", "alae"]
+    family: Literal["stylegan2", "small", "small-hyper", "drawn-identity", "alae", "faces"]
     data: Data
     network: dict
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]

@@ -6,6 +6,7 @@ import csv
 import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
 
@@ -35,6 +36,7 @@ TASKS = Registry(
         "small": "restyle_cli.train.encode:Encode",
         "small-hyper": "restyle_cli.train.hyper:Hyper",
         "drawn-identity": "restyle_cli.train.identify:Identify",
+        "faces": "restyle_cli.train.generator:FaceGenerator",
         "alae": "restyle_cli.train.latent_autoencoder:LatentAutoencoder",
     },
 )
@@ -91,6 +93,7 @@ def run(
     recipe: str | Path,
     output: Path,
     *,
+    data: Path | None = None,
     resume: bool = False,
     steps: int | None = None,
     threads: int | None = None,
@@ -98,9 +101,12 @@ def run(
 ) -> Path:
     """Train what the recipe (a name or a TOML file) says, in the folder `output`; the file of the network.
 
-    `steps` ends early. With `resume` it goes on from `checkpoint.pt` there; without, a folder that has one is refused.
+    `data` is the folder of photographs, for recipes that blend them. `steps` ends early. With `resume` it goes on from
+    `checkpoint.pt` there; without, a folder that has one is refused.
     """
     wanted = read_recipe(recipe)
+    if data is not None:
+        wanted = replace(wanted, data=replace(wanted.data, folder=str(data)))
     checkpoint = output / "checkpoint.pt"
     if checkpoint.exists() and not resume:
         raise RestyleError(

@@ -1,0 +1,1 @@
+"""Training data: image folders and renderers whose latent codes are known."""
