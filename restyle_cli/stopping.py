@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # the names of methods and qualities are listed without importing torch
+    from torch import Tensor
 
 PLATEAUED = "plateaued"
 ALL_STEPS = "all steps"
@@ -52,7 +54,7 @@ class StopRule:
 
     def observe(self, rows: Tensor, l2: Tensor) -> Tensor:
         """The L2 [n] of the images `rows` [n] after a step; which of them have plateaued, [n]."""
-        return torch.zeros(len(rows), dtype=torch.bool)
+        return rows.new_zeros(len(rows)).bool()
 
     def has_time(self) -> bool:
         """Whether another step of the same method may be made."""
@@ -101,7 +103,7 @@ class Plateau(StopRule):
 
     def start(self, l2: Tensor) -> None:
         """The L2 [N] of the first guess."""
-        self._lowest = l2.masked_fill(l2.isnan(), torch.inf)
+        self._lowest = l2.nan_to_num(nan=math.inf)
         self._images, self._observed = len(l2), self._clock()
 
     def begin(self, link: int, last: bool) -> bool:
@@ -116,11 +118,11 @@ class Plateau(StopRule):
         self._took, self._observed = now - self._observed, now
         self._longest = max(self._longest, self._took)
         self._lowest = self._lowest.clone()
-        self._lowest[rows] = torch.where(l2 < self._lowest[rows], l2, self._lowest[rows])
+        self._lowest[rows] = l2.where(l2 < self._lowest[rows], self._lowest[rows])
         patience = self._patience[self._link]
         self._history = [*self._history, self._lowest][-patience.window - 1 :]
         if len(self._history) <= patience.window:
-            return torch.zeros(len(rows), dtype=torch.bool)
+            return rows.new_zeros(len(rows)).bool()
         first, last = self._history[0][rows], self._history[-1][rows]
         return (last >= first) | (last > first * (1 - patience.least))
 
