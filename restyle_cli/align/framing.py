@@ -11,9 +11,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from restyle_cli.align.cutting import cut
-from restyle_cli.align.doubts import doubts_about
-from restyle_cli.align.faces import Face, find_faces, place, search
+from restyle_cli.align.crop import cut
+from restyle_cli.align.detect import Face, find_faces, place, search
 from restyle_cli.align.geometry import (
     Matrix,
     Points,
@@ -27,6 +26,7 @@ from restyle_cli.align.geometry import (
     quad_of,
 )
 from restyle_cli.align.points import OwnPoints
+from restyle_cli.align.warnings import crop_warnings
 from restyle_cli.errors import RestyleError, UsageError, did_you_mean
 from restyle_cli.images import MARK
 from restyle_cli.store import catalog
@@ -140,7 +140,7 @@ def _framed(picture: Image.Image, faces: Sequence[Face], number: int, framing: F
         return replace(_whole(picture, size, len(faces), "fits"), face=number)
     if seen is not None:
         landmarks = seen
-    doubts = doubts_about(picture, quad, landmarks, seen)
+    doubts = crop_warnings(picture, quad, landmarks, seen)
     if len(faces) > 1 and framing.face == 1:
         doubts.append(f"there are {len(faces)} faces, and this is the largest; --face all takes each")
     return _cut_out(picture, quad, size, len(faces), number, doubts, landmarks)
@@ -155,7 +155,7 @@ def _at(picture: Image.Image, landmarks: Points, framing: Framing, size: Size, p
         raise RestyleError(f"the landmarks for {str(path)!r} lie outside of it", hint)
     if framing.mode == "auto" and _fits(picture, quad):
         return _whole(picture, size, 1, "fits")
-    doubts = doubts_about(picture, quad, landmarks, _look(picture, quad))
+    doubts = crop_warnings(picture, quad, landmarks, _look(picture, quad))
     return _cut_out(picture, quad, size, 1, 1, doubts, landmarks)
 
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restyle_cli.encoders.config import EncoderConfig
+from restyle_cli.encoders.base import EncoderConfig
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import fit
 from restyle_cli.ops.adain import down_conv, instance_norm, instance_statistics, smooth

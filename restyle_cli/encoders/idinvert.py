@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restyle_cli.encoders.config import EncoderConfig
+from restyle_cli.encoders.base import EncoderConfig
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import fit
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from restyle_cli.encoders.backbones import BACKBONES, WIDTHS
-from restyle_cli.encoders.config import EncoderConfig
+from restyle_cli.encoders.base import EncoderConfig
 from restyle_cli.encoders.heads import StyleHeads, base_and_offsets
 from restyle_cli.errors import RestyleError, did_you_mean
 from restyle_cli.images import fit

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restyle_cli.encoders.config import EncoderConfig
+from restyle_cli.encoders.base import EncoderConfig
 from restyle_cli.encoders.heads import base_and_offsets
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import fit

@@ -12,7 +12,7 @@ from restyle_cli.methods import BORROWED, CHAINS, METHODS, OF_GENERATOR, WITHOUT
 from restyle_cli.store import catalog, fetch
 
 if TYPE_CHECKING:
-    from restyle_cli.store.legacy.part import Part
+    from restyle_cli.store.legacy.checkpoint_part import Part
 
 Ensure = Callable[[catalog.Entry], Path]
 """Gives the file of a network of the catalog: `fetch.ensure`, with its options."""

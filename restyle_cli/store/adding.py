@@ -11,7 +11,7 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.catalog import KINDS, Entry
 from restyle_cli.store.files import describe
-from restyle_cli.store.legacy.part import Part
+from restyle_cli.store.legacy.checkpoint_part import Part
 from restyle_cli.store.places import home, sha256
 from restyle_cli.store.web import looks_like_page
 

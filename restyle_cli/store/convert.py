@@ -17,7 +17,7 @@ from restyle_cli.images import write_atomic
 from restyle_cli.store import catalog, fetch, legacy
 from restyle_cli.store.build import role_of
 from restyle_cli.store.files import read_header, read_module, write_module
-from restyle_cli.store.legacy.part import Part
+from restyle_cli.store.legacy.checkpoint_part import Part
 from restyle_cli.store.legacy.rosinality import departures, to_rosinality
 from restyle_cli.store.places import sha256
 

@@ -21,7 +21,7 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.images import write_atomic
 from restyle_cli.store import legacy
 from restyle_cli.store.build import Unfit, build_module, role_of
-from restyle_cli.store.legacy.part import Part
+from restyle_cli.store.legacy.checkpoint_part import Part
 from restyle_cli.store.places import sha256 as sha256
 
 FORMAT = 1

@@ -17,9 +17,9 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.generators.stylegan2 import StyleGAN2
 from restyle_cli.store import files, legacy
 from restyle_cli.store.build import build_empty, check_fit
-from restyle_cli.store.empty import empty
 from restyle_cli.store.legacy.detect import detect
 from restyle_cli.store.legacy.rosinality import departures, to_rosinality
+from restyle_cli.store.meta_init import meta_init
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_a_generator_without_an_average_gets_the_mean_of_its_mapping(draws: Styl
 
 
 def test_the_rosinality_layout_has_the_published_names_and_shapes() -> None:
-    with empty():
+    with meta_init():
         network = StyleGAN2(StyleGAN2.Config(256))
     network.to_empty(device="cpu")
     content = to_rosinality(network)

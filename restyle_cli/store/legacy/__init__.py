@@ -14,8 +14,8 @@ from torch import nn
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.store.build import Unfit, build_module
+from restyle_cli.store.legacy.checkpoint_part import Part
 from restyle_cli.store.legacy.detect import detect
-from restyle_cli.store.legacy.part import Part
 from restyle_cli.store.legacy.safe import is_foreign, read_checkpoint, refusal
 from restyle_cli.store.legacy.survey import Suspicious
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.store.legacy.part import Part
+from restyle_cli.store.legacy.checkpoint_part import Part
 
 METHOD = "alae"
 ENCODER, GENERATOR, MAPPING, HEAD, AVERAGE = (

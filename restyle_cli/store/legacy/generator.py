@@ -17,7 +17,7 @@ from torch import Tensor
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.ops import fir
-from restyle_cli.store.legacy.part import Part
+from restyle_cli.store.legacy.checkpoint_part import Part
 
 CARS_CROP = (384, 512)
 """Cars are drawn in a square of 512 px, of which these rows are the picture."""

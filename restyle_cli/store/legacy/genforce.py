@@ -17,7 +17,7 @@ from torch import Tensor
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.ops.adain import TAPS
-from restyle_cli.store.legacy.part import Part
+from restyle_cli.store.legacy.checkpoint_part import Part
 
 METHOD = "idinvert"
 _EPILOGUE = {

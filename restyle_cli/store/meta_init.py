@@ -21,7 +21,7 @@ FILLS = {
 
 
 @contextmanager
-def empty() -> Iterator[None]:
+def meta_init() -> Iterator[None]:
     """Modules made inside have tensors of the meta device, and their initialisation does nothing.
 
     The meta device alone would do; but it computes random fills in Python, and the first of them imports torch's

@@ -17,7 +17,7 @@ _NARROW = 0.6  # distance of the eyes against theirs from the mouth: .9 from the
 _OUTSIDE = 3  # points beyond the border, of the 68: one or two may be the jaw's, guessed
 
 
-def doubts_about(picture: Image.Image, quad: Quad, landmarks: Points, seen: Points | None) -> list[str]:
+def crop_warnings(picture: Image.Image, quad: Quad, landmarks: Points, seen: Points | None) -> list[str]:
     """What looks off about the crop `quad` with its `landmarks`, one line each; [] when nothing does.
 
     `seen` are the points found when looking at the crop itself, None when no face was found in it.
