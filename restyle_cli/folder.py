@@ -19,7 +19,7 @@ from restyle_cli.devices import compute
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import TURNED, Source, open_picture
 from restyle_cli.inversion import MASK, Inversion, Method, invert
-from restyle_cli.latents import draw, rounded
+from restyle_cli.latents import half_patch, render
 from restyle_cli.masks import Mask
 from restyle_cli.methods.inputs import UnfitPicture
 from restyle_cli.results import Inverted, Photo, Results, steps_of
@@ -226,8 +226,8 @@ def _as_kept(one: Inversion, method: Method, dtype: torch.dtype) -> Inversion:
     """
     if not one.patch and not method.compares:
         return one
-    patch = rounded(one.patch)
-    return replace(one, patch=patch, images=draw(method.generator, one.w, patch, dtype))
+    patch = half_patch(one.patch)
+    return replace(one, patch=patch, images=render(method.generator, one.w, patch, dtype))
 
 
 def _write(item: Inverted | Outcome, task: Task) -> Outcome:

@@ -27,20 +27,20 @@ DECODER = ":decoder"
 
 @dataclass(frozen=True)
 class Latent:
-    """What a latent file holds; `made` says of what and how."""
+    """What a latent file holds; `metadata` says of what and how."""
 
     path: Path
     w: Tensor  # [1, L, 512]
     patch: Mapping[str, Tensor]  # each [1, ...], in half precision
-    made: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
 
-def rounded(patch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def half_patch(patch: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A patch as files keep it."""
     return {name: change.half() for name, change in patch.items()}
 
 
-def draw(
+def render(
     generator: nn.Module,
     w: Tensor,  # [1, L, 512]
     patch: Mapping[str, Tensor],  # each [1, ...]
@@ -56,14 +56,14 @@ def draw(
 
 def read(path: Path) -> Latent:
     """The latent file `path`. RestyleError when it is none of ours."""
-    tensors, made = read_latent(path)
+    tensors, metadata = read_latent(path)
     if "w" not in tensors or tensors["w"].dim() != 2:
         raise RestyleError(f"'{path}' holds no code of one picture", "write it again: `restyle invert`")
     patch = {name.removeprefix(PATCH): tensor[None] for name, tensor in tensors.items() if name.startswith(PATCH)}
-    return Latent(path, tensors["w"][None], patch, made)
+    return Latent(path, tensors["w"][None], patch, metadata)
 
 
-def draw_latent(
+def render_latent(
     path: Path,
     device: str | torch.device = "cpu",
     generator: nn.Module | None = None,
@@ -77,8 +77,8 @@ def draw_latent(
     latent = read(path)
     if generator is None:
         generator = load_generator(latent, device, ensure)
-    dtype = PRECISIONS.get(str(latent.made.get("precision")), torch.float32)
-    return draw(generator, latent.w, latent.patch, dtype)
+    dtype = PRECISIONS.get(str(latent.metadata.get("precision")), torch.float32)
+    return render(generator, latent.w, latent.patch, dtype)
 
 
 def load_generator(
@@ -86,18 +86,18 @@ def load_generator(
     device: str | torch.device = "cpu",
     ensure: Callable[[catalog.Entry], Path] = fetch.installed_path,
 ) -> nn.Module:
-    """The generator that the file names, whose pictures are cut as the photo was. RestyleError as `draw_latent`."""
-    name = latent.made.get("generator")
+    """The generator that the file names, whose pictures are cut as the photo was. RestyleError as `render_latent`."""
+    name = latent.metadata.get("generator")
     if not isinstance(name, str):
         raise RestyleError(f"'{latent.path}' does not say which generator draws it")
     path = _find(name, latent, ensure)
-    if (wanted := _table(latent.made, "networks").get(name)) and sha256(path) != wanted:
+    if (wanted := _table(latent.metadata, "networks").get(name)) and sha256(path) != wanted:
         raise RestyleError(
             f"'{latent.path}' was made with another '{name}' than the one that is here",
             "invert the picture again, with --overwrite",
         )
     generator = read_module(path, device, "generator")
-    size = _table(latent.made, "alignment").get("size")
+    size = _table(latent.metadata, "alignment").get("size")
     if isinstance(size, list) and size[0] < size[1] and generator.config.crop is None:
         side = generator.config.resolution
         generator.config = replace(generator.config, crop=(side * size[0] // size[1], side))
@@ -110,7 +110,7 @@ def _find(name: str, latent: Latent, ensure: Callable[[catalog.Entry], Path]) ->
     for entry in catalog.entries():
         if (entry.file == file) if name.endswith(DECODER) else (entry.name == name):
             return ensure(entry)
-    models = [Path(link.rpartition(":")[0]) for link in str(latent.made.get("chain", "")).split(",")]
+    models = [Path(link.rpartition(":")[0]) for link in str(latent.metadata.get("chain", "")).split(",")]
     beside = [model.with_name(file) for model in models] + [model.with_name(f"{file}.safetensors") for model in models]
     for path in (Path(file), *beside):
         if path.is_file():
@@ -118,6 +118,6 @@ def _find(name: str, latent: Latent, ensure: Callable[[catalog.Entry], Path]) ->
     raise RestyleError(f"the generator '{name}' of '{latent.path}' is not here", "`restyle weights list` shows all")
 
 
-def _table(made: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = made.get(key)
+def _table(metadata: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = metadata.get(key)
     return value if isinstance(value, Mapping) else {}

@@ -19,23 +19,23 @@ class Registry:
 
     def __init__(self, kind: str, table: Mapping[str, str]) -> None:
         self.kind = kind
-        self._places = dict(table)
+        self._locations = dict(table)
 
     def names(self) -> list[str]:
         """All names, in the order of the table."""
-        return list(self._places)
+        return list(self._locations)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._places
+        return name in self._locations
 
     def load(self, name: str) -> Any:
         """The object called `name`, imported now; RestyleError when there is none."""
-        if name not in self._places:
-            near = did_you_mean(name, self._places)
+        if name not in self._locations:
+            near = did_you_mean(name, self._locations)
             raise RestyleError(
-                f"no {self.kind} named '{name}'", near or f"there is: {', '.join(self._places) or 'none'}"
+                f"no {self.kind} named '{name}'", near or f"there is: {', '.join(self._locations) or 'none'}"
             )
-        module, _, attribute = self._places[name].partition(":")
+        module, _, attribute = self._locations[name].partition(":")
         return getattr(importlib.import_module(module), attribute)
 
 
@@ -45,7 +45,7 @@ class NetworkConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as JSON has them (tuples become lists)."""
-        return {field.name: _plain(getattr(self, field.name)) for field in dataclasses.fields(self)}
+        return {field.name: _to_json(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -54,12 +54,12 @@ class NetworkConfig:
         for name in values:
             if name not in known:
                 raise RestyleError(f"{cls.__name__} has no field '{name}'", did_you_mean(name, known))
-        return cls(**{name: _frozen(value) for name, value in values.items()})
+        return cls(**{name: _from_json(value) for name, value in values.items()})
 
 
-def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+def _to_json(value: Any) -> Any:
+    return [_to_json(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+def _from_json(value: Any) -> Any:
+    return tuple(_from_json(item) for item in value) if isinstance(value, list) else value

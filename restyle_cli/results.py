@@ -19,7 +19,7 @@ from restyle_cli.align import Aligned
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import Source, open_original, save_picture, to_picture, to_tensor, write_atomic
 from restyle_cli.inversion import Inversion
-from restyle_cli.latents import PATCH, rounded
+from restyle_cli.latents import PATCH, half_patch
 from restyle_cli.paste import paste
 from restyle_cli.store.files import read_header, write_latent
 from restyle_cli.strip import Cell, draw_strip, shown_steps
@@ -367,7 +367,7 @@ def latent_tensors(inversion: Inversion, with_steps: bool) -> dict[str, Tensor]:
     tensors = {"w": inversion.w[0].float()}
     if with_steps:
         tensors["w_steps"] = inversion.w_steps[0].float()
-    return tensors | {f"{PATCH}{name}": change[0] for name, change in rounded(inversion.patch).items()}
+    return tensors | {f"{PATCH}{name}": change[0] for name, change in half_patch(inversion.patch).items()}
 
 
 def _write_latent(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:

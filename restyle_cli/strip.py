@@ -17,7 +17,7 @@ _PAPER, _INK, _GREY, _MARK = (255, 255, 255), (24, 24, 24), (96, 96, 96), (11, 1
 class Cell:
     """A picture, its title and the lines below; `marked` is set off by colour."""
 
-    picture: Image.Image
+    image: Image.Image
     title: str
     lines: Sequence[str] = ()
     marked: bool = False
@@ -25,7 +25,7 @@ class Cell:
 
 def draw_strip(cells: Sequence[Cell], height: int = HEIGHT) -> Image.Image:
     """The cells in a row, each picture `height` pixels high, captions below."""
-    pictures = [_scaled(cell.picture, height) for cell in cells]
+    pictures = [_scaled(cell.image, height) for cell in cells]
     depth = _GAP + _LINE * max(1 + len(cell.lines) for cell in cells)
     width = 2 * _MARGIN + sum(p.width for p in pictures) + _GAP * (len(cells) - 1)
     sheet = Image.new("RGB", (width, 2 * _MARGIN + height + depth), _PAPER)
@@ -57,7 +57,7 @@ def stack(sheets: Sequence[Image.Image]) -> Image.Image:
     return stacked
 
 
-def note(lines: Sequence[str], width: int) -> Image.Image:
+def text_sheet(lines: Sequence[str], width: int) -> Image.Image:
     """A sheet of text, `width` pixels wide, to stand below others; lines that are too long are broken."""
     font = ImageFont.load_default(_TEXT)
     broken = [part for line in lines for part in _broken(line, width - 2 * _MARGIN, font)]

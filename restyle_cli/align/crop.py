@@ -9,7 +9,7 @@ from PIL import Image
 from restyle_cli.align.geometry import Points, Quad, side_of
 
 
-def cut(picture: Image.Image, quad: Quad, size: int) -> Image.Image:
+def crop_quad(picture: Image.Image, quad: Quad, size: int) -> Image.Image:
     """What `quad` holds, as a square of `size` pixels; what is outside the photo is mirrored and blurred."""
     picture, corners = _crop(picture, np.array(quad))
     picture, corners = _shrink(picture, corners, size)

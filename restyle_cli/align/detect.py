@@ -26,7 +26,7 @@ _SMALL_SIDE = 128  # px; up to here photos are searched four times enlarged, abo
 _LEAST_SCORE = 0.3  # below it, the detector sees faces in foliage
 # Turns in the order tried, degrees anticlockwise, each with the longest side of the copy that is searched
 # (4096x4096 takes 9 s, 1024x1024 half a second). In each, faces tilted up to 40 degrees are found.
-_TURNS = ((0, 1024), (90, 1024), (270, 1024), (180, 1024), (45, 640), (315, 640), (135, 640), (225, 640))
+_ROTATIONS = ((0, 1024), (90, 1024), (270, 1024), (180, 1024), (45, 640), (315, 640), (135, 640), (225, 640))
 _FINER = 2048  # longest side of a copy for faces that are small in a large photo: 2 s
 _SLOW_SIDE = 640  # of the copy for the slow detector: 3 s
 _POINTS_FROM, _POINTS_TO = 128, 1024  # px: smaller boxes are enlarged, as points are whole pixels; larger ones shrunk
@@ -50,17 +50,17 @@ def find_faces(picture: Image.Image) -> list[Face]:
     A photo lying on its side or head is turned while looking; then smaller faces are looked for, and in the end a
     slower detector is asked, which also knows faces half hidden or seen from the side.
     """
-    for degrees, side in _TURNS:
-        if boxes := _search_copy(picture, side, lambda copy, turn=degrees: search(turned(copy, turn))):
-            return place(picture, degrees, boxes)
-    finer: Callable[[Image.Image], list[Box]] = search
+    for degrees, side in _ROTATIONS:
+        if boxes := _detect_in_copy(picture, side, lambda copy, turn=degrees: detect_boxes(rotated(copy, turn))):
+            return locate(picture, degrees, boxes)
+    finer: Callable[[Image.Image], list[Box]] = detect_boxes
     if max(picture.size) <= _FINER // 2:
-        finer = _search_finer
-    boxes = _search_copy(picture, _FINER, finer) or _search_copy(picture, _SLOW_SIDE, _search_slowly)
-    return place(picture, 0, boxes)
+        finer = _detect_finer
+    boxes = _detect_in_copy(picture, _FINER, finer) or _detect_in_copy(picture, _SLOW_SIDE, _detect_cnn)
+    return locate(picture, 0, boxes)
 
 
-def search(picture: Image.Image, doublings: int | None = None) -> list[Box]:
+def detect_boxes(picture: Image.Image, doublings: int | None = None) -> list[Box]:
     """Faces upright within 40 degrees or so, in a picture that is enlarged `doublings` times for it."""
     if doublings is None:
         doublings = 2 if max(picture.size) <= _SMALL_SIDE else 1
@@ -70,7 +70,7 @@ def search(picture: Image.Image, doublings: int | None = None) -> list[Box]:
     return [(_corners(box), score) for box, score in found if score >= _LEAST_SCORE]
 
 
-def place(picture: Image.Image, degrees: int, boxes: list[Box]) -> list[Face]:
+def locate(picture: Image.Image, degrees: int, boxes: list[Box]) -> list[Face]:
     """Faces, in the photo's coordinates and largest first, for boxes of the photo seen turned by `degrees`.
 
     The points are found in the photo itself, not in the copy that was searched.
@@ -78,7 +78,7 @@ def place(picture: Image.Image, degrees: int, boxes: list[Box]) -> list[Face]:
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     back = np.array([(cos, -sin), (sin, cos)])
     centre = np.array(picture.size) / 2 - 0.5
-    seen_centre = np.array(_size_turned(picture, degrees)) / 2 - 0.5
+    seen_centre = np.array(_rotated_size(picture, degrees)) / 2 - 0.5
     faces = []
     for box, score in boxes:
         middle = (box.mean(axis=0) - seen_centre) @ back.T + centre
@@ -87,12 +87,12 @@ def place(picture: Image.Image, degrees: int, boxes: list[Box]) -> list[Face]:
     return sorted(faces, key=lambda face: face.side, reverse=True)
 
 
-def turned(picture: Image.Image, degrees: int) -> Image.Image:
+def rotated(picture: Image.Image, degrees: int) -> Image.Image:
     """Turned anticlockwise about its centre, on a canvas that holds all of it."""
     return picture.rotate(degrees, Image.Resampling.BILINEAR, expand=True) if degrees else picture
 
 
-def _search_copy(picture: Image.Image, side: int, look: Callable[[Image.Image], list[Box]]) -> list[Box]:
+def _detect_in_copy(picture: Image.Image, side: int, look: Callable[[Image.Image], list[Box]]) -> list[Box]:
     """What `look` finds in a copy of at most `side` pixels, in the coordinates of the photo as it was seen."""
     scale = min(1.0, side / max(picture.size))
     copy = picture
@@ -102,11 +102,11 @@ def _search_copy(picture: Image.Image, side: int, look: Callable[[Image.Image], 
     return [(box / scale, score) for box, score in look(copy)]
 
 
-def _search_finer(picture: Image.Image) -> list[Box]:
-    return search(picture, doublings=2)
+def _detect_finer(picture: Image.Image) -> list[Box]:
+    return detect_boxes(picture, doublings=2)
 
 
-def _search_slowly(picture: Image.Image) -> list[Box]:
+def _detect_cnn(picture: Image.Image) -> list[Box]:
     """What the network for faces finds; it knows tilted and half hidden ones too."""
     with _DETECTING:
         found = _slow_detector()(np.asarray(picture), 1 if max(picture.size) <= _SLOW_SIDE // 2 else 0)
@@ -118,7 +118,7 @@ def _points(picture: Image.Image, degrees: int, middle: Points, side: float, bac
     reach = int(np.ceil(side)) + 2  # the predictor looks little further than the box
     low = np.floor(middle).astype(int) - reach
     # Only what is around the face is turned: all of a large photo would take seconds.
-    window = turned(picture.crop((*low.tolist(), *(low + 2 * reach + 1).tolist())), degrees)
+    window = rotated(picture.crop((*low.tolist(), *(low + 2 * reach + 1).tolist())), degrees)
     times = min(max(_POINTS_FROM / side, 1.0), 8.0, max(_POINTS_TO / side, 1 / 16)) if side else 1.0
     if times != 1:
         size = (round(window.width * times), round(window.height * times))
@@ -131,9 +131,9 @@ def _points(picture: Image.Image, degrees: int, middle: Points, side: float, bac
     return (points - window_centre) / times @ back.T + low + reach
 
 
-def _size_turned(picture: Image.Image, degrees: int) -> tuple[int, int]:
-    """(width, height) of `turned`, without the work."""
-    return turned(Image.new("1", picture.size), degrees).size if degrees else picture.size
+def _rotated_size(picture: Image.Image, degrees: int) -> tuple[int, int]:
+    """(width, height) of `rotated`, without the work."""
+    return rotated(Image.new("1", picture.size), degrees).size if degrees else picture.size
 
 
 def _corners(box: Any) -> Points:

@@ -11,16 +11,16 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from restyle_cli.align.crop import cut
-from restyle_cli.align.detect import Face, find_faces, place, search
+from restyle_cli.align.crop import crop_quad
+from restyle_cli.align.detect import Face, detect_boxes, find_faces, locate
 from restyle_cli.align.geometry import (
     Matrix,
     Points,
     Quad,
     Size,
     as_quad,
-    back_of,
-    frame_of,
+    image_corners,
+    inverse_of,
     mapped,
     matrix_of,
     quad_of,
@@ -168,7 +168,7 @@ def _cut_out(
     doubts: list[str],
     landmarks: Points,
 ) -> Aligned:
-    square = cut(picture, quad, max(size))
+    square = crop_quad(picture, quad, max(size))
     if size[0] != size[1]:
         square = square.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     return Aligned(square, quad, matrix_of(quad, size), faces, "aligned", number, tuple(doubts), as_quad(landmarks))
@@ -176,7 +176,7 @@ def _cut_out(
 
 def _whole(picture: Image.Image, size: Size, faces: int, how: str) -> Aligned:
     """The picture as it is; shrunk by the filter the papers read their aligned files with."""
-    quad = as_quad(frame_of(picture))
+    quad = as_quad(image_corners(picture))
     width_height = (size[1], size[0])
     resized = picture
     if picture.size != width_height:
@@ -202,7 +202,7 @@ def _fits(picture: Image.Image, quad: Quad) -> bool:
 
 def _off(picture: Image.Image, quad: Quad) -> float:
     """How far the corners of a face's own square are from the picture's at most, as a part of its side."""
-    return float(np.linalg.norm(np.array(quad) - frame_of(picture), axis=1).max() / max(picture.size))
+    return float(np.linalg.norm(np.array(quad) - image_corners(picture), axis=1).max() / max(picture.size))
 
 
 def _is_marked(picture: Image.Image) -> bool:
@@ -237,10 +237,10 @@ def _moved(quad: Quad, landmarks: Points) -> float:
 
 def _look(picture: Image.Image, quad: Quad) -> Points | None:
     """The points, in the photo, of the face in the middle of the crop; None when none is seen there."""
-    view = cut(picture, quad, _VIEW_SIDE)
-    boxes = search(view)
+    view = crop_quad(picture, quad, _VIEW_SIDE)
+    boxes = detect_boxes(view)
     if not boxes:
         return None
     middle = min(boxes, key=lambda found: np.abs(found[0].mean(axis=0) - _VIEW_SIDE / 2).max())
-    seen = place(view, 0, [middle])[0].landmarks
-    return mapped(seen, back_of(matrix_of(quad, _VIEW_SIDE)))
+    seen = locate(view, 0, [middle])[0].landmarks
+    return mapped(seen, inverse_of(matrix_of(quad, _VIEW_SIDE)))

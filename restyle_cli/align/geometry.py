@@ -59,7 +59,7 @@ def matrix_of(quad: Quad, size: int | Size) -> Matrix:
     return (a, b, float(shift[0])), (c, d, float(shift[1]))
 
 
-def back_of(matrix: Matrix) -> Matrix:
+def inverse_of(matrix: Matrix) -> Matrix:
     """The map the other way, from the crop to the photo."""
     (a, b, x), (c, d, y) = np.linalg.inv(np.vstack([matrix, (0, 0, 1)]))[:2].tolist()
     return (a, b, x), (c, d, y)
@@ -71,7 +71,7 @@ def mapped(points: Points, matrix: Matrix) -> Points:
     return points @ m[:, :2].T + m[:, 2]
 
 
-def frame_of(picture: Image.Image) -> Points:
+def image_corners(picture: Image.Image) -> Points:
     """The picture's own corners, [4, 2], in the order of a Quad."""
     right, bottom = picture.width - 0.5, picture.height - 0.5
     return np.array([(-0.5, -0.5), (-0.5, bottom), (right, bottom), (right, -0.5)])

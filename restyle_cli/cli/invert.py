@@ -85,13 +85,13 @@ def invert(
     # From here on torch is needed, which takes seconds to import.
     from restyle_cli.align import rule_of
     from restyle_cli.folder import Task, invert_all
-    from restyle_cli.methods.psp import DRAWN
+    from restyle_cli.methods.psp import NON_PHOTO
     from restyle_cli.stopping import Plateau
 
     plan, patience = _plan(wish, model, steps, via, running.fetching(offline, terminal), generator, downscale)
     if tolerance is not None:
         _check_tolerance(plan)
-    rule = "none" if plan.models[0].task in DRAWN else rule_of(plan.models[0].name, plan.models[0].generator_name)
+    rule = "none" if plan.models[0].task in NON_PHOTO else rule_of(plan.models[0].name, plan.models[0].generator_name)
     masked = _masked(mask, crossover, plan)
     framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
     machine = running.choose_machine(device, precision, batch_size)

@@ -90,21 +90,21 @@ class ALAEBlock(nn.Module):
 
 
 @dataclass(frozen=True)
-class RealnessHeadConfig(NetworkConfig):
+class ALAEDiscriminatorConfig(NetworkConfig):
     """`widths`: numbers of w, then behind each linear layer."""
 
     widths: tuple[int, ...] = (512, 512, 512, 1024)
 
 
-class RealnessHead(nn.Module):
+class ALAEDiscriminator(nn.Module):
     """w -> how real the picture seems that it was found in.
 
     Linear layers with nothing between. The last is published twice as wide as w; one of its numbers is used.
     """
 
-    Config = RealnessHeadConfig
+    Config = ALAEDiscriminatorConfig
 
-    def __init__(self, config: RealnessHeadConfig) -> None:
+    def __init__(self, config: ALAEDiscriminatorConfig) -> None:
         super().__init__()
         self.config = config
         self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(config.widths))

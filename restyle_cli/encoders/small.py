@@ -22,7 +22,7 @@ from restyle_cli.images import fit
 SLOPE = 0.2  # of the leaky ReLUs
 BRANCH_GAIN = 0.5  # of each residual branch: keeps the variance from doubling with every block
 LAST_MAP = 4  # side of the map that the linear layers read
-FIRST_STEP = 0.1  # size of an untrained encoder's steps along each direction
+INITIAL_STEP = 0.1  # size of an untrained encoder's steps along each direction
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class SmallNetwork(nn.Module):
         self.body = nn.Sequential(*blocks)
         self.hidden = nn.Linear(before * LAST_MAP**2, config.hidden)
 
-    def look(self, x: Tensor) -> Tensor:
+    def features(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] in [-1, 1], any size -> [N, hidden]."""
         size = self.config.input_size
         x = fit(x, (size, size))
@@ -78,7 +78,7 @@ class SmallNetwork(nn.Module):
         x = F.leaky_relu(x, SLOPE).flatten(1)
         return F.leaky_relu(self.hidden(x), SLOPE)
 
-    def initialise(self) -> None:
+    def init_weights(self) -> None:
         """He's random weights in every layer, and a stem that sees differences."""
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
@@ -86,7 +86,7 @@ class SmallNetwork(nn.Module):
                 nn.init.zeros_(module.bias)
         nn.init.kaiming_normal_(self.stem.weight, nonlinearity="linear")
         if self.config.input_channels == 6:
-            see_differences(self.stem.weight)
+            init_difference_filters(self.stem.weight)
 
 
 @dataclass(frozen=True)
@@ -114,13 +114,13 @@ class SmallEncoder(SmallNetwork):
         self.last = nn.Linear(config.hidden, config.styles * rank)
         if not self.basis.is_meta:  # then the tensors come from a file
             self.basis.diagonal().fill_(1)
-            self.initialise()
-            nn.init.normal_(self.last.weight, std=FIRST_STEP / math.sqrt(config.hidden))
+            self.init_weights()
+            nn.init.normal_(self.last.weight, std=INITIAL_STEP / math.sqrt(config.hidden))
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] in [-1, 1], any size -> codes [N, L, w_dim]."""
         config = self.config
-        codes = self.last(self.look(x)).unflatten(1, (config.styles, len(self.basis))) @ self.basis
+        codes = self.last(self.features(x)).unflatten(1, (config.styles, len(self.basis))) @ self.basis
         return base_and_offsets(codes, self.stage) if config.codes == "e4e" else codes
 
 
@@ -141,7 +141,7 @@ class SmallBlock(nn.Module):
 
 
 @torch.no_grad()
-def see_differences(weight: Tensor) -> None:
+def init_difference_filters(weight: Tensor) -> None:
     """Make three quarters of a stem's filters functions of x - y, an eighth of x alone, an eighth of y alone.
 
     weight [out, 6, k, k]; channels 0-2 see the picture x, 3-5 the reconstruction y.

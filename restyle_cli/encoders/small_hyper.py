@@ -66,13 +66,13 @@ class SmallHyperNetwork(SmallNetwork):
             outputs, inputs = next(t[1:] for t in config.targets if t[0] in config.sharing)
             self.kernels = SharedKernels(config.code, outputs, inputs)
         if not self.codes.weight.is_meta:  # then the tensors come from a file
-            self.initialise()
+            self.init_weights()
             self._silence()
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """x [N, C, H, W] in [-1, 1], any size; the deltas are in the order of `targets`."""
         config = self.config
-        codes = self.codes(self.look(x)).unflatten(1, (len(config.targets), config.code))
+        codes = self.codes(self.features(x)).unflatten(1, (len(config.targets), config.code))
         found: dict[str, Tensor] = {}
         for index, (name, outputs, inputs) in enumerate(config.targets):
             if name in config.sharing:

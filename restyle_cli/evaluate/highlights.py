@@ -28,7 +28,7 @@ class Highlights:
     worst: list[_Place] = field(default_factory=list)
     _count: int = 0
 
-    def enter(self, name: str, value: float) -> bool:
+    def add(self, name: str, value: float) -> bool:
         """Tell of a picture; whether it is now among the best or the worst."""
         badness = -value if self.higher else value
         self._count += 1
@@ -44,7 +44,7 @@ class Highlights:
         return best, [name for _, _, name in self.worst if name not in best]
 
 
-def beside(
+def side_by_side(
     target: Tensor,  # [3, H, W] in [-1, 1]
     result: Tensor,  # [3, H, W] in [-1, 1]
 ) -> str:

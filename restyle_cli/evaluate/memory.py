@@ -12,7 +12,7 @@ import torch
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def begin_peak(device: torch.device) -> None:
+def reset_peak(device: torch.device) -> None:
     """From here on `peak_mb` counts. On a CPU of another system than Linux it counts from the process's beginning."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -56,7 +56,7 @@ class StyleGAN2Discriminator(nn.Module):
         x = leaky_relu(self.from_rgb(x))
         for block in self.blocks:
             x = block(x)
-        x = leaky_relu(self.final_conv(with_deviation(x)))
+        x = leaky_relu(self.final_conv(append_stddev(x)))
         return self.output(self.final_linear(x.flatten(1)))
 
 
@@ -75,7 +75,7 @@ class DownBlock(nn.Module):
         return (y + self.skip(fir.downsample2(x))) / math.sqrt(2)
 
 
-def with_deviation(x: Tensor) -> Tensor:
+def append_stddev(x: Tensor) -> Tensor:
     """Append to x [N, C, H, W] a map of how much the pictures of each group differ: [N, C + 1, H, W]."""
     n, _, height, width = x.shape
     group = min(n, GROUP)

@@ -28,7 +28,7 @@ NOISE = "noise_"
 
 
 @dataclass(frozen=True)
-class Changes:
+class SplitPatch:
     """A patch, by what it changes; each value is [N, …]."""
 
     factors: Mapping[str, Tensor] = field(default_factory=dict)
@@ -46,14 +46,14 @@ def noise_maps(generator: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in generator.named_buffers() if name.startswith(NOISE)}
 
 
-def read_patch(
+def split_patch(
     generator: nn.Module,  # with `conv_shapes()`: from a convolution's name to (outputs, inputs)
     patch: Mapping[str, Tensor] | None,
     n: int,  # pictures
-) -> Changes:
+) -> SplitPatch:
     """`patch`, sorted, in the precision of the generator; RestyleError for a name that it has not, or another shape."""
     if not patch:
-        return Changes()
+        return SplitPatch()
     convs, noises, parameters = generator.conv_shapes(), noise_maps(generator), synthesis_parameters(generator)
     for name, change in patch.items():
         shape = tuple(change.shape)
@@ -71,17 +71,17 @@ def read_patch(
             raise RestyleError(f"a change of '{name}' has shape {list(shape)}", hint)
     dtype = next(iter(parameters.values())).dtype  # in half precision, 1 + delta would lose most of delta
     full = {name: change.to(dtype) for name, change in patch.items()}
-    return Changes(
+    return SplitPatch(
         {name: change for name, change in full.items() if name in convs},
         {name: change for name, change in full.items() if name in noises},
         {name: change for name, change in full.items() if name in parameters},
     )
 
 
-def draw_one_by_one(
+def generate_one_by_one(
     generator: nn.Module,
     w: Tensor,  # [N, L, w_dim]
-    changes: Changes,
+    changes: SplitPatch,
     features: dict[int, Tensor] | None = None,
     **options: Any,
 ) -> Tensor:  # [N, 3, H, W]

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.base import NOISE_MODES, StyleGenerator
-from restyle_cli.generators.patching import draw_one_by_one, read_patch
+from restyle_cli.generators.patching import generate_one_by_one, split_patch
 from restyle_cli.generators.stylegan2 import StyleGAN2Config, paper_channels
 from restyle_cli.ops.adain import smooth, stylise, up_conv
 from restyle_cli.ops.layers import GAIN, SLOPE, pixel_norm
@@ -186,9 +186,9 @@ class StyleGAN1(StyleGenerator):
         """
         if noise not in NOISE_MODES:
             raise ValueError(f"noise is one of {NOISE_MODES}, not {noise!r}")
-        changes = read_patch(self, patch, len(w))
+        changes = split_patch(self, patch, len(w))
         if changes.parameters:
-            return draw_one_by_one(self, w, changes, features, noise=noise, upto=upto)
+            return generate_one_by_one(self, w, changes, features, noise=noise, upto=upto)
         deltas, block = changes.factors, 0
         x = self.const.expand(len(w), -1, -1, -1)
         for index, conv in enumerate(self.convs):

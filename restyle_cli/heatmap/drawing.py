@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from restyle_cli.heatmap.changes import GROUPS, Bytes, Changes
 from restyle_cli.heatmap.measures import Floats, Measure
-from restyle_cli.strip import HEIGHT, Cell, draw_strip, note, stack
+from restyle_cli.strip import HEIGHT, Cell, draw_strip, stack, text_sheet
 
 COLOURS = {"coarse": (68, 84, 160), "middle": (31, 138, 112), "fine": (214, 118, 28)}
 """Of the bars of the layers."""
@@ -32,20 +32,20 @@ def draw_changes(changes: Changes, measure: Measure, top: float) -> Image.Image:
     for index, (step, said) in enumerate(changes.described()):
         since = "" if said["since"] == step - 1 else f", since {said['since']}"
         heat, own = changes.maps[index], changes.maps[index].max()
-        over = overlay(changes.pictures[index + 1], np.sqrt(scaled(heat, top)))
+        over = overlay(changes.pictures[index + 1], np.sqrt(normalised(heat, top)))
         title = f"step {step}{since}"
-        above.append(Cell(Image.fromarray(over), title, [f"change {number(said['distance'])}"]))
-        bare = Image.fromarray(coloured(scaled(heat, own)))
+        above.append(Cell(Image.fromarray(over), title, [f"change {format_number(said['distance'])}"]))
+        bare = Image.fromarray(apply_colormap(normalised(heat, own)))
         lines = [f"broad {said['broad']:.0%}, detail {1 - said['broad']:.0%}"]
         middle.append(Cell(bare, f"half of it in {said['area']:.0%} of the picture", lines))
         bars = _bars(changes, index, bars_width, highest)
         below.append(Cell(bars, f"{said['way']:.0%} of the code's way"))
     rows = stack([draw_strip(above), draw_strip(middle), draw_strip(below, _BARS)])
     text = [
-        f"Change: {measure.title}. Above: all steps on one scale, 0 to {number(top)} {measure.unit}, square root; "
-        "below it: each step on its own scale. Bars: what each layer took of the step's move."
+        f"Change: {measure.title}. Above: all steps on one scale, 0 to {format_number(top)} {measure.unit}, "
+        "square root; below it: each step on its own scale. Bars: what each layer took of the step's move."
     ]
-    return stack([rows, note(text, rows.width)])
+    return stack([rows, text_sheet(text, rows.width)])
 
 
 def overlay(
@@ -55,22 +55,22 @@ def overlay(
     """The picture in grey, and the colours of the heat over it, the more of them the hotter."""
     grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)[..., None].astype(np.float32)
     share = (_FAINT + (_STRONG - _FAINT) * heat)[..., None]
-    return np.round(grey * (1 - share) + coloured(heat) * share).astype(np.uint8)
+    return np.round(grey * (1 - share) + apply_colormap(heat) * share).astype(np.uint8)
 
 
-def coloured(
+def apply_colormap(
     heat: Floats,  # [H, W] from 0 to 1
 ) -> Bytes:
     """[H, W, 3] in the colours of "magma": the lighter, the more, in equal steps to the eye."""
     return cv2.cvtColor(cv2.applyColorMap(np.round(heat * 255).astype(np.uint8), cv2.COLORMAP_MAGMA), cv2.COLOR_BGR2RGB)
 
 
-def scaled(heat: Floats, top: float) -> Floats:
+def normalised(heat: Floats, top: float) -> Floats:
     """The map from 0 to 1, which is `top` and more; 0 where there is no change at all."""
     return np.clip(heat / top, 0, 1) if top > 0 else np.zeros_like(heat)
 
 
-def number(value: float) -> str:
+def format_number(value: float) -> str:
     """Three digits, or more: "23.9", "0.870", "134"."""
     return f"{value:#.3g}" if value < 100 else f"{value:.0f}"
 

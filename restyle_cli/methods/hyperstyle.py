@@ -43,4 +43,4 @@ class HyperStyle(ReStyle):
         patch = dict(state.patch)
         for conv, delta in self.encoder(self._pair(x, state)).items():
             patch[conv] = patch[conv] + delta if conv in patch else delta
-        return self._draw(state.w, patch)
+        return self._generate(state.w, patch)

@@ -16,7 +16,7 @@ FINE = 8
 
 
 @torch.no_grad()
-def sample(generator: nn.Module, seed: int) -> Tensor:
+def sample_w(generator: nn.Module, seed: int) -> Tensor:
     """The code [L, w_dim] of a random z, the same for the same seed."""
     z = torch.randn(1, generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
     return generator.w_plus(generator.mapping(z.to(generator.w_avg)))[0]

@@ -16,7 +16,7 @@ TRANSLATIONS = ("sketch", "labels", "frontal")
 """Tasks whose results are not to resemble what was given: the step of lowest L2 means nothing there."""
 VARIANTS = {"frontalize": "frontal", "superres": "super-resolution", "sketch": "sketch", "segmentation": "labels"}
 """Tasks by what the catalog calls such networks."""
-DRAWN = ("sketch", "labels")
+NON_PHOTO = ("sketch", "labels")
 """Tasks that are given no photo: there is no face to find."""
 
 
@@ -39,11 +39,11 @@ class PSP(SinglePass):
         self.keeps_last = task in TRANSLATIONS
 
     @classmethod
-    def takes(cls, channels: int) -> bool:
+    def accepts(cls, channels: int) -> bool:
         """All but 6: that is a picture beside its reconstruction."""
         return channels != 6
 
-    def given(self, x: Tensor) -> Tensor:
+    def encoder_input(self, x: Tensor) -> Tensor:
         """x [N, 3, H, W] in [-1, 1] as the encoder was trained to see it: [N, C, H, W]."""
         x = shrunk(x, self.downscale)
         if self.task == "sketch":
@@ -51,8 +51,8 @@ class PSP(SinglePass):
         return as_labels(x, self.encoder.config.input_channels) if self.task == "labels" else x
 
 
-def task_of(channels: int, told: str | None = None) -> str:
+def task_of(channels: int, recorded: str | None = None) -> str:
     """What an encoder of so many input channels does, where its file tells nothing (`told`) of it."""
     if channels == 3:
-        return told if told in TASKS else "photo"
+        return recorded if recorded in TASKS else "photo"
     return "sketch" if channels == 1 else "labels"

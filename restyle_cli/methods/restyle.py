@@ -45,31 +45,31 @@ class SinglePass:
         return State(self.generator.start(len(x)), self._average.expand(len(x), -1, -1, -1))
 
     @classmethod
-    def takes(cls, channels: int) -> bool:
+    def accepts(cls, channels: int) -> bool:
         """Whether an encoder of so many input channels serves."""
         return channels == cls.input_channels
 
-    def given(self, x: Tensor) -> Tensor:
+    def encoder_input(self, x: Tensor) -> Tensor:
         """What the encoder sees of pictures x [N, 3, H, W]."""
         return x
 
     def step(self, x: Tensor, state: State) -> State:
         """The code found from x; nothing of `state` is used."""
-        found = self._found(x)
-        return self._draw(found if self.absolute else self.generator.start(len(x)) + found)
+        found = self._predict(x)
+        return self._generate(found if self.absolute else self.generator.start(len(x)) + found)
 
-    def _found(self, x: Tensor) -> Tensor:
-        return self.encoder(self.given(x))
+    def _predict(self, x: Tensor) -> Tensor:
+        return self.encoder(self.encoder_input(x))
 
-    def _draw(self, w: Tensor, patch: Mapping[str, Tensor] | None = None) -> State:
+    def _generate(self, w: Tensor, patch: Mapping[str, Tensor] | None = None) -> State:
         return State(w, self.generator(w, patch=patch).float(), patch or {})
 
 
-class OneCode(SinglePass):
+class SingleW(SinglePass):
     """One code for every style: an encoder of a single one, or e4e's base code, which its offsets are left off."""
 
-    def _found(self, x: Tensor) -> Tensor:
-        found = super()._found(x)
+    def _predict(self, x: Tensor) -> Tensor:
+        found = super()._predict(x)
         return found[:, :1].expand_as(found)
 
 
@@ -85,7 +85,7 @@ class ReStyle(SinglePass):
 
         Weights that an earlier method changed stay changed, if they are of the same generator's shape.
         """
-        return self._draw(state.w + self.encoder(self._pair(x, state)), state.patch)
+        return self._generate(state.w + self.encoder(self._pair(x, state)), state.patch)
 
     def _pair(self, x: Tensor, state: State) -> Tensor:
         return torch.cat([x, fit(state.image, (x.shape[-2], x.shape[-1]))], dim=1)

@@ -15,7 +15,7 @@ _WIDE_RANGE = 20.0
 """From this ratio of the slowest to the quickest on, time is drawn on a logarithmic axis."""
 
 
-def draw(methods: Sequence[dict[str, Any]], columns: Sequence[Column]) -> str | None:
+def plot(methods: Sequence[dict[str, Any]], columns: Sequence[Column]) -> str | None:
     """One panel for each column and for time and steps; None where no step took time. The first guess is left out."""
     timed = [(m, [i for i, s in enumerate(m["steps"]) if s["step"] and s["seconds"]]) for m in methods]
     timed = [(method, places) for method, places in timed if places]

@@ -12,7 +12,7 @@ _ORDER = ("l2", "lpips", "structure", "ms_ssim", "id", "fid")
 """Of the metrics, as the papers' tables have them."""
 
 
-def shown(value: float | None, error: float | None = None) -> str:
+def format_value(value: float | None, error: float | None = None) -> str:
     """`value ± error` with as many digits as its size deserves; a dash where there is no number."""
     if value is None:
         return NOTHING
@@ -30,4 +30,4 @@ def titles(columns: Sequence[Column], missing: Sequence[str]) -> dict[str, str]:
 def step_cells(method: Mapping[str, Any], place: int, keys: Sequence[str]) -> list[str]:
     """The numbers of one of a method's steps, each with its standard error."""
     step, errors = method["steps"][place], method["stderr"]
-    return [shown(step[key], errors[key][place] if errors.get(key) else None) for key in keys]
+    return [format_value(step[key], errors[key][place] if errors.get(key) else None) for key in keys]

@@ -23,32 +23,32 @@ from restyle_cli.report.summary import Measured, summary
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is evaluated: the methods of `plans` on photos, or, where there is `against`, pairs as they are."""
+class EvalRequest:
+    """What is evaluated: the methods of `plans` on photos, or, where there is `compare_with`, pairs as they are."""
 
     inputs: Sequence[Path]
     folder: Path
     plans: Sequence[Plan] = ()
-    against: Path | None = None
+    compare_with: Path | None = None
     missing: Mapping[str, Missing] = field(default_factory=dict)  # metrics that cannot be measured
 
 
 class Study:
-    """One evaluation: exhaust `run`, then `finish`. Another of the same wish goes on from where this one got to."""
+    """One evaluation: exhaust `run`, then `finish`. Another of the same request goes on from where this one got to."""
 
-    def __init__(self, wish: Wish, task: Task, overwrite: bool = False) -> None:
+    def __init__(self, request: EvalRequest, task: Task, overwrite: bool = False) -> None:
         """RestyleError when the folder has another run's report, unless that may be overwritten."""
-        files.check_free(wish.folder, overwrite)
-        self.wish, self.task = wish, task
+        files.check_free(request.folder, overwrite)
+        self.request, self.task = request, task
         self.machine = {
             "version": restyle_cli.__version__,
             "device": str(task.device),
             "precision": next(name for name, dtype in PRECISIONS.items() if dtype == task.dtype),
         }
-        self.journal = Journal(wish.folder / files.JOURNAL, self._settings())
+        self.journal = Journal(request.folder / files.JOURNAL, self._settings())
         self.journal.open(overwrite)
-        given = Course(str(wish.against), str(wish.against), (0,), ("given",))
-        self.courses = courses(wish.plans) if wish.against is None else [given]
+        given = Course(str(request.compare_with), str(request.compare_with), (0,), ("given",))
+        self.courses = courses(request.plans) if request.compare_with is None else [given]
         self._used: dict[str, str] = {}
         self._skips: dict[tuple[str, str | None], Skip] = {}
 
@@ -66,27 +66,27 @@ class Study:
         """Write the report; what report.json has, and the files by kind. RestyleError when nothing was measured."""
         if not self._used:
             raise RestyleError("no picture could be measured", "the reasons are above")
-        wish, task = self.wish, self.task
+        request, task = self.request, self.task
         measured = Measured(
             self.journal,
             self.courses,
             task.columns,
-            list(wish.missing),
+            list(request.missing),
             task.ranking,
             self._used,
             list(self._skips.values()),
         )
-        if wish.against is None:
-            told = protocol(wish.inputs, task, wish.plans, wish.missing)
+        if request.compare_with is None:
+            record = protocol(request.inputs, task, request.plans, request.missing)
         else:
-            told = pairs_protocol(wish.inputs, wish.against, task, wish.missing)
-        report = {"command": "eval", **self.machine, "protocol": told, **summary(measured)}
-        return report, files.write(wish.folder, report, measured)
+            record = pairs_protocol(request.inputs, request.compare_with, task, request.missing)
+        report = {"command": "eval", **self.machine, "protocol": record, **summary(measured)}
+        return report, files.write(request.folder, report, measured)
 
     def _pass(self, items: Any, course: Course, index: int) -> Iterator[Outcome]:
-        if self.wish.against is not None:
+        if self.request.compare_with is not None:
             return compare(items, course, self.task, self.journal)
-        methods = self.wish.plans[index].load(self.task.device)
+        methods = self.request.plans[index].load(self.task.device)
         return evaluate(items, course, methods, self.task, self.journal)
 
     def _noted(self, outcome: Outcome) -> Outcome:
@@ -99,15 +99,15 @@ class Study:
         return outcome if first else Outcome(outcome.input, outcome.sha256)
 
     def _settings(self) -> dict[str, Any]:
-        """What the numbers depend on; names as people are told that one is another."""
-        wish, task = self.wish, self.task
+        """What the numbers depend on; names as people are record that one is another."""
+        request, task = self.request, self.task
         networks = [network for metric in task.metrics for network in metric.networks]
         return {
-            "inputs": [str(path.resolve()) for path in wish.inputs],
-            "pictures to compare with": str(wish.against.resolve()) if wish.against else None,
-            "methods": [plan.chain for plan in wish.plans],
+            "inputs": [str(path.resolve()) for path in request.inputs],
+            "pictures to compare with": str(request.compare_with.resolve()) if request.compare_with else None,
+            "methods": [plan.chain for plan in request.plans],
             "metrics": [metric.name for metric in task.metrics],
-            "networks": network_files(wish.plans, networks),
+            "networks": network_files(request.plans, networks),
             "alignment": task.framing.mode,
             "batch size": task.batch_size,
             **self.machine,

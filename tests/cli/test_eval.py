@@ -410,12 +410,12 @@ def test_a_black_picture(restyle: Run, here: Path) -> None:
 
 
 def test_a_method_that_comes_to_no_numbers(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw = ReStyle._draw
+    draw = ReStyle._generate
 
     def spoiled(self: ReStyle, w: torch.Tensor, patch: Any = None) -> Any:
         return draw(self, w * float("nan"), patch)
 
-    monkeypatch.setattr(ReStyle, "_draw", spoiled)
+    monkeypatch.setattr(ReStyle, "_generate", spoiled)
     result = restyle("eval", faces, "-n", 1, *QUICK)
     assert result.exit_code == 1
     assert f"{RESTYLE} came to no numbers for 'faces/0.png'" in result.stderr

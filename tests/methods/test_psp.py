@@ -18,7 +18,7 @@ from restyle_cli.images import to_tensor
 from restyle_cli.inversion import invert
 from restyle_cli.loading import load_method, plan
 from restyle_cli.methods.inputs import as_labels, as_sketch, shrunk
-from restyle_cli.methods.mixing import FINE, mix, sample
+from restyle_cli.methods.mixing import FINE, mix, sample_w
 from restyle_cli.methods.psp import PSP, task_of
 
 
@@ -139,9 +139,9 @@ def codes() -> Tensor:
 
 def test_only_fine_layers_are_mixed() -> None:
     draws, w = tiny.generator(resolution=128), codes()
-    sampled = sample(draws, 3)
-    assert torch.equal(sampled, sample(draws, 3))
-    assert not torch.equal(sampled, sample(draws, 4))
+    sampled = sample_w(draws, 3)
+    assert torch.equal(sampled, sample_w(draws, 3))
+    assert not torch.equal(sampled, sample_w(draws, 4))
     assert torch.equal(sampled[0], sampled[-1]), "a code of W"
     mixed = mix(w, sampled, 0.25)
     assert torch.equal(mixed[:, :FINE], w[:, :FINE])
@@ -152,7 +152,7 @@ def test_only_fine_layers_are_mixed() -> None:
 
 def test_a_small_generator_has_no_fine_layers() -> None:
     with pytest.raises(RestyleError, match="codes have 8 layers"):
-        mix(torch.zeros(1, 8, tiny.W_DIM), sample(tiny.generator(), 0))
+        mix(torch.zeros(1, 8, tiny.W_DIM), sample_w(tiny.generator(), 0))
 
 
 # --- files

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.generators.discriminators import StyleGAN2Discriminator, with_deviation
+from restyle_cli.generators.discriminators import StyleGAN2Discriminator, append_stddev
 from restyle_cli.perceptual import PERCEPTUAL
 from restyle_cli.store.files import read_module, write_module
 
@@ -122,8 +122,8 @@ def test_groups_of_a_batch_are_every_so_manieth_picture() -> None:
 
 def test_equal_pictures_do_not_deviate() -> None:
     x = torch.randn(1, 3, 4, 4).expand(4, -1, -1, -1)
-    assert with_deviation(x)[:, 3].max() <= 1e-4  # the root of what keeps the root from zero
-    assert with_deviation(torch.randn(4, 3, 4, 4))[:, 3].min() > 0.1
+    assert append_stddev(x)[:, 3].max() <= 1e-4  # the root of what keeps the root from zero
+    assert append_stddev(torch.randn(4, 3, 4, 4))[:, 3].min() > 0.1
 
 
 def test_a_discriminator_takes_pictures_of_its_own_side() -> None:

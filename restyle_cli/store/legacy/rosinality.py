@@ -50,7 +50,7 @@ def to_rosinality(network: StyleGAN2) -> dict[str, Any]:
     return {"g_ema": g_ema, "latent_avg": (average[0] if shared else average).cpu().clone()}
 
 
-def departures(network: StyleGAN2) -> list[str]:
+def not_representable(network: StyleGAN2) -> list[str]:
     """In what a network differs from all that rosinality's code can build, one line each; mostly nothing."""
     config, said = network.config, []
     tables = [paper_channels(config.resolution, base) for base in (16384, 32768)]
