@@ -12,8 +12,9 @@ from itertools import groupby
 from typing import Protocol, Self, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.images import fit
 from restyle_cli.stopping import ALL_STEPS, OUT_OF_TIME, PLATEAUED, Stop, StopRule, Tolerance
 
@@ -63,7 +64,7 @@ class Method(Protocol):
     needs_start: bool
     compares: bool
     name: str
-    generator: nn.Module
+    generator: StyleGenerator
     size: tuple[int, int]
     default_steps: int
     max_steps: int

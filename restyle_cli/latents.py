@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from restyle_cli.devices import PRECISIONS, compute
 from restyle_cli.errors import RestyleError
+from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.files import read_latent, read_module, sha256
 
@@ -41,7 +42,7 @@ def half_patch(patch: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def render(
-    generator: nn.Module,
+    generator: StyleGenerator,
     w: Tensor,  # [1, L, 512]
     patch: Mapping[str, Tensor],  # each [1, ...]
     dtype: torch.dtype = torch.float32,
@@ -66,7 +67,7 @@ def read(path: Path) -> Latent:
 def render_latent(
     path: Path,
     device: str | torch.device = "cpu",
-    generator: nn.Module | None = None,
+    generator: StyleGenerator | None = None,
     ensure: Callable[[catalog.Entry], Path] = fetch.installed_path,
 ) -> Tensor:
     """The picture [1, 3, H, W] of a latent file, in the precision that it was made in.
@@ -85,7 +86,7 @@ def load_generator(
     latent: Latent,
     device: str | torch.device = "cpu",
     ensure: Callable[[catalog.Entry], Path] = fetch.installed_path,
-) -> nn.Module:
+) -> StyleGenerator:
     """The generator that the file names, whose pictures are cut as the photo was. RestyleError as `render_latent`."""
     name = latent.metadata.get("generator")
     if not isinstance(name, str):
@@ -97,6 +98,7 @@ def load_generator(
             "invert the picture again, with --overwrite",
         )
     generator = read_module(path, device, "generator")
+    assert isinstance(generator, StyleGenerator)  # what all of that role are
     size = _table(latent.metadata, "alignment").get("size")
     if isinstance(size, list) and size[0] < size[1] and generator.config.crop is None:
         side = generator.config.resolution

@@ -51,7 +51,7 @@ def find_faces(picture: Image.Image) -> list[Face]:
     slower detector is asked, which also knows faces half hidden or seen from the side.
     """
     for degrees, side in _ROTATIONS:
-        if boxes := _detect_in_copy(picture, side, lambda copy, turn=degrees: detect_boxes(rotated(copy, turn))):
+        if boxes := _detect_in_copy(picture, side, detect_boxes, degrees):
             return locate(picture, degrees, boxes)
     finer: Callable[[Image.Image], list[Box]] = detect_boxes
     if max(picture.size) <= _FINER // 2:
@@ -92,14 +92,16 @@ def rotated(picture: Image.Image, degrees: int) -> Image.Image:
     return picture.rotate(degrees, Image.Resampling.BILINEAR, expand=True) if degrees else picture
 
 
-def _detect_in_copy(picture: Image.Image, side: int, look: Callable[[Image.Image], list[Box]]) -> list[Box]:
-    """What `look` finds in a copy of at most `side` pixels, in the coordinates of the photo as it was seen."""
+def _detect_in_copy(
+    picture: Image.Image, side: int, detector: Callable[[Image.Image], list[Box]], degrees: int = 0
+) -> list[Box]:
+    """Boxes in a copy of at most `side` pixels, rotated by `degrees`; in coordinates of the rotated original."""
     scale = min(1.0, side / max(picture.size))
     copy = picture
     if scale < 1:
         size = (max(round(picture.width * scale), 1), max(round(picture.height * scale), 1))
         copy = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2)
-    return [(box / scale, score) for box, score in look(copy)]
+    return [(box / scale, score) for box, score in detector(rotated(copy, degrees))]
 
 
 def _detect_finer(picture: Image.Image) -> list[Box]:
@@ -157,7 +159,7 @@ def _predictor() -> Any:
 
 def _dlib() -> Any:
     try:
-        import dlib
+        import dlib  # type: ignore[import-untyped]  # it has no stubs
     except ImportError as error:
         raise RestyleError(
             "finding faces needs dlib, which is not installed", "pip install dlib-bin, or pass --align never"

@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restyle_cli.encoders.base import EncoderConfig
+from restyle_cli.encoders.base import Encoder, EncoderConfig
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import fit
 from restyle_cli.ops.adain import down_conv, instance_norm, instance_statistics, smooth
@@ -42,28 +42,29 @@ class ALAEEncoderConfig(EncoderConfig):
             )
 
 
-class ALAEEncoder(nn.Module):
+class ALAEEncoder(Encoder):
     """Picture -> one code in W, repeated for every style."""
 
     Config = ALAEEncoderConfig
+    config: ALAEEncoderConfig
 
     def __init__(self, config: ALAEEncoderConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.from_rgb = nn.Conv2d(config.input_channels, config.widths[0], 1)
         self.blocks = nn.ModuleList(ALAEBlock(a, b, config.w_dim) for a, b in pairwise(config.widths))
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.normal_(module.weight, std=GAIN / math.sqrt(module.weight[0].numel()))
-                nn.init.zeros_(module.bias)
+                nn.init.zeros_(module.get_parameter("bias"))
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] in [-1, 1], any size -> codes [N, L, w_dim]."""
         config = self.config
         x = self.from_rgb(fit(x, (config.input_size, config.input_size)))
         x = F.leaky_relu(F.leaky_relu(x, SLOPE), SLOPE)  # twice, as the published networks have it
-        w: Tensor | float = 0.0
-        for block in self.blocks:
+        first, *others = self.blocks
+        x, w = first(x)
+        for block in others:
             x, part = block(x)
             w = w + part
         return w[:, None].expand(-1, config.styles, -1)
@@ -84,7 +85,7 @@ class ALAEBlock(nn.Module):
         x = F.leaky_relu(self.conv1(x), SLOPE)
         w = self.style1(instance_statistics(x))
         x = down_conv(smooth(instance_norm(x, EPSILON)), self.conv2.weight)
-        x = F.leaky_relu(x + self.conv2.bias[:, None, None], SLOPE)
+        x = F.leaky_relu(x + self.conv2.get_parameter("bias")[:, None, None], SLOPE)
         w = w + self.style2(instance_statistics(x))
         return instance_norm(x, EPSILON), w
 

@@ -25,7 +25,7 @@ class Backbone(nn.Module):
     def stem(self, x: Tensor) -> Tensor:
         """The layers before the body: x [N, C, H, W] -> [N, widths[0], …]."""
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def stages(self, x: Tensor) -> list[Tensor]:
         """x [N, C, H, W] in [-1, 1] -> the map behind each stage, the finest first."""
         x, maps, layers = self.stem(x), [], iter(self.body)
         for count in self.blocks:
@@ -63,6 +63,9 @@ class IRSE50(IRNet):
 
     def __init__(self, channels: int, widths: Sequence[int] = WIDTHS, blocks: Sequence[int] = (3, 4, 14, 3)) -> None:
         super().__init__(channels, widths, blocks, gated=True)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return self.stages(x)
 
 
 class IRUnit(nn.Module):
@@ -111,7 +114,7 @@ class ResNet34(Backbone):
         self.blocks = blocks
         self.conv1 = nn.Conv2d(channels, widths[0], 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
-        self.relu = nn.PReLU(widths[0])
+        self.relu: nn.Module = nn.PReLU(widths[0])
         units: list[nn.Module] = []
         before = widths[0]
         for stage, (width, count) in enumerate(zip(widths, blocks, strict=True)):
@@ -122,6 +125,9 @@ class ResNet34(Backbone):
 
     def stem(self, x: Tensor) -> Tensor:
         return self.relu(self.bn1(self.conv1(x)))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return self.stages(x)
 
 
 class BasicBlock(nn.Module):
@@ -144,4 +150,4 @@ class BasicBlock(nn.Module):
         return torch.relu(y + self.downsample(x))
 
 
-BACKBONES: dict[str, type[Backbone]] = {"ir-se50": IRSE50, "resnet34": ResNet34}
+BACKBONES: dict[str, type[IRSE50] | type[ResNet34]] = {"ir-se50": IRSE50, "resnet34": ResNet34}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor, nn
+
+from restyle_cli.encoders.heads import base_and_offsets
 from restyle_cli.errors import RestyleError
 from restyle_cli.registry import NetworkConfig
 
@@ -26,3 +29,22 @@ class EncoderConfig(NetworkConfig):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise RestyleError(f"an encoder's {name} is a whole number above zero, not {value!r}")
+
+
+class Encoder(nn.Module):
+    """Base of the encoders: image [N, C, H, W] -> w_plus [N, L, w_dim]; hypernetworks return weight deltas instead.
+
+    `stage` is for the progressive training of "e4e" encoders: the number of offsets in use, None for all. It is not
+    saved.
+    """
+
+    config: EncoderConfig
+    stage: int | None = None
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def to_w_plus(self, codes: Tensor) -> Tensor:
+        """The output of the style heads [N, L, w_dim] as w_plus: "e4e" heads return a base vector and offsets."""
+        return base_and_offsets(codes, self.stage) if self.config.codes == "e4e" else codes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -78,10 +77,10 @@ class StackedConv(nn.Module):
         return y.unflatten(1, (pictures, height * width)).transpose(2, 3).unflatten(3, (height, width))
 
 
-def _each_head(convs: Iterable[StackedConv], x: Tensor) -> list[Tensor]:
+def _each_head(convs: nn.ModuleList, x: Tensor) -> list[Tensor]:
     """The map behind the convolutions for each head, one head after the other; x [N, C, H, W] is for all."""
     # unbind, not indexing: the gradient of an indexed weight is as large as all of them.
-    layers = [zip(conv.weight.unbind(), conv.bias.unbind(), strict=True) for conv in convs]
+    layers = [zip(*(conv.get_parameter(name).unbind() for name in ("weight", "bias")), strict=True) for conv in convs]
     maps = []
     for head in zip(*layers, strict=True):
         y = x

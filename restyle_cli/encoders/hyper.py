@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restyle_cli.encoders.base import Encoder
 from restyle_cli.encoders.heads import SLOPE
 from restyle_cli.encoders.restyle import ReStyleEncoderConfig
 from restyle_cli.errors import RestyleError
@@ -60,14 +61,14 @@ def check_targets(targets: Sequence[tuple[str, int, int]], sharing: Sequence[str
         raise RestyleError("convolutions that share a network have the same number of channels")
 
 
-class HyperNetwork(nn.Module):
+class HyperNetwork(Encoder):
     """Picture and reconstruction -> {name of a convolution: delta [N, O, I, 3, 3] or [N, O, I, 1, 1]}."""
 
     Config = HyperConfig
+    config: HyperConfig
 
     def __init__(self, config: HyperConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.backbone = config.make_backbone()
         self.heads = nn.ModuleList(self._head(*target) for target in config.targets)
         if config.sharing:

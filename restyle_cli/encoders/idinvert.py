@@ -13,7 +13,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restyle_cli.encoders.base import EncoderConfig
+from restyle_cli.encoders.base import Encoder, EncoderConfig
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import fit
 
@@ -39,14 +39,14 @@ class IDInvertEncoderConfig(EncoderConfig):
             )
 
 
-class IDInvertEncoder(nn.Module):
+class IDInvertEncoder(Encoder):
     """Picture -> codes."""
 
     Config = IDInvertEncoderConfig
+    config: IDInvertEncoderConfig
 
     def __init__(self, config: IDInvertEncoderConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         widths = config.widths
         self.stem = nn.Conv2d(config.input_channels, widths[0], 3, padding=1, bias=False)
         self.stem_norm = nn.BatchNorm2d(widths[0])

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restyle_cli.encoders.heads import StyleHeads, base_and_offsets
+from restyle_cli.encoders.base import Encoder
+from restyle_cli.encoders.heads import StyleHeads
 from restyle_cli.encoders.restyle import ReStyleEncoderConfig
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import fit
@@ -36,18 +37,14 @@ class PSPEncoderConfig(ReStyleEncoderConfig):
             )
 
 
-class PSPEncoder(nn.Module):
-    """Picture -> codes, read from three maps.
-
-    `stage` limits the offsets of "e4e" codes while training (None: all of them) and is not stored.
-    """
+class PSPEncoder(Encoder):
+    """Picture -> codes, read from three maps."""
 
     Config = PSPEncoderConfig
+    config: PSPEncoderConfig
 
     def __init__(self, config: PSPEncoderConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.stage: int | None = None
+        super().__init__(config)
         self.backbone = config.make_backbone()
         _, fine, middle, coarse = config.widths
         self.latlayer1 = nn.Conv2d(middle, coarse, 1)
@@ -63,7 +60,7 @@ class PSPEncoder(nn.Module):
         middle = _upsample_to(coarse, middle) + self.latlayer1(middle)
         fine = _upsample_to(middle, fine) + self.latlayer2(fine)
         codes = torch.cat([self.coarse(coarse), self.middle(middle), self.fine(fine)], dim=1)
-        return base_and_offsets(codes, self.stage) if self.config.codes == "e4e" else codes
+        return self.to_w_plus(codes)
 
 
 def _upsample_to(x: Tensor, like: Tensor) -> Tensor:

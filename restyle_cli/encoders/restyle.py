@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from restyle_cli.encoders.backbones import BACKBONES, WIDTHS
-from restyle_cli.encoders.base import EncoderConfig
-from restyle_cli.encoders.heads import StyleHeads, base_and_offsets
+from restyle_cli.encoders.base import Encoder, EncoderConfig
+from restyle_cli.encoders.heads import StyleHeads
 from restyle_cli.errors import RestyleError, did_you_mean
 from restyle_cli.images import fit
 
@@ -51,22 +51,18 @@ class ReStyleEncoderConfig(EncoderConfig):
         return BACKBONES[self.backbone](self.input_channels, self.widths, **sizes)
 
 
-class ReStyleEncoder(nn.Module):
-    """Picture and reconstruction -> codes, all read from one map.
-
-    `stage` limits the offsets of "e4e" codes while training (None: all of them) and is not stored.
-    """
+class ReStyleEncoder(Encoder):
+    """Picture and reconstruction -> codes, all read from one map."""
 
     Config = ReStyleEncoderConfig
+    config: ReStyleEncoderConfig
 
     def __init__(self, config: ReStyleEncoderConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.stage: int | None = None
+        super().__init__(config)
         self.backbone = config.make_backbone()
         self.heads = StyleHeads(config.styles, config.widths[-1], config.w_dim, config.side)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] in [-1, 1], any size -> codes [N, L, w_dim]."""
         codes = self.heads(self.backbone(fit(x, self.config.input_size))[-1])
-        return base_and_offsets(codes, self.stage) if self.config.codes == "e4e" else codes
+        return self.to_w_plus(codes)

@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restyle_cli.encoders.base import EncoderConfig
-from restyle_cli.encoders.heads import base_and_offsets
+from restyle_cli.encoders.base import Encoder, EncoderConfig
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import fit
 
@@ -51,12 +50,13 @@ class SmallConfig(EncoderConfig):
             )
 
 
-class SmallNetwork(nn.Module):
+class SmallNetwork(Encoder):
     """Base of the small networks: picture (and reconstruction) -> `hidden` numbers."""
 
+    config: SmallConfig
+
     def __init__(self, config: SmallConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         size = 2 * config.stem_stride + 1
         self.stem = nn.Conv2d(
             config.input_channels, config.widths[0], size, stride=config.stem_stride, padding=size // 2
@@ -83,7 +83,7 @@ class SmallNetwork(nn.Module):
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(module.weight, a=SLOPE, nonlinearity="leaky_relu")
-                nn.init.zeros_(module.bias)
+                nn.init.zeros_(module.get_parameter("bias"))
         nn.init.kaiming_normal_(self.stem.weight, nonlinearity="linear")
         if self.config.input_channels == 6:
             init_difference_filters(self.stem.weight)
@@ -100,15 +100,15 @@ class SmallEncoder(SmallNetwork):
     """Picture (and reconstruction) -> codes.
 
     Every style's code is a sum of `rank` directions, the rows of `basis`. Set them before training to where W
-    varies: off these directions a generator has learned nothing, and blurs. `stage` limits the offsets of "e4e"
-    codes while training (None: all of them) and is not stored.
+    varies: off these directions a generator has learned nothing, and blurs.
     """
 
     Config = SmallEncoderConfig
+    config: SmallEncoderConfig
+    basis: Tensor
 
     def __init__(self, config: SmallEncoderConfig) -> None:
         super().__init__(config)
-        self.stage: int | None = None
         rank = config.rank or config.w_dim
         self.register_buffer("basis", torch.zeros(rank, config.w_dim))
         self.last = nn.Linear(config.hidden, config.styles * rank)
@@ -121,7 +121,7 @@ class SmallEncoder(SmallNetwork):
         """x [N, C, H, W] in [-1, 1], any size -> codes [N, L, w_dim]."""
         config = self.config
         codes = self.last(self.features(x)).unflatten(1, (config.styles, len(self.basis))) @ self.basis
-        return base_and_offsets(codes, self.stage) if config.codes == "e4e" else codes
+        return self.to_w_plus(codes)
 
 
 class SmallBlock(nn.Module):

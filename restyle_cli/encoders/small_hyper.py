@@ -11,7 +11,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from restyle_cli.encoders.hyper import SharedKernels, check_targets
@@ -51,6 +50,7 @@ class SmallHyperNetwork(SmallNetwork):
     """Picture and reconstruction -> {name of a convolution: delta [N, O, I, 3, 3] or [N, O, I, 1, 1]}."""
 
     Config = SmallHyperConfig
+    config: SmallHyperConfig
 
     def __init__(self, config: SmallHyperConfig) -> None:
         super().__init__(config)
@@ -67,7 +67,10 @@ class SmallHyperNetwork(SmallNetwork):
             self.kernels = SharedKernels(config.code, outputs, inputs)
         if not self.codes.weight.is_meta:  # then the tensors come from a file
             self.init_weights()
-            self._silence()
+            for factor in self.factors.values():
+                nn.init.zeros_(factor.get_parameter("weight"))
+            if config.sharing:
+                nn.init.zeros_(self.kernels.w1)  # its bias is zero from the beginning
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """x [N, C, H, W] in [-1, 1], any size; the deltas are in the order of `targets`."""
@@ -81,10 +84,3 @@ class SmallHyperNetwork(SmallNetwork):
                 factor = self.factors[name.replace(".", "_")]
                 found[name] = factor(codes[:, index]).view(-1, outputs, inputs, 1, 1)
         return found
-
-    @torch.no_grad()
-    def _silence(self) -> None:
-        for factor in self.factors.values():
-            factor.weight.zero_()
-        if self.config.sharing:
-            self.kernels.w1.zero_()  # its bias is zero from the beginning

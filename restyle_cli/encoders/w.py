@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restyle_cli.encoders.base import Encoder
 from restyle_cli.encoders.restyle import ReStyleEncoderConfig
 from restyle_cli.images import fit
 from restyle_cli.ops.layers import EqualLinear
@@ -26,14 +27,14 @@ class WEncoderConfig(ReStyleEncoderConfig):
     single: bool = True
 
 
-class WEncoder(nn.Module):
+class WEncoder(Encoder):
     """Picture -> one code in W, repeated; or a code for each style."""
 
     Config = WEncoderConfig
+    config: WEncoderConfig
 
     def __init__(self, config: WEncoderConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.backbone = config.make_backbone()
         width = config.widths[-1]
         if config.single:

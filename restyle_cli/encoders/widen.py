@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeVar
 
 import torch
-from torch import nn
 
+from restyle_cli.encoders.base import Encoder
 from restyle_cli.encoders.small import SmallEncoder
 from restyle_cli.errors import RestyleError
 
+AnyEncoder = TypeVar("AnyEncoder", bound=Encoder)
+
 
 @torch.no_grad()
-def widen_input(encoder: nn.Module, channels: int) -> nn.Module:
+def widen_input(encoder: AnyEncoder, channels: int) -> AnyEncoder:
     """A copy of the encoder with `channels` input channels and the same codes: the new ones weigh nothing.
 
     They come after the old ones, as the reconstruction comes after the picture.

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError, did_you_mean
+from restyle_cli.generators.base import StyleGenerator
 
 MAPPING = "mapping."
 """What the names of parameters begin with that make codes, and draw nothing."""
@@ -47,7 +48,7 @@ def noise_maps(generator: nn.Module) -> dict[str, Tensor]:
 
 
 def split_patch(
-    generator: nn.Module,  # with `conv_shapes()`: from a convolution's name to (outputs, inputs)
+    generator: StyleGenerator,
     patch: Mapping[str, Tensor] | None,
     n: int,  # pictures
 ) -> SplitPatch:

@@ -62,7 +62,8 @@ def apply_colormap(
     heat: Floats,  # [H, W] from 0 to 1
 ) -> Bytes:
     """[H, W, 3] in the colours of "magma": the lighter, the more, in equal steps to the eye."""
-    return cv2.cvtColor(cv2.applyColorMap(np.round(heat * 255).astype(np.uint8), cv2.COLORMAP_MAGMA), cv2.COLOR_BGR2RGB)
+    bgr = cv2.applyColorMap(np.round(heat * 255).astype(np.uint8), cv2.COLORMAP_MAGMA)
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def normalised(heat: Floats, top: float) -> Floats:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from restyle_cli.encoders.hyper import HyperNetwork
+from restyle_cli.encoders.small_hyper import SmallHyperNetwork
 from restyle_cli.errors import RestyleError
+from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.inversion import State
 from restyle_cli.methods.restyle import ReStyle
 
@@ -16,7 +19,9 @@ class HyperStyle(ReStyle):
     the average code.
     """
 
-    def __init__(self, name: str, encoder: nn.Module, generator: nn.Module) -> None:
+    encoder: HyperNetwork | SmallHyperNetwork
+
+    def __init__(self, name: str, encoder: HyperNetwork | SmallHyperNetwork, generator: StyleGenerator) -> None:
         """`encoder`: x [N, 6, H, W] -> {convolution of `generator`: delta}; RestyleError if they do not fit."""
         super().__init__(name, encoder, generator)
         shapes = generator.conv_shapes()

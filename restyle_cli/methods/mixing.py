@@ -7,16 +7,17 @@ are anyone's choice. So the layers from the ninth on are mixed with those of a r
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.generators.base import StyleGenerator
 
 FINE = 8
 """The first layer, counted from 0, that is mixed; as published, for every resolution."""
 
 
 @torch.no_grad()
-def sample_w(generator: nn.Module, seed: int) -> Tensor:
+def sample_w(generator: StyleGenerator, seed: int) -> Tensor:
     """The code [L, w_dim] of a random z, the same for the same seed."""
     z = torch.randn(1, generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
     return generator.w_plus(generator.mapping(z.to(generator.w_avg)))[0]

@@ -6,8 +6,10 @@ makes a sharp face of a tiny one. What it is given then is told apart by its inp
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from restyle_cli.encoders.base import Encoder
+from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.methods.inputs import as_labels, as_sketch, shrunk
 from restyle_cli.methods.restyle import SinglePass
 
@@ -26,8 +28,8 @@ class PSP(SinglePass):
     def __init__(
         self,
         name: str,
-        encoder: nn.Module,
-        generator: nn.Module,
+        encoder: Encoder,
+        generator: StyleGenerator,
         absolute: bool = False,
         task: str = "photo",
         downscale: int = 1,

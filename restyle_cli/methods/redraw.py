@@ -7,9 +7,10 @@ looked at again, and the last step is kept: a cartoon's distance to the photo sa
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.inversion import State
 from restyle_cli.methods.restyle import target_size
 
@@ -24,7 +25,7 @@ class Redraw:
     default_steps = 1
     max_steps = 1
 
-    def __init__(self, name: str, generator: nn.Module) -> None:
+    def __init__(self, name: str, generator: StyleGenerator) -> None:
         """`generator`: codes [N, L, 512] and patch -> [N, 3, H, W]."""
         self.name = name
         self.generator = generator

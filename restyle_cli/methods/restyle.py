@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from restyle_cli.encoders.base import Encoder
+from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.images import fit
 from restyle_cli.inversion import State
 
@@ -25,7 +27,7 @@ class SinglePass:
     input_channels = 3
     keeps_last = False
 
-    def __init__(self, name: str, encoder: nn.Module, generator: nn.Module, absolute: bool = False) -> None:
+    def __init__(self, name: str, encoder: Encoder, generator: StyleGenerator, absolute: bool = False) -> None:
         """`encoder`: x [N, C, H, W] -> codes [N, L, 512]; `generator`: codes and patch -> [N, 3, H, W].
 
         `absolute`: the encoder gives codes, not their distances from the average.
@@ -91,7 +93,7 @@ class ReStyle(SinglePass):
         return torch.cat([x, fit(state.image, (x.shape[-2], x.shape[-1]))], dim=1)
 
 
-def target_size(generator: nn.Module) -> tuple[int, int]:
+def target_size(generator: StyleGenerator) -> tuple[int, int]:
     """(height, width) of the pictures to invert: the generator's shape, 256 px along the longer side."""
     height, width = generator.size
     longer = max(height, width)

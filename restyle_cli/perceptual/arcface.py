@@ -60,7 +60,7 @@ class FaceNetwork(IRNet):
 
     def embed(self, faces: Tensor) -> Tensor:
         """Ready face crops [N, 3, side, side] in [-1, 1] -> unit embeddings [N, dimensions]."""
-        return F.normalize(self.output_layer(super().forward(faces)[-1]), dim=1)
+        return F.normalize(self.output_layer(self.stages(faces)[-1]), dim=1)
 
 
 class ArcFace(FaceNetwork):

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import StringIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from restyle_cli.metrics.metric import Column
 
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
 COLOURS = ("#0b6e4f", "#c1440e", "#2d4f9e", "#8a3d8f", "#b58900", "#3aa0a0", "#7a4a2b", "#d1478c", "#5c7a1f", "#555555")
 MARKERS = "osD^vPX*<>"
-_STABLE = {"svg.hashsalt": "restyle", "svg.fonttype": "path", "font.size": 9, "axes.grid": True, "grid.alpha": 0.3}
+_STABLE: dict[RcKeyType, Any] = {
+    "svg.hashsalt": "restyle",
+    "svg.fonttype": "path",
+    "font.size": 9,
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+}
 _WIDE_RANGE = 20.0
 """From this ratio of the slowest to the quickest on, time is drawn on a logarithmic axis."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,11 +83,12 @@ class Study:
         report = {"command": "eval", **self.machine, "protocol": record, **summary(measured)}
         return report, files.write(request.folder, report, measured)
 
-    def _pass(self, items: Any, course: Course, index: int) -> Iterator[Outcome]:
+    def _pass(self, items: Any, course: Course, index: int) -> Generator[Outcome, None, None]:
         if self.request.compare_with is not None:
-            return compare(items, course, self.task, self.journal)
-        methods = self.request.plans[index].load(self.task.device)
-        return evaluate(items, course, methods, self.task, self.journal)
+            yield from compare(items, course, self.task, self.journal)
+        else:
+            methods = self.request.plans[index].load(self.task.device)
+            yield from evaluate(items, course, methods, self.task, self.journal)
 
     def _noted(self, outcome: Outcome) -> Outcome:
         if outcome.skip is None:

@@ -101,8 +101,8 @@ def test_the_channels_tell_the_task(channels: int, task: str) -> None:
     assert task_of(channels) == task
     assert task_of(3, "frontal") == "frontal"
     assert task_of(3, "unheard of") == "photo"
-    assert PSP.takes(channels)
-    assert not PSP.takes(6)
+    assert PSP.accepts(channels)
+    assert not PSP.accepts(6)
 
 
 def test_the_encoder_sees_what_it_was_trained_with() -> None:
@@ -179,8 +179,10 @@ def test_a_published_file_tells_its_task(tmp_path: Path, channels: int, trained:
     x = torch.zeros(1, 3, *method.size)
     x[:] = (3 / 255 - 0.5) / 0.5  # class 3 everywhere, or a dark grey
     assert method.keeps_last == (task in ("frontal", "sketch", "labels"))
-    assert torch.equal(method.step(x, method.start(x)).w, method.generator.w_avg + method.encoder(method.given(x)))
-    assert method.given(x).shape[1] == channels
+    assert torch.equal(
+        method.step(x, method.start(x)).w, method.generator.w_avg + method.encoder(method.encoder_input(x))
+    )
+    assert method.encoder_input(x).shape[1] == channels
 
 
 def test_every_variant_in_the_catalog_is_a_task() -> None:

@@ -28,9 +28,9 @@ def to_rosinality(network: StyleGAN2) -> dict[str, Any]:
             value = own[f"mapping.layers.{index}.{kind}"]
             state[f"style.{index + 1}.{kind}"] = value if factor == 1 else value * factor
     state["input.input"] = own["const"]
-    for room, first, others in (("convs", "conv1", "convs"), ("to_rgbs", "to_rgb1", "to_rgbs")):
-        for index in range(len(getattr(network, room))):
-            theirs = first if index == 0 else f"{others}.{index - 1}"
+    for room, layers, first in (("convs", network.convs, "conv1"), ("to_rgbs", network.to_rgbs, "to_rgb1")):
+        for index in range(len(layers)):
+            theirs = first if index == 0 else f"{room}.{index - 1}"
             convolution = {key: own[f"{room}.{index}.{key}"] for key in ("weight", "affine.weight", "affine.bias")}
             state |= _convolution(theirs, convolution)
             bias = own[f"{room}.{index}.bias"]
