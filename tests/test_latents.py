@@ -168,7 +168,7 @@ def test_another_generator_of_the_same_name_is_refused(
     other.mkdir()
     write_module(other / "portrait.safetensors", tiny.generator(seed=9), "stylegan2")
     monkeypatch.setattr(fetch, "embedded_folder", lambda: other)
-    with pytest.raises(RestyleError, match="another 'portrait' than the one that is here"):
+    with pytest.raises(RestyleError, match="another 'portrait' than the installed one"):
         render_latent(tmp_path / "0.safetensors")
     assert render_latent(tmp_path / "0.safetensors", generator=tiny.generator(seed=9)).shape == (1, 3, 32, 32)
 
@@ -186,13 +186,13 @@ def test_a_generator_beside_the_models_file_is_found(
     again = to_picture(render_latent(tmp_path / "0.safetensors")[0])
     assert again.tobytes() == Image.open(tmp_path / "0.png").convert("RGB").tobytes()
     (nets / "mine.safetensors").unlink()
-    with pytest.raises(RestyleError, match=r"the generator 'mine'.*is not here"):
+    with pytest.raises(RestyleError, match=r"the generator 'mine'.*is not installed"):
         render_latent(tmp_path / "0.safetensors")
 
 
 def test_what_is_no_latent_of_one_picture_is_refused(tmp_path: Path, tiny_store: Path) -> None:
     write_latent(tmp_path / "many.safetensors", {"w": torch.zeros(2, 8, 16)}, {})
-    with pytest.raises(RestyleError, match="no code of one picture"):
+    with pytest.raises(RestyleError, match="does not hold the latent of one image"):
         read(tmp_path / "many.safetensors")
     write_latent(tmp_path / "bare.safetensors", {"w": torch.zeros(8, 16)}, {})
     with pytest.raises(RestyleError, match="does not say which generator"):

@@ -1,4 +1,4 @@
-"""What every encoder's configuration shares: four fields."""
+"""Base classes of the encoders and of their configs."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ CODES = ("psp", "e4e")
 
 @dataclass(frozen=True)
 class EncoderConfig(NetworkConfig):
-    """Base of the encoders' configurations; a subclass adds its own fields."""
+    """The fields that every encoder has."""
 
-    input_channels: int = 6  # 3: a picture, 6: a picture and the current reconstruction
-    styles: int = 18  # L, the generator's number of style layers
+    input_channels: int = 6  # 3: image; 6: image and current reconstruction
+    styles: int = 18  # L, the number of styles of the generator
     w_dim: int = 512
-    codes: str = "psp"  # "psp": L free codes; "e4e": one base code and L - 1 offsets from it
+    codes: str = "psp"  # the heads predict: "psp", L vectors; "e4e", one vector and L - 1 offsets from it
 
     def __post_init__(self) -> None:
         if self.codes not in CODES:
-            raise RestyleError(f"an encoder's codes are 'psp' or 'e4e', not {self.codes!r}")
+            raise RestyleError(f"`codes` of an encoder must be 'psp' or 'e4e', not {self.codes!r}")
         for name in ("input_channels", "styles", "w_dim"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
-                raise RestyleError(f"an encoder's {name} is a whole number above zero, not {value!r}")
+                raise RestyleError(f"`{name}` of an encoder must be a positive integer, not {value!r}")
 
 
 class Encoder(nn.Module):

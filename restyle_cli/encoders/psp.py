@@ -1,6 +1,6 @@
-"""The encoder with a feature pyramid: coarse styles from the last map, middle and fine ones from larger maps.
+"""The pSp encoder with a feature pyramid (Richardson et al. 2021): coarse styles from the last map, others from larger.
 
-The published GradualStyleEncoder (`codes="psp"`) and Encoder4Editing (`codes="e4e"`), on either backbone.
+The published GradualStyleEncoder (`codes="psp"`) and Encoder4Editing (`codes="e4e"`), with either backbone.
 """
 
 from __future__ import annotations
@@ -17,15 +17,13 @@ from restyle_cli.encoders.restyle import ReStyleEncoderConfig
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import fit
 
-COARSE, MIDDLE = (
-    3,
-    4,
-)  # styles 0-2 read the last map, 3-6 the one twice as large, the others the one four times
+COARSE, MIDDLE = 3, 4
+"""Styles 0-2 read the last map, 3-6 the one twice as large, the others the one four times as large."""
 
 
 @dataclass(frozen=True)
 class PSPEncoderConfig(ReStyleEncoderConfig):
-    """As ReStyle's; single-pass encoders see the picture alone."""
+    """Same as ReStyle's, but single-pass encoders see the image only."""
 
     input_channels: int = 3
 
@@ -33,12 +31,12 @@ class PSPEncoderConfig(ReStyleEncoderConfig):
         super().__post_init__()
         if self.styles <= COARSE + MIDDLE:
             raise RestyleError(
-                f"an encoder with a feature pyramid has more than {COARSE + MIDDLE} styles, not {self.styles}"
+                f"an encoder with a feature pyramid needs more than {COARSE + MIDDLE} styles, not {self.styles}"
             )
 
 
 class PSPEncoder(Encoder):
-    """Picture -> codes, read from three maps."""
+    """Image -> w_plus, from three feature maps."""
 
     Config = PSPEncoderConfig
     config: PSPEncoderConfig
@@ -55,7 +53,7 @@ class PSPEncoder(Encoder):
         self.fine = StyleHeads(config.styles - COARSE - MIDDLE, coarse, w_dim, 4 * side)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [N, C, H, W] in [-1, 1], any size -> codes [N, L, w_dim]."""
+        """x [N, C, H, W] in [-1, 1], any size -> w_plus [N, L, w_dim]."""
         _, fine, middle, coarse = self.backbone(fit(x, self.config.input_size))
         middle = _upsample_to(coarse, middle) + self.latlayer1(middle)
         fine = _upsample_to(middle, fine) + self.latlayer2(fine)

@@ -1,4 +1,4 @@
-"""An evaluation from beginning to end: every picture through every method, then the report."""
+"""Run an evaluation, all images with all methods, and write its report."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from restyle_cli.report.summary import Measured, summary
 
 @dataclass(frozen=True)
 class EvalRequest:
-    """What is evaluated: the methods of `plans` on photos, or, where there is `compare_with`, pairs as they are."""
+    """What to evaluate: the methods of `plans` on the inputs, or pairs of inputs and images of `compare_with`."""
 
     inputs: Sequence[Path]
     folder: Path
     plans: Sequence[Plan] = ()
     compare_with: Path | None = None
-    missing: Mapping[str, Missing] = field(default_factory=dict)  # metrics that cannot be measured
+    missing: Mapping[str, Missing] = field(default_factory=dict)  # metrics that cannot be computed
 
 
 class Study:
-    """One evaluation: exhaust `run`, then `finish`. Another of the same request goes on from where this one got to."""
+    """One evaluation: exhaust `run`, then call `finish`. A new one with the same request resumes an interrupted one."""
 
     def __init__(self, request: EvalRequest, task: Task, overwrite: bool = False) -> None:
-        """RestyleError when the folder has another run's report, unless that may be overwritten."""
+        """RestyleError if the folder has a report of another run, unless `overwrite`."""
         files.check_free(request.folder, overwrite)
         self.request, self.task = request, task
         self.machine = {
@@ -47,25 +47,25 @@ class Study:
         }
         self.journal = Journal(request.folder / files.JOURNAL, self._settings())
         self.journal.open(overwrite)
-        given = Course(str(request.compare_with), str(request.compare_with), (0,), ("given",))
-        self.courses = courses(request.plans) if request.compare_with is None else [given]
+        pairs = Course(str(request.compare_with), str(request.compare_with), (0,), ("given",))
+        self.courses = courses(request.plans) if request.compare_with is None else [pairs]
         self._used: dict[str, str] = {}
         self._skips: dict[tuple[str, str | None], Skip] = {}
 
     def run(self, items: Sequence[Photo] | Sequence[Pair]) -> Iterator[Outcome]:
-        """Measure every picture by every method, or every pair, and yield how it went with each.
+        """Measure all images with all methods, or all pairs, and yield the outcome of each.
 
-        Close the iterator, or exhaust it. A picture skipped for all methods comes with its skip once.
+        Close the iterator, or exhaust it. An image skipped for all methods has its skip in the first outcome only.
         """
         for index, course in enumerate(self.courses):
             with closing(self._pass(items, course, index)) as outcomes:
                 for outcome in outcomes:
-                    yield self._noted(outcome)
+                    yield self._record(outcome)
 
     def finish(self) -> tuple[dict[str, Any], dict[str, Path]]:
-        """Write the report; what report.json has, and the files by kind. RestyleError when nothing was measured."""
+        """Write the report; returns the report and its files by kind. RestyleError if nothing was measured."""
         if not self._used:
-            raise RestyleError("no picture could be measured", "the reasons are above")
+            raise RestyleError("no image could be measured", "the reasons are above")
         request, task = self.request, self.task
         measured = Measured(
             self.journal,
@@ -77,10 +77,10 @@ class Study:
             list(self._skips.values()),
         )
         if request.compare_with is None:
-            record = protocol(request.inputs, task, request.plans, request.missing)
+            used = protocol(request.inputs, task, request.plans, request.missing)
         else:
-            record = pairs_protocol(request.inputs, request.compare_with, task, request.missing)
-        report = {"command": "eval", **self.machine, "protocol": record, **summary(measured)}
+            used = pairs_protocol(request.inputs, request.compare_with, task, request.missing)
+        report = {"command": "eval", **self.machine, "protocol": used, **summary(measured)}
         return report, files.write(request.folder, report, measured)
 
     def _pass(self, items: Any, course: Course, index: int) -> Generator[Outcome, None, None]:
@@ -90,7 +90,7 @@ class Study:
             methods = self.request.plans[index].load(self.task.device)
             yield from evaluate(items, course, methods, self.task, self.journal)
 
-    def _noted(self, outcome: Outcome) -> Outcome:
+    def _record(self, outcome: Outcome) -> Outcome:
         if outcome.skip is None:
             self._used[outcome.input] = str(outcome.sha256)
             return outcome
@@ -100,7 +100,7 @@ class Study:
         return outcome if first else Outcome(outcome.input, outcome.sha256)
 
     def _settings(self) -> dict[str, Any]:
-        """What the numbers depend on; names as people are record that one is another."""
+        """The settings that the results depend on. The keys appear in the message that refuses to resume."""
         request, task = self.request, self.task
         networks = [network for metric in task.metrics for network in metric.networks]
         return {

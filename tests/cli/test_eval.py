@@ -400,7 +400,7 @@ def test_a_black_picture(restyle: Run, here: Path) -> None:
     result = restyle("eval", "dark", "-m", PSP)
     assert result.exit_code == 1
     assert "no face found in 'dark/black.png'" in result.stderr
-    assert "no picture could be measured" in result.stderr
+    assert "no image could be measured" in result.stderr
     assert not (OUT / "report.json").exists()
     result = restyle("eval", "dark", "-m", PSP, "--align", "never", "-o", "out")
     assert result.exit_code == 0

@@ -145,7 +145,7 @@ def test_what_cannot_be_mixed_or_shrunk_is_said(restyle: Run, tiny_store: Path, 
     arguments = ("invert", drawing, "--align", "never", "-o", tmp_path / "out")
     result = restyle(*arguments, "-m", "psp-portrait", "--variants", 2)
     assert result.exit_code == 1
-    assert "none of them fine enough" in result.stderr
+    assert "too few to mix" in result.stderr
     result = restyle(*arguments, "-m", "restyle-psp-portrait", "--downscale", 4)
     assert result.exit_code == 2
     assert "--downscale is for pSp" in result.stderr

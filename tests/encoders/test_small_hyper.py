@@ -106,7 +106,7 @@ def test_targets_of_a_generator() -> None:
     [
         ({"targets": ()}, "at least one convolution"),
         ({"sharing": ("convs.9",)}, "shares among those"),
-        ({"code": 0}, "code is a whole number above zero"),
+        ({"code": 0}, "`code` of a hypernetwork must be a positive integer"),
         ({"input_size": 32}, "read 16 px"),
     ],
 )

@@ -80,7 +80,7 @@ def test_pictures_that_stop_early_keep_weights_of_their_own(method: HyperStyle, 
 
 def test_without_an_average_it_says_what_it_needs(method: HyperStyle, x: Tensor) -> None:
     method.generator.w_avg.zero_()
-    with pytest.raises(RestyleError, match="needs a first code") as caught:
+    with pytest.raises(RestyleError, match="needs a first latent") as caught:
         method.start(x)
     assert caught.value.hint is not None and "e4e-w,hyperstyle:5" in caught.value.hint
     first = SingleW("e4e-w", tiny.encoder(channels=3), method.generator)

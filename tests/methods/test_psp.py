@@ -151,7 +151,7 @@ def test_only_fine_layers_are_mixed() -> None:
 
 
 def test_a_small_generator_has_no_fine_layers() -> None:
-    with pytest.raises(RestyleError, match="codes have 8 layers"):
+    with pytest.raises(RestyleError, match="have 8 layers, too few to mix"):
         mix(torch.zeros(1, 8, tiny.W_DIM), sample_w(tiny.generator(), 0))
 
 

@@ -82,7 +82,7 @@ def test_what_makes_no_sense_is_told(face: Path, tmp_path: Path) -> None:
         plan("", via="restyle-psp-portrait:1,toon:3")
     write_module(tmp_path / "large.safetensors", tiny.generator(resolution=64), "stylegan2")
     schedule = load_schedule("", via=f"restyle-psp-portrait:1,{tmp_path / 'large.safetensors'}")
-    with pytest.raises(RestyleError, match="codes before are of 8x16"):
+    with pytest.raises(RestyleError, match="the latent is 8x16"):
         invert(torch.zeros(1, 3, 64, 64), schedule)
-    with pytest.raises(RestyleError, match="draws what another method found"):
+    with pytest.raises(RestyleError, match="renders the latent of another method"):
         schedule[-1].start(torch.zeros(1, 3, 64, 64))

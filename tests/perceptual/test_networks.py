@@ -116,7 +116,7 @@ def test_groups_of_a_batch_are_every_so_manieth_picture() -> None:
     together = network(x)
     torch.testing.assert_close(network(x[::2]), together[::2])  # pictures 0, 2, 4, 6 are one group
     assert not torch.allclose(network(x[:4]), together[:4])
-    with pytest.raises(RestyleError, match="cannot judge 6 pictures at once"):
+    with pytest.raises(RestyleError, match="cannot take a batch of 6"):
         network(x[:6])
 
 

@@ -1,4 +1,4 @@
-"""One network of a foreign file, under our names."""
+"""One network of a foreign checkpoint, with the names of this package."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ ROLES = ("generator", "encoder", "perceptual", "discriminator")
 
 @dataclass(frozen=True)
 class Part:
-    """One network of a file: `config` is for the family's `Config.from_dict`, `tensors` for its `load_state_dict`.
+    """One network of a checkpoint: `config` for the family's `Config.from_dict`, `tensors` for `load_state_dict`.
 
-    `extra` holds what the file tells beside the network: `method` (of METHODS), `latent_space`, and options of the
-    original that matter to its use. `names` are the file's own names of tensors, for what people are told.
+    `extra` is metadata of the file: `method` (in METHODS), `latent_space`, and options of the original that affect its
+    use. `names` maps the tensors to their names in the file, for messages.
     """
 
-    role: str  # of ROLES
-    family: str  # a name in one of the tables of networks
+    role: str  # in ROLES
+    family: str  # a name in GENERATORS, ENCODERS or PERCEPTUAL
     config: dict[str, Any]
     tensors: dict[str, Tensor]
     extra: dict[str, Any] = field(default_factory=dict)
