@@ -57,12 +57,14 @@ class Method(Protocol):
     """A way to find latents. `size` is the (height, width) of the images it takes.
 
     `needs_encoder`: it consists of an encoder and a generator, else of a generator alone. `needs_start`: it improves
-    another method's latent and has no first guess. `compares`: it needs a perceptual network.
+    another method's latent and has no first guess. `compares`: it needs a perceptual network. `takes_mask`: it
+    compares only the pixels of the input MASK.
     """
 
     needs_encoder: bool
     needs_start: bool
     compares: bool
+    takes_mask: bool
     name: str
     generator: StyleGenerator
     size: tuple[int, int]

@@ -213,7 +213,7 @@ def _masked(mask: Path | None, crossover: Path | None, plan: Plan) -> Mask | Non
             raise UsageError("--crossover needs a mask", "--mask FILE: a picture, black where the other photo shows")
         return None
     last = [model for model in plan.models if model.method != OF_GENERATOR][-1]  # which draws, and looks at no photo
-    if crossover is None and not getattr(METHODS.load(last.method), "takes_mask", False):
+    if crossover is None and not METHODS.load(last.method).takes_mask:
         message = f"{last.name} heeds no mask: it would find what stands in the place of what is not known"
         raise UsageError(message, f'let one follow that optimises: --via "{last.name},image2stylegan++:400"')
     return Mask(mask, crossover)

@@ -21,6 +21,7 @@ class Redraw:
     needs_encoder = False
     needs_start = True
     compares = False
+    takes_mask = False
     keeps_last = False
     default_steps = 1
     max_steps = 1

@@ -22,6 +22,7 @@ class SinglePass:
     needs_encoder = True
     needs_start = False
     compares = False
+    takes_mask = False
     default_steps = 1
     max_steps = 1  # a second pass over the same image returns the same w
     input_channels = 3
