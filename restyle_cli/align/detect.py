@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -31,17 +31,16 @@ _LARGE_COPY = 2048  # px, longest side of the copy in which small faces are sear
 _CNN_SIDE = 640  # px, longest side of the copy for the CNN detector: 3 s
 _MIN_BOX, _MAX_BOX = 128, 1024  # px; smaller boxes are enlarged, as landmarks are whole pixels; larger ones are shrunk
 
-Box = tuple[Points, float]
-"""Corners [2, 2] (upper left, lower right) and score."""
+Box = Points
+"""Corners [2, 2]: upper left, lower right."""
 
 
 @dataclass(frozen=True, eq=False)
 class Face:
-    """A face in a photo: `landmarks` [68, 2], `side` of its box in px, and `score` of the detector."""
+    """A face in a photo: `landmarks` [68, 2] and `side` of its box in px."""
 
     landmarks: Points
     side: float
-    score: float
 
 
 def find_faces(image: Image.Image) -> list[Face]:
@@ -53,9 +52,7 @@ def find_faces(image: Image.Image) -> list[Face]:
     for degrees, side in _ROTATIONS:
         if boxes := _detect_in_copy(image, side, detect_boxes, degrees):
             return locate(image, degrees, boxes)
-    finer: Callable[[Image.Image], list[Box]] = detect_boxes
-    if max(image.size) <= _LARGE_COPY // 2:
-        finer = _detect_finer
+    finer = partial(detect_boxes, doublings=2) if max(image.size) <= _LARGE_COPY // 2 else detect_boxes
     boxes = _detect_in_copy(image, _LARGE_COPY, finer) or _detect_in_copy(image, _CNN_SIDE, _detect_cnn)
     return locate(image, 0, boxes)
 
@@ -66,7 +63,7 @@ def detect_boxes(image: Image.Image, doublings: int | None = None) -> list[Box]:
         doublings = 2 if max(image.size) <= _SMALL_SIDE else 1
     with _DETECTOR_LOCK:
         boxes, scores, _ = _detector().run(np.asarray(image), doublings, 0.0)
-    return [(_corners(box), score) for box, score in zip(boxes, scores, strict=True) if score >= _LEAST_SCORE]
+    return [_corners(box) for box, score in zip(boxes, scores, strict=True) if score >= _LEAST_SCORE]
 
 
 def locate(image: Image.Image, degrees: int, boxes: list[Box]) -> list[Face]:
@@ -77,12 +74,12 @@ def locate(image: Image.Image, degrees: int, boxes: list[Box]) -> list[Face]:
     cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     back = np.array([(cos, -sin), (sin, cos)])
     centre = np.array(image.size) / 2 - 0.5
-    rotated_centre = np.array(_rotated_size(image, degrees)) / 2 - 0.5
+    rotated_centre = np.array(rotated(Image.new("1", image.size), degrees).size) / 2 - 0.5
     faces = []
-    for box, score in boxes:
+    for box in boxes:
         middle = (box.mean(axis=0) - rotated_centre) @ back.T + centre
         side = float((box[1] - box[0]).mean())
-        faces.append(Face(_landmarks(image, degrees, middle, side, back), side, score))
+        faces.append(Face(_landmarks(image, degrees, middle, side, back), side))
     return sorted(faces, key=lambda face: face.side, reverse=True)
 
 
@@ -100,18 +97,14 @@ def _detect_in_copy(
     if scale < 1:
         size = (max(round(image.width * scale), 1), max(round(image.height * scale), 1))
         copy = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2)
-    return [(box / scale, score) for box, score in detector(rotated(copy, degrees))]
-
-
-def _detect_finer(image: Image.Image) -> list[Box]:
-    return detect_boxes(image, doublings=2)
+    return [box / scale for box in detector(rotated(copy, degrees))]
 
 
 def _detect_cnn(image: Image.Image) -> list[Box]:
     """Boxes found by the CNN detector."""
     with _DETECTOR_LOCK:
         found = _cnn_detector()(np.asarray(image), 1 if max(image.size) <= _CNN_SIDE // 2 else 0)
-    return [(_corners(detection.rect), detection.confidence) for detection in found]
+    return [_corners(detection.rect) for detection in found]
 
 
 def _landmarks(image: Image.Image, degrees: int, middle: Points, side: float, back: Points) -> Points:
@@ -130,11 +123,6 @@ def _landmarks(image: Image.Image, degrees: int, middle: Points, side: float, ba
     shape = _predictor()(np.asarray(window), _dlib().rectangle(*box.tolist()))
     points = np.array([(point.x, point.y) for point in shape.parts()], dtype=np.float64)
     return (points - window_centre) / scale @ back.T + low + reach
-
-
-def _rotated_size(image: Image.Image, degrees: int) -> tuple[int, int]:
-    """(width, height) of the rotated image."""
-    return rotated(Image.new("1", image.size), degrees).size if degrees else image.size
 
 
 def _corners(box: Any) -> Points:

@@ -241,6 +241,6 @@ def _look(picture: Image.Image, quad: Quad) -> Points | None:
     boxes = detect_boxes(view)
     if not boxes:
         return None
-    middle = min(boxes, key=lambda found: np.abs(found[0].mean(axis=0) - _VIEW_SIDE / 2).max())
+    middle = min(boxes, key=lambda box: np.abs(box.mean(axis=0) - _VIEW_SIDE / 2).max())
     seen = locate(view, 0, [middle])[0].landmarks
     return mapped(seen, inverse_of(matrix_of(quad, _VIEW_SIDE)))

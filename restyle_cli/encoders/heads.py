@@ -25,7 +25,7 @@ class StyleHeads(nn.Module):
     def __init__(self, count: int, channels: int, w_dim: int, side: int) -> None:
         super().__init__()
         inputs = [channels] + [w_dim] * (int(math.log2(side)) - 1)
-        self.convs = nn.ModuleList(StackedConv(count, before, w_dim) for before in inputs)
+        self.convs = nn.ModuleList(StackedConv(count, channels, w_dim) for channels in inputs)
         self.linear = StackedEqualLinear(count, w_dim, w_dim)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -61,13 +61,13 @@ class SmallNetwork(Encoder):
             config.input_channels, config.widths[0], size, stride=config.stem_stride, padding=size // 2
         )
         blocks: list[nn.Module] = []
-        before = config.widths[0]
+        in_channels = config.widths[0]
         for level, (width, count) in enumerate(zip(config.widths, config.blocks, strict=True)):
             for index in range(count):
-                blocks.append(SmallBlock(before, width, stride=2 if level > 0 and index == 0 else 1))
-                before = width
+                blocks.append(SmallBlock(in_channels, width, stride=2 if level > 0 and index == 0 else 1))
+                in_channels = width
         self.body = nn.Sequential(*blocks)
-        self.hidden = nn.Linear(before * LAST_MAP**2, config.hidden)
+        self.hidden = nn.Linear(in_channels * LAST_MAP**2, config.hidden)
 
     def features(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] in [-1, 1], any size -> [N, hidden]."""

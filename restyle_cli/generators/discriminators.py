@@ -84,7 +84,7 @@ def append_stddev(x: Tensor) -> Tensor:
     group = min(n, GROUP)
     if n % group:
         raise RestyleError(
-            f"a discriminator cannot take a batch of {n}", f"use up to {GROUP} images, or a multiple of it"
+            f"a discriminator cannot take a batch of {n}", f"use up to {GROUP} images, or a multiple of {GROUP}"
         )
     members = x.unflatten(0, (group, n // group))
     stddev = torch.sqrt(members.var(dim=0, unbiased=False) + 1e-8).mean(dim=(1, 2, 3))  # [N / group]

@@ -11,8 +11,7 @@ from restyle_cli.generators.stylegan2 import StyleGAN2, paper_channels
 from restyle_cli.ops import fir
 
 LR_MUL = 0.01
-"""Learning rate multiplier of the mapping network, a constant there."""
-Z_DIM = 512
+"""Learning rate multiplier of the mapping network, a constant in that code."""
 
 
 def to_rosinality(network: StyleGAN2) -> dict[str, Any]:
@@ -31,8 +30,9 @@ def to_rosinality(network: StyleGAN2) -> dict[str, Any]:
     for module, layers, first in (("convs", network.convs, "conv1"), ("to_rgbs", network.to_rgbs, "to_rgb1")):
         for index in range(len(layers)):
             target = first if index == 0 else f"{module}.{index - 1}"
-            convolution = {key: source[f"{module}.{index}.{key}"] for key in ("weight", "affine.weight", "affine.bias")}
-            state |= _convolution(target, convolution)
+            state[f"{target}.conv.weight"] = source[f"{module}.{index}.weight"][None]
+            for kind in ("weight", "bias"):
+                state[f"{target}.conv.modulation.{kind}"] = source[f"{module}.{index}.affine.{kind}"]
             bias = source[f"{module}.{index}.bias"]
             if module == "to_rgbs":
                 state[f"{target}.bias"] = bias.reshape(1, 3, 1, 1)
@@ -65,14 +65,6 @@ def not_representable(network: StyleGAN2) -> list[str]:
     return notes
 
 
-def _convolution(target: str, source: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        f"{target}.conv.weight": source["weight"][None],
-        f"{target}.conv.modulation.weight": source["affine.weight"],
-        f"{target}.conv.modulation.bias": source["affine.bias"],
-    }
-
-
 def _filter() -> Tensor:
-    """The upsampling filter. Rosinality's code includes the gain in it."""
+    """The upsampling filter. That code includes the gain of 4 in it."""
     return fir.kernel(torch.empty((), dtype=torch.float32), gain=4.0)
