@@ -552,7 +552,7 @@ def test_an_unknown_mode():
 @pytest.fixture
 def fresh():
     """Nothing loaded yet, nor kept afterwards."""
-    loaded = (detect._detector, detect._slow_detector, detect._predictor)
+    loaded = (detect._detector, detect._cnn_detector, detect._predictor)
     for load in loaded:
         load.cache_clear()
     yield
