@@ -7,8 +7,8 @@ one weight. Which is cheaper depends on the size: where maps are small and weigh
 maps are large, the weights of each sample are scaled, and bias and gain become part of the convolution. With gradients
 the maps are always scaled: otherwise the weights of each sample would need gradients, even in a frozen generator.
 
-HyperStyle (Alaluf et al. 2022, section 3.2) changes the weights by a factor per sample before modulation:
-w_n = w (1 + delta_n). Each sample then has its own weights in any case.
+HyperStyle (Alaluf et al. 2022, section 3.2) changes the weights themselves, by a factor for each sample:
+w_n = w (1 + delta_n), before the styles. Then each sample has weights of its own in any case.
 """
 
 from __future__ import annotations
