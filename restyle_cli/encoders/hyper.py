@@ -37,9 +37,7 @@ class HyperConfig(ReStyleEncoderConfig):
     """
 
     backbone: str = "resnet34"
-    targets: tuple[tuple[str, int, int], ...] = tuple(
-        (name, 512, 512) for name in SHARING
-    )  # name, output channels, input channels
+    targets: tuple[tuple[str, int, int], ...] = tuple((name, 512, 512) for name in SHARING)  # name, outputs, inputs
     sharing: tuple[str, ...] = SHARING
     separable: bool = False
     hidden: int = 256  # channels in a head that predicts a delta
