@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
-from restyle_cli.align import Framing, Size, back_of, frame_mark
+from restyle_cli.align import Framing, Size, frame_mark, inverse_of
 from restyle_cli.errors import RestyleError
 from restyle_cli.folder import Outcome, in_background, read_photos
 from restyle_cli.images import save_picture
@@ -35,7 +35,7 @@ class Crops(Results):
     def write_crop(self, photo: Photo) -> dict[str, Any]:
         """Write the files of one crop; returns what the one with the transform says. On a RestyleError none is left."""
         aligned = photo.aligned
-        made = self.tell(photo) | {"alignment": described(aligned) | {"back": back_of(aligned.matrix)}}
+        made = self.tell(photo) | {"alignment": described(aligned) | {"back": inverse_of(aligned.matrix)}}
         if aligned.landmarks:
             made["landmarks"] = aligned.landmarks
         mark = frame_mark() if aligned.how in ("aligned", "fits") else None

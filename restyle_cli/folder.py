@@ -21,7 +21,7 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.images import TURNED, open_picture, to_tensor
 from restyle_cli.inversion import MASK, TARGET, Inversion, Method, invert
 from restyle_cli.io import reason_of
-from restyle_cli.latents import draw, rounded
+from restyle_cli.latents import half_patch, render
 from restyle_cli.masks import Mask
 from restyle_cli.memory import Batches, OutOfMemory, enough_for
 from restyle_cli.methods.inputs import UnfitPicture
@@ -264,8 +264,8 @@ def _as_kept(one: Inversion, method: Method, dtype: torch.dtype) -> Inversion:
     """
     if not one.patch and not method.compares:
         return one
-    patch = rounded(one.patch)
-    return replace(one, patch=patch, images=draw(method.generator, one.w, patch, dtype))
+    patch = half_patch(one.patch)
+    return replace(one, patch=patch, images=render(method.generator, one.w, patch, dtype))
 
 
 def _by_photo(items: Iterable[Inverted | Outcome], task: Task) -> Iterator[list[Inverted | Outcome]]:

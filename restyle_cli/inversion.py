@@ -13,8 +13,9 @@ from itertools import chain, groupby
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.images import displayed, fit
 from restyle_cli.stopping import ALL_STEPS, OUT_OF_TIME, PLATEAUED, Stop, StopRule, Tolerance
 
@@ -59,14 +60,16 @@ class Method(Protocol):
     """A way to find latents. `size` is the (height, width) of the images it takes.
 
     `needs_encoder`: it consists of an encoder and a generator, else of a generator alone. `needs_start`: it improves
-    another method's latent and has no first guess. `compares`: it needs a perceptual network.
+    another method's latent and has no first guess. `compares`: it needs a perceptual network. `takes_mask`: it
+    compares only the pixels of the input MASK.
     """
 
     needs_encoder: bool
     needs_start: bool
     compares: bool
+    takes_mask: bool
     name: str
-    generator: nn.Module
+    generator: StyleGenerator
     size: tuple[int, int]
     default_steps: int
     max_steps: int

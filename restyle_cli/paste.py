@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from restyle_cli.align import Quad, back_of, cut, matrix_of
-from restyle_cli.align.geometry import frame_of, side_of
+from restyle_cli.align import Quad, crop_quad, inverse_of, matrix_of
+from restyle_cli.align.geometry import image_corners, side_of
 from restyle_cli.images.colour import from_srgb
 
 FEATHER = 0.08
@@ -42,7 +42,7 @@ def paste(photo: Image.Image, picture: Image.Image, quad: Quad) -> Image.Image:
 
 
 def _pasted(photo: Image.Image, picture: Image.Image, quad: Quad) -> Image.Image:
-    if np.abs(np.array(quad) - frame_of(photo)).max() < 1e-6:
+    if np.abs(np.array(quad) - image_corners(photo)).max() < 1e-6:
         resized = picture.resize(photo.size, Image.Resampling.BICUBIC) if picture.size != photo.size else picture
         return _with_alpha_of(photo, resized)
     return _with_alpha_of(photo, _blended(photo.convert("RGB"), picture, quad, grey=photo.mode[0] == "L"))
@@ -114,7 +114,7 @@ def _sampled(
     import cv2
 
     height, width = values.shape[:2]
-    back = np.array(back_of(matrix_of(quad, (height, width))))  # crop to photo, as cv2 wants to invert it itself
+    back = np.array(inverse_of(matrix_of(quad, (height, width))))  # crop to photo, as cv2 wants to invert it itself
     back[:, 2] -= (columns.start, rows.start)
     size = (columns.stop - columns.start, rows.stop - rows.start)
     colours = cv2.warpAffine(values, back, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
@@ -134,7 +134,7 @@ def _open_edges(photo: Image.Image, quad: Quad) -> tuple[bool, ...]:
     """Whether the crop's left, top, right and bottom edge has photo beyond it to fade into."""
     upper_left, lower_left, lower_right, upper_right = np.array(quad)
     edges = ((upper_left, lower_left), (upper_left, upper_right), (upper_right, lower_right), (lower_left, lower_right))
-    border = frame_of(photo)
+    border = image_corners(photo)
     low, high = border[0] + 1e-6, border[2] - 1e-6
     return tuple(
         not any(np.all(np.array(edge)[:, i] <= low[i]) or np.all(np.array(edge)[:, i] >= high[i]) for i in (0, 1))
@@ -156,7 +156,7 @@ def _colour_match(photo: Image.Image, picture: Image.Image, quad: Quad) -> Field
     """
     import cv2
 
-    there = np.asarray(cut(photo, quad, _MATCH_SIDE), np.float32)
+    there = np.asarray(crop_quad(photo, quad, _MATCH_SIDE), np.float32)
     here = np.asarray(picture.resize((_MATCH_SIDE, _MATCH_SIDE), Image.Resampling.BOX), np.float32)
     patch = _carried_inwards(there - here)
     x = np.abs((np.arange(_MATCH_SIDE) + 0.5) / _MATCH_SIDE * 2 - 1)

@@ -22,7 +22,7 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.images import RESULT, open_original, save_picture, to_picture, to_tensor
 from restyle_cli.inversion import Inversion
 from restyle_cli.io import reason_of, write_atomic, writing_failed
-from restyle_cli.latents import PATCH, rounded
+from restyle_cli.latents import PATCH, half_patch
 from restyle_cli.paste import paste
 from restyle_cli.records import Misfit, conform
 from restyle_cli.sources import Source
@@ -454,7 +454,7 @@ def latent_tensors(inversion: Inversion, with_steps: bool) -> dict[str, Tensor]:
     tensors = {"w": inversion.w[0].float()}
     if with_steps:
         tensors["w_steps"] = inversion.w_steps[0].float()
-    return tensors | {f"{PATCH}{name}": change[0] for name, change in rounded(inversion.patch).items()}
+    return tensors | {f"{PATCH}{name}": change[0] for name, change in half_patch(inversion.patch).items()}
 
 
 def _write_latent(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Pictures side by side on one sheet, each with its caption."""
+"""Strips: images side by side on one sheet, each with a caption."""
 
 from __future__ import annotations
 
@@ -8,48 +8,48 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw, ImageFont
 
 HEIGHT = 256
-"""Pixels that every picture is high, whatever the generator's size: small ones are enlarged to be seen."""
+"""Height of every image in px. Smaller ones are enlarged, so that the images of small generators can be seen."""
 _GAP, _MARGIN, _TEXT, _LINE = 8, 12, 18, 24
-_PAPER, _INK, _GREY, _MARK = (255, 255, 255), (24, 24, 24), (96, 96, 96), (11, 110, 79)
+_BACKGROUND, _BLACK, _GREY, _ACCENT = (255, 255, 255), (24, 24, 24), (96, 96, 96), (11, 110, 79)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A picture, its title and the lines below; `marked` is set off by colour."""
+    """An image with a title and lines of text below; `marked` highlights it."""
 
-    picture: Image.Image
+    image: Image.Image
     title: str
     lines: Sequence[str] = ()
     marked: bool = False
 
 
 def draw_strip(cells: Sequence[Cell], height: int = HEIGHT) -> Image.Image:
-    """The cells in a row, each picture `height` pixels high, captions below."""
-    pictures = [_scaled(cell.picture, height) for cell in cells]
+    """The cells in a row, each image `height` px high, with the captions below."""
+    images = [_scaled(cell.image, height) for cell in cells]
     depth = _GAP + _LINE * max(1 + len(cell.lines) for cell in cells)
-    width = 2 * _MARGIN + sum(p.width for p in pictures) + _GAP * (len(cells) - 1)
-    sheet = Image.new("RGB", (width, 2 * _MARGIN + height + depth), _PAPER)
-    pen = ImageDraw.Draw(sheet)
+    width = 2 * _MARGIN + sum(p.width for p in images) + _GAP * (len(cells) - 1)
+    sheet = Image.new("RGB", (width, 2 * _MARGIN + height + depth), _BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(_TEXT)
     left = _MARGIN
-    for cell, picture in zip(cells, pictures, strict=True):
-        sheet.paste(picture, (left, _MARGIN))
+    for cell, image in zip(cells, images, strict=True):
+        sheet.paste(image, (left, _MARGIN))
         top = _MARGIN + height
         if cell.marked:
-            pen.rectangle((left, top, left + picture.width - 1, top + _GAP // 2 - 1), _MARK)
+            draw.rectangle((left, top, left + image.width - 1, top + _GAP // 2 - 1), _ACCENT)
         for row, text in enumerate((cell.title, *cell.lines)):
-            colour = _MARK if cell.marked else _GREY if row else _INK
-            place = (left, top + _GAP + row * _LINE)
-            pen.text(place, _shortened(text, picture.width, font), colour, font)
-        left += picture.width + _GAP
+            colour = _ACCENT if cell.marked else _GREY if row else _BLACK
+            position = (left, top + _GAP + row * _LINE)
+            draw.text(position, _truncated(text, image.width, font), colour, font)
+        left += image.width + _GAP
     return sheet
 
 
 def stack(sheets: Sequence[Image.Image]) -> Image.Image:
-    """The sheets one below the other, on the left edge; the margins between them are shared."""
+    """The sheets below each other, aligned left; adjacent margins overlap."""
     width = max(sheet.width for sheet in sheets)
     height = sum(sheet.height for sheet in sheets) - _MARGIN * (len(sheets) - 1)
-    stacked = Image.new("RGB", (width, height), _PAPER)
+    stacked = Image.new("RGB", (width, height), _BACKGROUND)
     top = 0
     for sheet in sheets:
         stacked.paste(sheet, (0, top))
@@ -57,19 +57,19 @@ def stack(sheets: Sequence[Image.Image]) -> Image.Image:
     return stacked
 
 
-def note(lines: Sequence[str], width: int) -> Image.Image:
-    """A sheet of text, `width` pixels wide, to stand below others; lines that are too long are broken."""
+def text_sheet(lines: Sequence[str], width: int) -> Image.Image:
+    """A sheet of text, `width` px wide; long lines are wrapped."""
     font = ImageFont.load_default(_TEXT)
-    broken = [part for line in lines for part in _broken(line, width - 2 * _MARGIN, font)]
-    sheet = Image.new("RGB", (width, 2 * _MARGIN + _LINE * len(broken)), _PAPER)
-    pen = ImageDraw.Draw(sheet)
-    for row, text in enumerate(broken):
-        pen.text((_MARGIN, _MARGIN + row * _LINE), text, _GREY, font)
+    wrapped = [part for line in lines for part in _wrapped(line, width - 2 * _MARGIN, font)]
+    sheet = Image.new("RGB", (width, 2 * _MARGIN + _LINE * len(wrapped)), _BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    for row, text in enumerate(wrapped):
+        draw.text((_MARGIN, _MARGIN + row * _LINE), text, _GREY, font)
     return sheet
 
 
 def shown_steps(last: int, most: int = 10) -> list[int]:
-    """Which of the steps 0 … `last` to show: all, or the first ones and then ever fewer, `most` at most."""
+    """At most `most` of the steps 0 … `last`, both included: all, or a selection that gets sparser."""
     if last < most:
         return list(range(last + 1))
     ratio = last ** (1 / (most - 2))
@@ -77,15 +77,15 @@ def shown_steps(last: int, most: int = 10) -> list[int]:
     return sorted({0, last, *(min(max(step, i + 1), last) for i, step in enumerate(spread))})
 
 
-def _scaled(picture: Image.Image, height: int) -> Image.Image:
-    if picture.height == height:
-        return picture
-    filter = Image.Resampling.BICUBIC if picture.height < height else Image.Resampling.LANCZOS
-    return picture.resize((max(round(picture.width * height / picture.height), 1), height), filter)
+def _scaled(image: Image.Image, height: int) -> Image.Image:
+    if image.height == height:
+        return image
+    filter = Image.Resampling.BICUBIC if image.height < height else Image.Resampling.LANCZOS
+    return image.resize((max(round(image.width * height / image.height), 1), height), filter)
 
 
-def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """`text`, with its end cut off where it is wider than `width` pixels."""
+def _truncated(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """`text`, truncated to `width` px."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "...") > width:
@@ -93,8 +93,8 @@ def _shortened(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.I
     return text + "..."
 
 
-def _broken(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
-    """`text` in lines of at most `width` pixels, broken between words."""
+def _wrapped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+    """`text` in lines of at most `width` px, wrapped between words."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".lstrip()

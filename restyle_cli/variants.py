@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from restyle_cli.images import RESULT, save_picture, to_picture
 from restyle_cli.inversion import Inversion
-from restyle_cli.latents import draw
-from restyle_cli.methods.mixing import mix, sample
+from restyle_cli.latents import render
+from restyle_cli.methods.mixing import mix, sample_w
 from restyle_cli.results import SUFFIXES, Inverted, Results, Writer, latent_tensors, remove
 from restyle_cli.store.files import write_latent
 from restyle_cli.strip import Cell, draw_strip
@@ -52,8 +52,8 @@ class VariantResults(Results):
     def beside(self, inversion: Inversion, generator: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
         """The variants' codes [count, L, w_dim], and their pictures [count, 3, H, W]."""
         w = inversion.w.to(generator.w_avg)
-        codes = torch.cat([mix(w, sample(generator, seed), self.alpha) for seed in self._seeds()]).float().cpu()
-        images = [draw(generator, code[None], inversion.patch, dtype) for code in codes]
+        codes = torch.cat([mix(w, sample_w(generator, seed), self.alpha) for seed in self._seeds()]).float().cpu()
+        images = [render(generator, code[None], inversion.patch, dtype) for code in codes]
         return {"codes": codes, "images": torch.cat(images)}
 
     def write(self, inverted: Inverted) -> dict[str, Any]:

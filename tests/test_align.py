@@ -13,13 +13,13 @@ from restyle_cli.align import (
     Framing,
     Quad,
     align,
-    back_of,
-    cut,
-    faces,
+    crop_quad,
+    detect,
     find_faces,
     frame,
     frame_mark,
     framing,
+    inverse_of,
     mapped,
     matrix_of,
     quad_of,
@@ -28,7 +28,7 @@ from restyle_cli.align import (
     side_of,
     tilt_of,
 )
-from restyle_cli.align.doubts import doubts_about
+from restyle_cli.align.warnings import crop_warnings
 from restyle_cli.errors import RestyleError, UsageError
 from restyle_cli.images import open_picture, save_picture
 from restyle_cli.store import catalog
@@ -120,7 +120,7 @@ def test_the_way_back_undoes_the_matrix():
     quad = quad_of(face((100, 100), (150, 90), (120, 160), (150, 150)))
     matrix = matrix_of(quad, (192, 256))
     points = np.array([(3.0, 7.0), (200.0, 50.0)])
-    assert np.allclose(mapped(mapped(points, matrix), back_of(matrix)), points)
+    assert np.allclose(mapped(mapped(points, matrix), inverse_of(matrix)), points)
     assert np.allclose(mapped(np.array(quad), matrix)[2], (255.5, 191.5))
 
 
@@ -151,7 +151,7 @@ def test_each_pixel_of_the_crop_comes_from_where_the_matrix_says(scale, size):
     steps = np.repeat(np.arange(250, dtype=np.uint8), scale)
     picture = np.stack([*np.meshgrid(steps, steps), np.zeros((len(steps),) * 2, np.uint8)], axis=-1)
     quad = tuple((x * scale, y * scale) for x, y in quad_of(face((100, 110), (150, 95), (125, 160), (150, 152))))
-    crop = np.asarray(cut(Image.fromarray(picture), quad, size), float)
+    crop = np.asarray(crop_quad(Image.fromarray(picture), quad, size), float)
     matrix = np.linalg.inv(np.vstack([matrix_of(quad, size), (0, 0, 1)]))
     x, y = np.meshgrid(np.arange(size), np.arange(size))
     source = np.einsum("ij,jhw->hwi", matrix, np.stack([x, y, np.ones_like(x)]))[..., :2]
@@ -166,13 +166,13 @@ def test_each_pixel_of_the_crop_comes_from_where_the_matrix_says(scale, size):
 def test_what_lies_outside_is_made_of_the_photo():
     plain = Image.new("RGB", (80, 60), (200, 100, 50))
     quad: Quad = ((-40, -60), (-40, 90), (110, 90), (110, -60))
-    assert np.array_equal(np.asarray(cut(plain, quad, 64)), np.broadcast_to((200, 100, 50), (64, 64, 3)))
+    assert np.array_equal(np.asarray(crop_quad(plain, quad, 64)), np.broadcast_to((200, 100, 50), (64, 64, 3)))
 
 
 def test_padding_leaves_what_is_inside_alone_and_blurs_what_is_not():
     spots = np.random.default_rng(0).integers(0, 255, (25, 25, 3), np.uint8)
     photo = Image.fromarray(spots).resize((200, 200), Image.Resampling.BICUBIC)
-    crop = np.asarray(cut(photo, ((-100.5, -0.5), (-100.5, 199.5), (99.5, 199.5), (99.5, -0.5)), 200), float)
+    crop = np.asarray(crop_quad(photo, ((-100.5, -0.5), (-100.5, 199.5), (99.5, 199.5), (99.5, -0.5)), 200), float)
     inside = np.asarray(photo, float)[30:170, 40:90]
     assert np.abs(crop[30:170, 140:190] - inside).mean() < 1
     assert crop[30:170, :50].std() < inside.std() / 3
@@ -183,7 +183,7 @@ def test_padding_leaves_what_is_inside_alone_and_blurs_what_is_not():
 def test_a_face_much_larger_than_the_crop_is_not_sampled_in_gaps():
     stripes = np.zeros((1200, 1200, 3), np.uint8)
     stripes[:, ::7] = 255
-    crop = cut(Image.fromarray(stripes), ((100, 100), (100, 1100), (1100, 1100), (1100, 100)), 32)
+    crop = crop_quad(Image.fromarray(stripes), ((100, 100), (100, 1100), (1100, 1100), (1100, 100)), 32)
     assert np.abs(np.asarray(crop, float) - 255 / 7).max() < 5
 
 
@@ -305,7 +305,7 @@ def test_a_face_half_hidden_is_found_by_the_slow_detector(monkeypatch):
     aligned = framed(half)
     assert np.abs(np.array(aligned.quad).mean(axis=0) - np.array(upright().quad).mean(axis=0) + (215, 40)).max() < 20
     assert any("cut by the border" in doubt for doubt in aligned.doubts)
-    monkeypatch.setattr(faces, "_search_slowly", lambda copy: [])
+    monkeypatch.setattr(detect, "_detect_cnn", lambda copy: [])
     with pytest.raises(RestyleError, match="no face found"):
         framed(half)
 
@@ -368,7 +368,7 @@ def test_a_head_turned_to_the_side_is_told(degrees, told):
     solid = np.array([(-32, -34, 0), (32, -34, 0), (0, 0, 27), (-30, 32, 2), (30, 32, 2)], float)
     turn = np.radians(degrees)
     seen = np.stack([solid[:, 0] * np.cos(turn) + solid[:, 2] * np.sin(turn), solid[:, 1]], axis=1) * 2 + 300
-    doubts = doubts_about(Image.new("RGB", (600, 600)), quad_of(seen), seen, None)
+    doubts = crop_warnings(Image.new("RGB", (600, 600)), quad_of(seen), seen, None)
     assert any("from the side" in doubt for doubt in doubts) is told
 
 
@@ -588,7 +588,7 @@ def test_an_unknown_mode():
 @pytest.fixture
 def fresh():
     """Nothing loaded yet, nor kept afterwards."""
-    loaded = (faces._detector, faces._slow_detector, faces._predictor)
+    loaded = (detect._detector, detect._cnn_detector, detect._predictor)
     for load in loaded:
         load.cache_clear()
     yield
@@ -604,7 +604,7 @@ def test_without_dlib(fresh, monkeypatch):
 
 
 def test_without_the_models(fresh, monkeypatch):
-    monkeypatch.setattr(faces, "find_spec", lambda name: None)
+    monkeypatch.setattr(detect, "find_spec", lambda name: None)
     with pytest.raises(RestyleError, match="face_recognition_models") as caught:
         align(astronaut())
     assert "pip install" in caught.value.hint

@@ -16,7 +16,7 @@ from typer.testing import Result
 from restyle_cli import folder
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import to_picture
-from restyle_cli.latents import draw_latent, load_generator, read
+from restyle_cli.latents import load_generator, read, render_latent
 from restyle_cli.store.files import read_latent, write_latent, write_module
 
 Run = Callable[..., Result]
@@ -58,13 +58,13 @@ def chain(request: pytest.FixtureRequest, tiny_store: Path, tmp_path: Path) -> s
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The pictures drawn with rounded patches, in the order in which they are made."""
     drawn: list[Tensor] = []
-    original = folder.draw
+    original = folder.render
 
-    def draw(*arguments: object) -> Tensor:
+    def render(*arguments: object) -> Tensor:
         drawn.append(original(*arguments))
         return drawn[-1]
 
-    monkeypatch.setattr(folder, "draw", draw)
+    monkeypatch.setattr(folder, "render", render)
     return drawn
 
 
@@ -78,7 +78,7 @@ def test_a_reload_draws_bit_for_bit_what_was_shown(
     assert result.exit_code == 0, result.output
     assert len(shown) == 3
     for index in range(3):
-        again = draw_latent(out / f"{index}.safetensors")
+        again = render_latent(out / f"{index}.safetensors")
         assert torch.equal(again, shown[index])
         assert to_picture(again[0]).tobytes() == Image.open(out / f"{index}.png").convert("RGB").tobytes()
         latent = read(out / f"{index}.safetensors")
@@ -95,7 +95,7 @@ def test_so_does_a_code_that_was_optimised(
     assert result.exit_code == 0, result.output
     assert len(shown) == 3
     for index in range(3):
-        again = draw_latent(out / f"{index}.safetensors")
+        again = render_latent(out / f"{index}.safetensors")
         assert torch.equal(again, shown[index])
         assert to_picture(again[0]).tobytes() == Image.open(out / f"{index}.png").convert("RGB").tobytes()
         assert not read(out / f"{index}.safetensors").patch
@@ -115,7 +115,7 @@ def test_a_second_run_does_only_what_is_missing(restyle: Run, photos: Path, tmp_
     again = run()
     assert (again["done"], again["skipped"]) == (1, 2)
     old, new = read_latent_bytes(before, tmp_path), read(out / "1.safetensors")
-    torch.testing.assert_close(draw_latent(new.path), draw_latent(old), rtol=1e-2, atol=1e-2)  # another batch size
+    torch.testing.assert_close(render_latent(new.path), render_latent(old), rtol=1e-2, atol=1e-2)  # another batch size
 
 
 def read_latent_bytes(data: bytes, folder: Path) -> Path:
@@ -141,19 +141,19 @@ def test_pti_alone_starts_with_the_domains_encoder(
 
 def test_a_code_without_changes_is_drawn_too(restyle: Run, photos: Path, tmp_path: Path, tiny_store: Path) -> None:
     restyle("invert", photos / "0.png", "-m", "psp-portrait", "-o", tmp_path, "--align", "never")
-    again = to_picture(draw_latent(tmp_path / "0.safetensors")[0])
+    again = to_picture(render_latent(tmp_path / "0.safetensors")[0])
     assert again.tobytes() == Image.open(tmp_path / "0.png").convert("RGB").tobytes()
 
 
 def test_the_generator_is_that_of_the_kept_step(restyle: Run, photos: Path, tmp_path: Path, tiny_store: Path) -> None:
     chain = "restyle-psp-portrait:2,restyle-psp-toon:1"
     restyle("invert", photos / "0.png", "--via", chain, "-o", tmp_path, "--align", "never", "--keep", "last")
-    assert read(tmp_path / "0.safetensors").made["generator"] == "toon"
+    assert read(tmp_path / "0.safetensors").metadata["generator"] == "toon"
     restyle("invert", photos / "0.png", "--via", chain, "-o", tmp_path / "best", "--align", "never")
-    made = read(tmp_path / "best" / "0.safetensors").made
+    made = read(tmp_path / "best" / "0.safetensors").metadata
     assert made["generator"] == ("toon" if made["kept_step"] == 3 else "portrait")
     for path in (tmp_path / "0.safetensors", tmp_path / "best" / "0.safetensors"):
-        again = to_picture(draw_latent(path)[0])
+        again = to_picture(render_latent(path)[0])
         assert again.tobytes() == Image.open(path.with_suffix(".png")).convert("RGB").tobytes()
 
 
@@ -168,9 +168,9 @@ def test_another_generator_of_the_same_name_is_refused(
     other.mkdir()
     write_module(other / "portrait.safetensors", tiny.generator(seed=9), "stylegan2")
     monkeypatch.setattr(fetch, "embedded_folder", lambda: other)
-    with pytest.raises(RestyleError, match="another 'portrait' than the one that is here"):
-        draw_latent(tmp_path / "0.safetensors")
-    assert draw_latent(tmp_path / "0.safetensors", generator=tiny.generator(seed=9)).shape == (1, 3, 32, 32)
+    with pytest.raises(RestyleError, match="another 'portrait' than the installed one"):
+        render_latent(tmp_path / "0.safetensors")
+    assert render_latent(tmp_path / "0.safetensors", generator=tiny.generator(seed=9)).shape == (1, 3, 32, 32)
 
 
 def test_a_generator_beside_the_models_file_is_found(
@@ -183,20 +183,20 @@ def test_a_generator_beside_the_models_file_is_found(
     model = nets / "enc.safetensors"
     result = restyle("invert", photos / "0.png", "-m", model, "-o", tmp_path, "--align", "never")
     assert result.exit_code == 0, result.output
-    again = to_picture(draw_latent(tmp_path / "0.safetensors")[0])
+    again = to_picture(render_latent(tmp_path / "0.safetensors")[0])
     assert again.tobytes() == Image.open(tmp_path / "0.png").convert("RGB").tobytes()
     (nets / "mine.safetensors").unlink()
-    with pytest.raises(RestyleError, match=r"the generator 'mine'.*is not here"):
-        draw_latent(tmp_path / "0.safetensors")
+    with pytest.raises(RestyleError, match=r"the generator 'mine'.*is not installed"):
+        render_latent(tmp_path / "0.safetensors")
 
 
 def test_what_is_no_latent_of_one_picture_is_refused(tmp_path: Path, tiny_store: Path) -> None:
     write_latent(tmp_path / "many.safetensors", {"w": torch.zeros(2, 8, 16)}, {})
-    with pytest.raises(RestyleError, match="no code of one picture"):
+    with pytest.raises(RestyleError, match="does not hold the latent of one image"):
         read(tmp_path / "many.safetensors")
     write_latent(tmp_path / "bare.safetensors", {"w": torch.zeros(8, 16)}, {})
     with pytest.raises(RestyleError, match="does not say which generator"):
-        draw_latent(tmp_path / "bare.safetensors")
+        render_latent(tmp_path / "bare.safetensors")
     with pytest.raises(RestyleError, match="not a latent code"):
         read_latent(tiny_store / "portrait.safetensors")
 
@@ -204,4 +204,4 @@ def test_what_is_no_latent_of_one_picture_is_refused(tmp_path: Path, tiny_store:
 def test_pictures_are_cut_as_the_photo_was(tmp_path: Path, tiny_store: Path) -> None:
     made = {"generator": "portrait", "alignment": {"size": [192, 256]}}
     write_latent(tmp_path / "car.safetensors", {"w": torch.zeros(8, 16)}, made)
-    assert draw_latent(tmp_path / "car.safetensors").shape == (1, 3, 24, 32)
+    assert render_latent(tmp_path / "car.safetensors").shape == (1, 3, 24, 32)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from restyle_cli import paste as pasting
-from restyle_cli.align import Quad, cut, mapped, matrix_of
+from restyle_cli.align import Quad, crop_quad, mapped, matrix_of
 from restyle_cli.images import TURNED, open_original
 from restyle_cli.paste import paste
 
@@ -63,7 +63,7 @@ def test_the_colours_at_the_edge_are_those_of_the_photo_around() -> None:
 def test_a_crop_put_back_leaves_its_photo_as_it_was() -> None:
     old = photo()
     for size in (128, 512):
-        difference = values(paste(old, cut(old, QUAD, size), QUAD)) - values(old)
+        difference = values(paste(old, crop_quad(old, QUAD, size), QUAD)) - values(old)
         assert np.sqrt((difference**2).mean()) < 1
         assert np.abs(difference).max() <= 3
 

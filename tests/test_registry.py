@@ -29,7 +29,7 @@ def test_an_unknown_name_is_answered_with_the_nearest():
 def test_an_unknown_name_near_none_is_answered_with_all():
     with pytest.raises(RestyleError) as caught:
         NUMBERS.load("xyz")
-    assert caught.value.hint == "there is: fraction, decimal"
+    assert caught.value.hint == "available: fraction, decimal"
 
 
 def test_listing_imports_nothing():

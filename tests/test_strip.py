@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from restyle_cli.strip import HEIGHT, Cell, draw_strip, note, shown_steps, stack
+from restyle_cli.strip import HEIGHT, Cell, draw_strip, shown_steps, stack, text_sheet
 
 GREY = (128, 128, 128)
 
@@ -77,7 +77,7 @@ def test_sheets_one_below_the_other() -> None:
 
 def test_notes_are_broken_into_lines() -> None:
     words = "a text that is too long for one line of this sheet"
-    narrow, wide = (np.asarray(note([words], width)) for width in (200, 2000))
+    narrow, wide = (np.asarray(text_sheet([words], width)) for width in (200, 2000))
     assert narrow.shape[0] > wide.shape[0]
     assert not (narrow[:, -12:] != 255).any()
     ink = [int((sheet < 200).sum()) for sheet in (narrow, wide)]

@@ -4,10 +4,21 @@ The published encoders and the embedded ones know faces in this frame only; pict
 the catalog says.
 """
 
-from restyle_cli.align.cutting import cut
-from restyle_cli.align.faces import DETECTOR, LANDMARKS, Face, find_faces, model_file
+from restyle_cli.align.crop import crop_quad
+from restyle_cli.align.detect import DETECTOR, LANDMARKS, Face, find_faces, model_file
 from restyle_cli.align.framing import Aligned, Framing, Rule, Which, align, frame, frame_mark, part_of, rule_of
-from restyle_cli.align.geometry import Matrix, Points, Quad, Size, back_of, mapped, matrix_of, quad_of, side_of, tilt_of
+from restyle_cli.align.geometry import (
+    Matrix,
+    Points,
+    Quad,
+    Size,
+    inverse_of,
+    mapped,
+    matrix_of,
+    quad_of,
+    side_of,
+    tilt_of,
+)
 from restyle_cli.align.points import OwnPoints, read_points
 
 __all__ = [
@@ -24,11 +35,11 @@ __all__ = [
     "Size",
     "Which",
     "align",
-    "back_of",
-    "cut",
+    "crop_quad",
     "find_faces",
     "frame",
     "frame_mark",
+    "inverse_of",
     "mapped",
     "matrix_of",
     "model_file",

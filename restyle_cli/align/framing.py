@@ -11,23 +11,23 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from restyle_cli.align.cutting import cut
-from restyle_cli.align.doubts import doubts_about
-from restyle_cli.align.faces import Face, find_faces, place, search
+from restyle_cli.align.crop import crop_quad
+from restyle_cli.align.detect import Face, detect_boxes, find_faces, locate
 from restyle_cli.align.geometry import (
     Matrix,
     Points,
     Quad,
     Size,
     as_quad,
-    back_of,
-    frame_of,
+    image_corners,
+    inverse_of,
     mapped,
     matrix_of,
     quad_of,
     side_of,
 )
 from restyle_cli.align.points import OwnPoints
+from restyle_cli.align.warnings import crop_warnings
 from restyle_cli.errors import RestyleError, UsageError, did_you_mean
 from restyle_cli.images import MARK
 from restyle_cli.records import Misfit, parse_json
@@ -151,7 +151,7 @@ def _framed(picture: Image.Image, faces: Sequence[Face], number: int, framing: F
         return replace(_whole(picture, size, len(faces), "fits"), face=number)
     if seen is not None:
         landmarks = seen
-    doubts = doubts_about(picture, quad, landmarks, seen)
+    doubts = crop_warnings(picture, quad, landmarks, seen)
     if len(faces) > 1 and framing.face == 1:
         doubts.append(f"there are {len(faces)} faces, and this is the largest; --face all takes each")
     return _cut_out(picture, quad, size, len(faces), number, doubts, landmarks)
@@ -168,7 +168,7 @@ def _at(picture: Image.Image, landmarks: Points, framing: Framing, size: Size, p
         raise RestyleError(f"the landmarks for {str(path)!r} are of a face much larger than it", hint)
     if framing.mode == "auto" and _fits(picture, quad):
         return _whole(picture, size, 1, "fits")
-    doubts = doubts_about(picture, quad, landmarks, _look(picture, quad))
+    doubts = crop_warnings(picture, quad, landmarks, _look(picture, quad))
     return _cut_out(picture, quad, size, 1, 1, doubts, landmarks)
 
 
@@ -186,13 +186,13 @@ def _cut_out(
 
 
 def _square(picture: Image.Image, quad: Quad, size: Size) -> Image.Image:
-    square = cut(picture, quad, max(size))
+    square = crop_quad(picture, quad, max(size))
     return square if size[0] == size[1] else square.resize((size[1], size[0]), Image.Resampling.BILINEAR)
 
 
 def _whole(picture: Image.Image, size: Size, faces: int, how: str) -> Aligned:
     """The picture as it is; shrunk by the filter the papers read their aligned files with."""
-    quad = as_quad(frame_of(picture))
+    quad = as_quad(image_corners(picture))
     width_height = (size[1], size[0])
     resized = picture
     if picture.size != width_height:
@@ -218,7 +218,7 @@ def _fits(picture: Image.Image, quad: Quad) -> bool:
 
 def _off(picture: Image.Image, quad: Quad) -> float:
     """How far the corners of a face's own square are from the picture's at most, as a part of its side."""
-    return float(np.linalg.norm(np.array(quad) - frame_of(picture), axis=1).max() / max(picture.size))
+    return float(np.linalg.norm(np.array(quad) - image_corners(picture), axis=1).max() / max(picture.size))
 
 
 def _is_marked(picture: Image.Image) -> bool:
@@ -253,10 +253,10 @@ def _moved(quad: Quad, landmarks: Points) -> float:
 
 def _look(picture: Image.Image, quad: Quad) -> Points | None:
     """The points, in the photo, of the face in the middle of the crop; None when none is seen there."""
-    view = cut(picture, quad, _VIEW_SIDE)
-    boxes = search(view)
+    view = crop_quad(picture, quad, _VIEW_SIDE)
+    boxes = detect_boxes(view)
     if not boxes:
         return None
-    middle = min(boxes, key=lambda found: np.abs(found[0].mean(axis=0) - _VIEW_SIDE / 2).max())
-    seen = place(view, 0, [middle])[0].landmarks
-    return mapped(seen, back_of(matrix_of(quad, _VIEW_SIDE)))
+    middle = min(boxes, key=lambda box: np.abs(box.mean(axis=0) - _VIEW_SIDE / 2).max())
+    seen = locate(view, 0, [middle])[0].landmarks
+    return mapped(seen, inverse_of(matrix_of(quad, _VIEW_SIDE)))

@@ -1,7 +1,7 @@
-"""Where a face's square lies in a photo, and the map from the photo to the crop.
+"""The square of a face in a photo, and the affine map from the photo to the crop.
 
-All coordinates are pixels, the *centre* of the upper left one being (0, 0), as landmarks have it; so the picture's
-corner is (-0.5, -0.5).
+Coordinates are in pixels; (0, 0) is the *centre* of the upper left pixel, as for landmarks, so the corner of the image
+is (-0.5, -0.5).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from PIL import Image
 Points = NDArray[np.float64]
 """[..., 2]: x to the right, y downwards."""
 Quad = tuple[tuple[float, float], ...]
-"""Four corners in the photo, as upper left, lower left, lower right, upper right of the crop."""
+"""Four corners in the photo: upper left, lower left, lower right, upper right of the crop."""
 Matrix = tuple[tuple[float, float, float], tuple[float, float, float]]
 Size = tuple[int, int]
 """Height and width."""
@@ -22,9 +22,9 @@ Size = tuple[int, int]
 def features_of(
     landmarks: Points,  # [68, 2] or [5, 2]
 ) -> Points:
-    """The middle of the left eye, of the right eye and of the mouth, [3, 2]; left as the picture shows it.
+    """The centres of left eye, right eye and mouth, [3, 2]; left as seen in the image.
 
-    Five points are left eye, right eye, nose, left and right corner of the mouth.
+    Five landmarks are left eye, right eye, nose, left and right corner of the mouth.
     """
     if len(landmarks) == 5:
         return np.stack([landmarks[0], landmarks[1], landmarks[3:].mean(axis=0)])
@@ -35,21 +35,21 @@ def features_of(
 def quad_of(
     landmarks: Points,  # [68, 2] or [5, 2]
 ) -> Quad:
-    """FFHQ's square for a face (Karras et al. 2019): turned with eyes and mouth, its size from their distances."""
+    """FFHQ's square of a face (Karras et al. 2019), from the position of eyes and mouth."""
     eye_left, eye_right, mouth = features_of(landmarks)
     eyes = (eye_left + eye_right) / 2
     across, down = eye_right - eye_left, mouth - eyes
 
-    # Both terms point to the crop's right; together they even out a face seen from the side.
-    x = across - _turned(down)
+    # Both terms point to the right of the crop; their sum is more stable for faces seen from the side.
+    x = across - _rotated90(down)
     x *= max(2.0 * np.hypot(*across), 1.8 * np.hypot(*down)) / np.hypot(*x)
-    y = _turned(x)
+    y = _rotated90(x)
     centre = eyes + 0.1 * down
     return as_quad(np.stack([centre - x - y, centre - x + y, centre + x + y, centre + x - y]))
 
 
 def matrix_of(quad: Quad, size: int | Size) -> Matrix:
-    """The affine map from the photo to the crop that `quad` is cut to; `size` is its side, or height and width."""
+    """The affine map from the photo to the crop of `quad`; `size` is its side, or (height, width)."""
     height, width = (size, size) if isinstance(size, int) else size
     upper_left, lower_left, _, upper_right = np.array(quad)
     axes = np.stack([upper_right - upper_left, lower_left - upper_left], axis=1)
@@ -59,41 +59,41 @@ def matrix_of(quad: Quad, size: int | Size) -> Matrix:
     return (a, b, float(shift[0])), (c, d, float(shift[1]))
 
 
-def back_of(matrix: Matrix) -> Matrix:
-    """The map the other way, from the crop to the photo."""
+def inverse_of(matrix: Matrix) -> Matrix:
+    """The inverse affine map, from the crop to the photo."""
     (a, b, x), (c, d, y) = np.linalg.inv(np.vstack([matrix, (0, 0, 1)]))[:2].tolist()
     return (a, b, x), (c, d, y)
 
 
 def mapped(points: Points, matrix: Matrix) -> Points:
-    """The points [..., 2] after `matrix`."""
+    """Apply `matrix` to points [..., 2]."""
     m = np.array(matrix)
     return points @ m[:, :2].T + m[:, 2]
 
 
-def frame_of(picture: Image.Image) -> Points:
-    """The picture's own corners, [4, 2], in the order of a Quad."""
-    right, bottom = picture.width - 0.5, picture.height - 0.5
+def image_corners(image: Image.Image) -> Points:
+    """The corners of an image, [4, 2], in the order of a Quad."""
+    right, bottom = image.width - 0.5, image.height - 0.5
     return np.array([(-0.5, -0.5), (-0.5, bottom), (right, bottom), (right, -0.5)])
 
 
 def as_quad(corners: Points) -> Quad:
-    """Corners [4, 2] as plain numbers."""
+    """Corners [4, 2] as a Quad of Python floats."""
     return tuple((float(x), float(y)) for x, y in corners)
 
 
 def side_of(quad: Quad | Points) -> float:
-    """How wide a quad is, in pixels of the photo."""
+    """Width of a quad in pixels of the photo."""
     (left, top), (right, bottom) = quad[0], quad[3]
     return float(np.hypot(right - left, bottom - top))
 
 
 def tilt_of(quad: Quad | Points) -> float:
-    """By how many degrees a quad is turned clockwise in the photo, from -180 to 180."""
+    """Clockwise rotation of a quad in the photo, in degrees from -180 to 180."""
     (left, top), (right, bottom) = quad[0], quad[3]
     return float(np.degrees(np.arctan2(bottom - top, right - left)))
 
 
-def _turned(v: Points) -> Points:
-    """A quarter-turn that takes right to down."""
+def _rotated90(v: Points) -> Points:
+    """v rotated by 90 degrees, from right to down."""
     return np.array([-v[1], v[0]])

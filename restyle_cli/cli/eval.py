@@ -102,7 +102,7 @@ def evaluate(
     from restyle_cli.evaluate.pairs import pair_up
     from restyle_cli.evaluate.run import Photo, Task
     from restyle_cli.metrics import choose
-    from restyle_cli.report.study import Study, Wish
+    from restyle_cli.report.study import EvalRequest, Study
 
     machine = choose_machine(device, precision, batch_size)
     items: Sequence[Photo] | Sequence[Pair] = [Photo(source.path) for source in sources]
@@ -120,7 +120,7 @@ def evaluate(
     check_writable(output)
     where = (machine.device, machine.dtype)
     task = Task(chosen.metrics, *where, Framing(align, rule=rule), machine.batch_size, terminal.note)
-    study = Study(Wish(paths, output, plans, against, chosen.missing), task, overwrite)
+    study = Study(EvalRequest(paths, output, plans, against, chosen.missing), task, overwrite)
 
     failed = _run(study, items, terminal) + len(missing)
     report, files = study.finish()
@@ -159,7 +159,7 @@ def _run(study: Study, items: Sequence[Photo] | Sequence[Pair], terminal: Termin
 
 def _views(report: dict[str, Any], task: Task, files: dict[str, Path], seconds: float) -> list[Table | str]:
     """For people: the curve of each method, the table across methods, how they came about, where more is."""
-    from restyle_cli.report.figures import shown, step_cells, titles
+    from restyle_cli.report.figures import format_value, step_cells, titles
 
     protocol, methods = report["protocol"], report["methods"]
     names = titles(task.columns, [one["name"] for one in protocol["missing"]])
@@ -174,7 +174,7 @@ def _views(report: dict[str, Any], task: Task, files: dict[str, Path], seconds: 
         views += [_table(["method", "step", *names.values(), "seconds"], rows), ""]
     keys = [*names, *(["seconds"] if timed else [])]
     heads = ["last step" if timed else "pairs", "pictures", *names.values(), *(["seconds"] if timed else [])]
-    rows = [[m["name"], str(m["images"]), *step_cells(m, -1, keys), shown(m["peak_memory_mb"])] for m in methods]
+    rows = [[m["name"], str(m["images"]), *step_cells(m, -1, keys), format_value(m["peak_memory_mb"])] for m in methods]
     views += [_table([*heads, "peak MB"], rows), ""]
     how = [("—", "; ".join(filter(None, (one["reason"], one["hint"])))) for one in protocol["missing"]]
     how.append(("protocol:", "; ".join(protocol[key] for key in ("statistics", "framing", "resize", "range"))))

@@ -122,16 +122,15 @@ def _views(first: Outcome | None, average: Average | None) -> list[Table | str]:
 
 def _table(steps: Sequence[dict[str, Any]]) -> Table:
     """A row for each step that is shown."""
-    from restyle_cli.heatmap.drawing import number
+    from restyle_cli.heatmap.drawing import format_number
 
     rows = []
     for step in steps:
         if "distance" in step:
             layers = [f"{share:.0%}" for share in step["layers"].values()]
             parts = [f"{step[name]:.0%}" for name in ("area", "broad", "way")]
-            rows.append(
-                (str(step["step"]), step["method"], f"{step['l2']:.4f}", number(step["distance"]), *parts, *layers)
-            )
+            distance = format_number(step["distance"])
+            rows.append((str(step["step"]), step["method"], f"{step['l2']:.4f}", distance, *parts, *layers))
     titles = ["step", "method", "L2", "change", "half in", "broad", "code", "coarse", "middle", "fine"]
     spare = ("broad", "half in", "code", "middle", "coarse", "fine")
     return Table(titles, rows, frozenset(titles) - {"method"}, spare)

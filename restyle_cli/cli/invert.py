@@ -86,13 +86,13 @@ def invert(
     # From here on torch is needed, which takes seconds to import.
     from restyle_cli.align import rule_of
     from restyle_cli.folder import Task, invert_all
-    from restyle_cli.methods.psp import DRAWN
+    from restyle_cli.methods.psp import NON_PHOTO
     from restyle_cli.stopping import Plateau
 
     plan, patience = _plan(wish, model, steps, via, running.fetching(offline, terminal), generator, downscale)
     if tolerance is not None:
         _check_tolerance(plan)
-    rule = "none" if plan.models[0].task in DRAWN else rule_of(plan.models[0].name, plan.models[0].generator_name)
+    rule = "none" if plan.models[0].task in NON_PHOTO else rule_of(plan.models[0].name, plan.models[0].generator_name)
     masked = _masked(mask, crossover, plan)
     mixing = _mixing(variants, mix_alpha, seed or 0)
     if seed is not None and not (mixing or plan.is_random):
@@ -221,7 +221,7 @@ def _masked(mask: Path | None, crossover: Path | None, plan: Plan) -> Mask | Non
             raise UsageError("--crossover needs a mask", "--mask FILE: a picture, black where the other photo shows")
         return None
     last = [model for model in plan.models if model.method != OF_GENERATOR][-1]  # which draws, and looks at no photo
-    if crossover is None and not getattr(METHODS.load(last.method), "takes_mask", False):
+    if crossover is None and not METHODS.load(last.method).takes_mask:
         message = f"{last.name} heeds no mask: it would find what stands in the place of what is not known"
         raise UsageError(message, f'let one follow that optimises: --via "{last.name},image2stylegan++:400"')
     return Mask(mask, crossover)

@@ -1,4 +1,4 @@
-"""Networks from images to codes; a new one is a file and a line here."""
+"""Encoders: image -> latent or weight deltas. A new one is a module and a line in this table."""
 
 from restyle_cli.registry import Registry
 

@@ -1,59 +1,60 @@
-"""From a backbone's maps to codes: the style heads, computed together, and how codes are put together."""
+"""Style heads: feature map -> one vector per style. All heads of a map are computed together."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-SLOPE = 0.01  # of the heads' leaky ReLUs
-# Up to so many outputs a head (pictures x positions) one batched product beats a convolution for each head:
-# what costs time is then reading the weights, which a convolution would first copy into its own order.
+SLOPE = 0.01  # of the leaky ReLUs
 FEW_OUTPUTS = 64
+"""Up to this many outputs per head (images x positions) a batched product is faster than one convolution per head.
+
+Reading the weights is then what takes time, and a convolution would first copy them to another layout.
+"""
 
 
 class StyleHeads(nn.Module):
-    """L style heads on one map: log2(side) convolutions of stride 2, to one position, then a linear layer.
+    """L style heads on one feature map: log2(side) convolutions of stride 2 down to 1x1, then a linear layer.
 
-    The weights of all heads lie stacked in one tensor a layer, so the heads are computed together.
+    The weights of all heads are stacked, one tensor per layer. `forward` is the fast form, `plain` the reference.
     """
 
     def __init__(self, count: int, channels: int, w_dim: int, side: int) -> None:
         super().__init__()
         inputs = [channels] + [w_dim] * (int(math.log2(side)) - 1)
-        self.convs = nn.ModuleList(StackedConv(count, before, w_dim) for before in inputs)
+        self.convs = nn.ModuleList(StackedConv(count, channels, w_dim) for channels in inputs)
         self.linear = StackedEqualLinear(count, w_dim, w_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [N, channels, H, W], the longer side as given -> codes [N, L, w_dim]."""
-        apart = self._many_outputs(x)
-        y = torch.stack(_each_head(self.convs[:apart], x)) if apart else x.unsqueeze(0)
-        for conv in self.convs[apart:]:
+        """x [N, channels, H, W] with max(H, W) == side -> [N, L, w_dim]."""
+        split = self._count_large(x)
+        y = torch.stack(_each_head(self.convs[:split], x)) if split else x.unsqueeze(0)
+        for conv in self.convs[split:]:
             y = F.leaky_relu(conv(y), SLOPE)
         return self.linear(y.flatten(2)).transpose(0, 1)
 
     def plain(self, x: Tensor) -> Tensor:
-        """What `forward` computes, one head after the other."""
+        """Same as `forward`, one head after the other."""
         maps = _each_head(self.convs, x)
         weights = (self.linear.weight * self.linear.scale).unbind()
         layers = zip(maps, weights, self.linear.bias.unbind(), strict=True)
         return torch.stack([F.linear(y.flatten(1), weight, bias) for y, weight, bias in layers], dim=1)
 
-    def _many_outputs(self, x: Tensor) -> int:
-        """How many of the convolutions, the first ones, have more than FEW_OUTPUTS."""
-        pictures, (height, width) = x.shape[0], x.shape[2:]
+    def _count_large(self, x: Tensor) -> int:
+        """Number of leading convolutions with more than FEW_OUTPUTS outputs."""
+        n, (height, width) = x.shape[0], x.shape[2:]
         for index in range(len(self.convs)):
             height, width = _halved(height), _halved(width)
-            if pictures * height * width <= FEW_OUTPUTS:
+            if n * height * width <= FEW_OUTPUTS:
                 return index
         return len(self.convs)
 
 
 class StackedConv(nn.Module):
-    """L convolutions, 3x3 of stride 2, side by side, as one batched product."""
+    """L convolutions 3x3 of stride 2, computed as one batched product."""
 
     def __init__(self, count: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -64,24 +65,24 @@ class StackedConv(nn.Module):
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [L, N, C, H, W], or [1, N, C, H, W] for all -> [L, N, outputs, H / 2, W / 2], rounded up."""
-        (_, pictures, _, height, width), count = x.shape, self.weight.shape[0]
+        """x [L, N, C, H, W], or [1, N, C, H, W] shared by all -> [L, N, outputs, ceil(H / 2), ceil(W / 2)]."""
+        (_, n, _, height, width), count = x.shape, self.weight.shape[0]
         height, width = _halved(height), _halved(width)
         patches = F.unfold(x.flatten(0, 1), 3, padding=1, stride=2).unflatten(0, x.shape[:2])
         patches = patches.transpose(2, 3).flatten(1, 2).expand(count, -1, -1)  # [L, N * H * W, C * 9]
         weight = self.weight.flatten(2)
         if torch.is_grad_enabled() and weight.requires_grad:
-            # The weight first: its gradient then has the weight's own layout, not a transposed one to copy.
+            # Weight first: its gradient then has the layout of the weight and need not be copied.
             y = torch.baddbmm(self.bias[:, :, None], weight, patches.transpose(1, 2)).transpose(1, 2)
         else:
             y = torch.baddbmm(self.bias[:, None], patches, weight.transpose(1, 2))
-        return y.unflatten(1, (pictures, height * width)).transpose(2, 3).unflatten(3, (height, width))
+        return y.unflatten(1, (n, height * width)).transpose(2, 3).unflatten(3, (height, width))
 
 
-def _each_head(convs: Iterable[StackedConv], x: Tensor) -> list[Tensor]:
-    """The map behind the convolutions for each head, one head after the other; x [N, C, H, W] is for all."""
-    # unbind, not indexing: the gradient of an indexed weight is as large as all of them.
-    layers = [zip(conv.weight.unbind(), conv.bias.unbind(), strict=True) for conv in convs]
+def _each_head(convs: nn.ModuleList, x: Tensor) -> list[Tensor]:
+    """The output of the convolutions for each head, computed one head at a time; x [N, C, H, W] is shared."""
+    # unbind instead of indexing: the gradient of an indexed weight has the size of the whole stack.
+    layers = [zip(*(conv.get_parameter(name).unbind() for name in ("weight", "bias")), strict=True) for conv in convs]
     maps = []
     for head in zip(*layers, strict=True):
         y = x
@@ -96,7 +97,7 @@ def _halved(side: int) -> int:
 
 
 class StackedEqualLinear(nn.Module):
-    """L linear layers with an equalised learning rate, side by side."""
+    """L linear layers with an equalised learning rate, computed as one batched product."""
 
     def __init__(self, count: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -110,12 +111,12 @@ class StackedEqualLinear(nn.Module):
 
 
 def base_and_offsets(
-    codes: Tensor,  # [N, L, D]: the base code, then L - 1 offsets
+    codes: Tensor,  # [N, L, w_dim]: the base vector, then L - 1 offsets
     stage: int | None = None,
 ) -> Tensor:
-    """The codes of "e4e": the base code for every style, and for the styles 1 to `stage` their offset added.
+    """w_plus of e4e (Tov et al. 2021): the base vector for every style, plus the offsets of styles 1 to `stage`.
 
-    None, or a stage of L - 1 and more, adds them all.
+    With `stage` None all offsets are added.
     """
     base, offsets = codes[:, :1], codes[:, 1:]
     if stage is not None and stage < offsets.shape[1]:

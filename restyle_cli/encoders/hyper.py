@@ -1,8 +1,8 @@
-"""HyperStyle's hypernetwork (Alaluf et al. 2022, section 3.3): picture and reconstruction -> weight deltas.
+"""HyperStyle's hypernetwork (Alaluf et al. 2022, section 3.3): image and reconstruction -> weight deltas.
 
-A ResNet34 reads both; a head for each convolution of the generator turns its last map into that convolution's delta,
-one factor for each pair of output and input channel. The convolutions of 512 channels, the largest, have only
-their code from their head: one network shared by all turns a code into a whole kernel. (Ha et al. 2016, section 4.1.)
+A ResNet-34 backbone reads both. One head per convolution of the generator maps the last feature map to the delta of
+that convolution, one factor per pair of output and input channel. For the largest convolutions (512 channels) the head
+only predicts a code, and one shared network maps the code to a full kernel (Ha et al. 2016, section 4.1).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from restyle_cli.encoders.base import Encoder
 from restyle_cli.encoders.heads import SLOPE
 from restyle_cli.encoders.restyle import ReStyleEncoderConfig
 from restyle_cli.errors import RestyleError
@@ -24,34 +25,34 @@ from restyle_cli.ops.layers import EqualLinear
 
 KERNEL = 3
 SHARING = tuple(f"convs.{index}" for index in range(9))
-"""The 3x3 convolutions that are 512 channels wide in every published generator, 4 to 64 px."""
+"""The 3x3 convolutions that have 512 channels in every published generator, at 4 to 64 px."""
 
 
 @dataclass(frozen=True)
 class HyperConfig(ReStyleEncoderConfig):
-    """`targets` lists the generator's convolutions whose weights change; `sharing` those that share a network.
+    """`targets`: the convolutions of the generator that get a delta; `sharing`: those that use the shared network.
 
-    `styles` and `w_dim` are the generator's. `separable` is the ablation: a head gives two vectors for each position
-    of the kernel, whose outer product is the delta, instead of one factor for the whole kernel.
+    `styles` and `w_dim` are those of the generator. `separable` is the ablation of the paper: a delta per position of
+    the kernel, as the outer product of two vectors, instead of one factor for the whole kernel.
     """
 
     backbone: str = "resnet34"
     targets: tuple[tuple[str, int, int], ...] = tuple((name, 512, 512) for name in SHARING)  # name, outputs, inputs
     sharing: tuple[str, ...] = SHARING
     separable: bool = False
-    hidden: int = 256  # channels inside a head of its own
-    shared_hidden: int = 128  # channels inside a head that gives a code
-    code: int = 512  # width of what the heads' last convolutions give
+    hidden: int = 256  # channels in a head that predicts a delta
+    shared_hidden: int = 128  # channels in a head that predicts a code
+    code: int = 512  # output size of the last convolution of each head
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.side < 4:
-            raise RestyleError(f"a hypernetwork's input is at least 64 px, not {max(self.input_size)}")
+            raise RestyleError(f"the input of a hypernetwork must be at least 64 px, not {max(self.input_size)}")
         check_targets(self.targets, self.sharing)
 
 
 def check_targets(targets: Sequence[tuple[str, int, int]], sharing: Sequence[str]) -> None:
-    """RestyleError unless the convolutions (name, outputs, inputs) are such as a hypernetwork can change."""
+    """RestyleError unless a hypernetwork can have these `targets` (name, output channels, input channels)."""
     widths = {(outputs, inputs) for name, outputs, inputs in targets if name in sharing}
     names = [name for name, _, _ in targets]
     if not names or len(set(names)) < len(names) or not set(sharing) <= set(names):
@@ -60,14 +61,14 @@ def check_targets(targets: Sequence[tuple[str, int, int]], sharing: Sequence[str
         raise RestyleError("convolutions that share a network have the same number of channels")
 
 
-class HyperNetwork(nn.Module):
-    """Picture and reconstruction -> {name of a convolution: delta [N, O, I, 3, 3] or [N, O, I, 1, 1]}."""
+class HyperNetwork(Encoder):
+    """Image and reconstruction -> {name of a convolution: delta [N, O, I, 3, 3] or [N, O, I, 1, 1]}."""
 
     Config = HyperConfig
+    config: HyperConfig
 
     def __init__(self, config: HyperConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.backbone = config.make_backbone()
         self.heads = nn.ModuleList(self._head(*target) for target in config.targets)
         if config.sharing:
@@ -82,17 +83,17 @@ class HyperNetwork(nn.Module):
         return head(config.widths[-1], config.hidden, config.code, config.side, outputs, inputs)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        """x [N, C, H, W] in [-1, 1], any size; the deltas are in the order of `targets`."""
+        """x [N, C, H, W] in [-1, 1], any size -> deltas by name, in the order of `targets`."""
         last = self.backbone(fit(x, self.config.input_size))[-1]
-        found = {target[0]: head(last) for target, head in zip(self.config.targets, self.heads, strict=True)}
-        if self.config.sharing:  # in one go: the shared weights, half a gigabyte, are read once
-            kernels = self.kernels(torch.cat([found[name] for name in self.config.sharing]))
-            found |= zip(self.config.sharing, kernels.split(len(x)), strict=True)
-        return found
+        deltas = {target[0]: head(last) for target, head in zip(self.config.targets, self.heads, strict=True)}
+        if self.config.sharing:  # one call: the shared weights, half a gigabyte, are read once
+            kernels = self.kernels(torch.cat([deltas[name] for name in self.config.sharing]))
+            deltas |= zip(self.config.sharing, kernels.split(len(x)), strict=True)
+        return deltas
 
 
 class Descent(nn.Module):
-    """Convolutions of the given strides, each with a leaky ReLU."""
+    """Convolutions with the given strides, each followed by a leaky ReLU."""
 
     def __init__(self, inputs: int, hidden: int, outputs: int, strides: Sequence[int]) -> None:
         super().__init__()
@@ -102,14 +103,14 @@ class Descent(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [N, inputs, H, W] -> [N, outputs, …], each side divided by the strides, rounded up."""
+        """x [N, inputs, H, W] -> [N, outputs, H', W'], the size divided by the product of the strides, rounded up."""
         for conv in self.convs:
             x = F.leaky_relu(conv(x), SLOPE)
         return x
 
 
 class CodeHead(nn.Module):
-    """The last map -> a code for the shared network."""
+    """Feature map -> code for the shared network."""
 
     def __init__(self, channels: int, hidden: int, code: int, side: int) -> None:
         super().__init__()
@@ -117,12 +118,12 @@ class CodeHead(nn.Module):
         self.linear = EqualLinear(code, code)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [N, channels, H, W], the longer side as given -> codes [N, code]."""
+        """x [N, channels, H, W] with max(H, W) == side -> codes [N, code]."""
         return self.linear(self.descent(x).flatten(1))
 
 
 class SharedKernels(nn.Module):
-    """Code -> kernel, in two layers: the first gives a code for each row of the kernel, the second the row."""
+    """Code -> kernel, by two linear layers: the first predicts a code per input channel, the second that channel."""
 
     def __init__(self, code: int, outputs: int, inputs: int) -> None:
         super().__init__()
@@ -140,7 +141,7 @@ class SharedKernels(nn.Module):
 
 
 class FactorHead(nn.Module):
-    """The last map -> one factor for each pair of channels."""
+    """Feature map -> one factor per pair of output and input channel."""
 
     def __init__(self, channels: int, hidden: int, code: int, side: int, outputs: int, inputs: int) -> None:
         super().__init__()
@@ -154,7 +155,7 @@ class FactorHead(nn.Module):
 
 
 class SeparableHead(nn.Module):
-    """The last map -> for each position of the kernel the outer product of two vectors, mixed along both."""
+    """Feature map -> for each position of the kernel the outer product of two vectors, then a linear layer per axis."""
 
     def __init__(self, channels: int, hidden: int, code: int, side: int, outputs: int, inputs: int) -> None:
         super().__init__()
@@ -167,7 +168,7 @@ class SeparableHead(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [N, channels, H, W] -> deltas [N, O, I, 3, 3]."""
         code = self.descent(x).mean(dim=(2, 3))
-        towards = self.make_out(code).unflatten(1, (KERNEL, KERNEL, -1, 1))
-        back = self.make_in(code).unflatten(1, (KERNEL, KERNEL, 1, -1))
-        kernel = self.mix_in(towards * back)  # [N, 3, 3, O, I]
+        left = self.make_out(code).unflatten(1, (KERNEL, KERNEL, -1, 1))
+        right = self.make_in(code).unflatten(1, (KERNEL, KERNEL, 1, -1))
+        kernel = self.mix_in(left * right)  # [N, 3, 3, O, I]
         return self.mix_out(kernel.transpose(3, 4)).permute(0, 4, 3, 1, 2)

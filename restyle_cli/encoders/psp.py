@@ -1,6 +1,6 @@
-"""The encoder with a feature pyramid: coarse styles from the last map, middle and fine ones from larger maps.
+"""The pSp encoder with a feature pyramid (Richardson et al. 2021): coarse styles from the last map, others from larger.
 
-The published GradualStyleEncoder (`codes="psp"`) and Encoder4Editing (`codes="e4e"`), on either backbone.
+The published GradualStyleEncoder (`codes="psp"`) and Encoder4Editing (`codes="e4e"`), with either backbone.
 """
 
 from __future__ import annotations
@@ -11,20 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restyle_cli.encoders.heads import StyleHeads, base_and_offsets
+from restyle_cli.encoders.base import Encoder
+from restyle_cli.encoders.heads import StyleHeads
 from restyle_cli.encoders.restyle import ReStyleEncoderConfig
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import fit
 
-COARSE, MIDDLE = (
-    3,
-    4,
-)  # styles 0-2 read the last map, 3-6 the one twice as large, the others the one four times
+COARSE, MIDDLE = 3, 4
+"""Styles 0-2 read the last map, 3-6 the one twice as large, the others the one four times as large."""
 
 
 @dataclass(frozen=True)
 class PSPEncoderConfig(ReStyleEncoderConfig):
-    """As ReStyle's; single-pass encoders see the picture alone."""
+    """Same as ReStyle's, but single-pass encoders see the image only."""
 
     input_channels: int = 3
 
@@ -32,22 +31,18 @@ class PSPEncoderConfig(ReStyleEncoderConfig):
         super().__post_init__()
         if self.styles <= COARSE + MIDDLE:
             raise RestyleError(
-                f"an encoder with a feature pyramid has more than {COARSE + MIDDLE} styles, not {self.styles}"
+                f"an encoder with a feature pyramid needs more than {COARSE + MIDDLE} styles, not {self.styles}"
             )
 
 
-class PSPEncoder(nn.Module):
-    """Picture -> codes, read from three maps.
-
-    `stage` limits the offsets of "e4e" codes while training (None: all of them) and is not stored.
-    """
+class PSPEncoder(Encoder):
+    """Image -> w_plus, from three feature maps."""
 
     Config = PSPEncoderConfig
+    config: PSPEncoderConfig
 
     def __init__(self, config: PSPEncoderConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.stage: int | None = None
+        super().__init__(config)
         self.backbone = config.make_backbone()
         _, fine, middle, coarse = config.widths
         self.latlayer1 = nn.Conv2d(middle, coarse, 1)
@@ -58,12 +53,12 @@ class PSPEncoder(nn.Module):
         self.fine = StyleHeads(config.styles - COARSE - MIDDLE, coarse, w_dim, 4 * side)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [N, C, H, W] in [-1, 1], any size -> codes [N, L, w_dim]."""
+        """x [N, C, H, W] in [-1, 1], any size -> w_plus [N, L, w_dim]."""
         _, fine, middle, coarse = self.backbone(fit(x, self.config.input_size))
         middle = _upsample_to(coarse, middle) + self.latlayer1(middle)
         fine = _upsample_to(middle, fine) + self.latlayer2(fine)
         codes = torch.cat([self.coarse(coarse), self.middle(middle), self.fine(fine)], dim=1)
-        return base_and_offsets(codes, self.stage) if self.config.codes == "e4e" else codes
+        return self.to_w_plus(codes)
 
 
 def _upsample_to(x: Tensor, like: Tensor) -> Tensor:

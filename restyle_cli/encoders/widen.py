@@ -1,21 +1,24 @@
-"""Start an encoder of one kind from one of another that gives the same codes."""
+"""Initialise one kind of encoder from another so that the output stays the same."""
 
 from __future__ import annotations
 
 import dataclasses
+from typing import TypeVar
 
 import torch
-from torch import nn
 
+from restyle_cli.encoders.base import Encoder
 from restyle_cli.encoders.small import SmallEncoder
 from restyle_cli.errors import RestyleError
 
+AnyEncoder = TypeVar("AnyEncoder", bound=Encoder)
+
 
 @torch.no_grad()
-def widen_input(encoder: nn.Module, channels: int) -> nn.Module:
-    """A copy of the encoder with `channels` input channels and the same codes: the new ones weigh nothing.
+def widen_input(encoder: AnyEncoder, channels: int) -> AnyEncoder:
+    """A copy of the encoder with `channels` input channels and the same output: the weights of the new ones are zero.
 
-    They come after the old ones, as the reconstruction comes after the picture.
+    They come after the old ones, as the reconstruction comes after the image. RestyleError for fewer channels.
     """
     config = encoder.config
     if channels < config.input_channels:
@@ -26,7 +29,7 @@ def widen_input(encoder: nn.Module, channels: int) -> nn.Module:
     for name, value in encoder.state_dict().items():
         if weights[name].shape == value.shape:
             weights[name].copy_(value)
-        else:  # the first convolution, [out, channels, k, k]: nothing else depends on the input's channels
+        else:  # only the first convolution, [out, channels, k, k], depends on the input channels
             weights[name].zero_()
             weights[name][:, : config.input_channels] = value
     return wide
@@ -34,10 +37,10 @@ def widen_input(encoder: nn.Module, channels: int) -> nn.Module:
 
 @torch.no_grad()
 def to_offsets(encoder: SmallEncoder) -> SmallEncoder:
-    """A copy of a small encoder of free codes that gives them as one base code, the first style's, and offsets."""
-    changed = SmallEncoder(dataclasses.replace(encoder.config, codes="e4e"))
-    changed.load_state_dict(encoder.state_dict())
-    for tensor in (changed.last.weight, changed.last.bias):  # [L * rank, …]
+    """A copy of a small encoder with `codes="e4e"` and the same output: the first style is the base of the offsets."""
+    copy = SmallEncoder(dataclasses.replace(encoder.config, codes="e4e"))
+    copy.load_state_dict(encoder.state_dict())
+    for tensor in (copy.last.weight, copy.last.bias):  # [L * rank, …]
         by_style = tensor.view(encoder.config.styles, -1)
         by_style[1:] -= by_style[:1].clone()
-    return changed.to(next(encoder.parameters()).device).train(encoder.training)
+    return copy.to(next(encoder.parameters()).device).train(encoder.training)

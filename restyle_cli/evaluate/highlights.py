@@ -1,4 +1,4 @@
-"""Which pictures came out best and worst, without remembering the others."""
+"""The best and worst images of an evaluation, kept without storing the others."""
 
 from __future__ import annotations
 
@@ -13,45 +13,45 @@ from torch import Tensor
 from restyle_cli.images import to_picture
 
 MOST = 4
-"""Of the best, and of the worst."""
+"""Number of best images, and of worst."""
 SIDE = 160
-"""Pixels of a small picture's side."""
-_Place = tuple[float, int, str]
+"""Height and width of a thumbnail in px."""
+_Ranked = tuple[float, int, str]
 
 
 @dataclass
 class Highlights:
-    """The best and the worst of the pictures told so far; of equal ones, those that came first."""
+    """The best and the worst of the images added so far; the earlier ones among equals."""
 
-    higher: bool  # is better
-    best: list[_Place] = field(default_factory=list)
-    worst: list[_Place] = field(default_factory=list)
+    higher: bool  # higher values are better
+    best: list[_Ranked] = field(default_factory=list)
+    worst: list[_Ranked] = field(default_factory=list)
     _count: int = 0
 
-    def enter(self, name: str, value: float) -> bool:
-        """Tell of a picture; whether it is now among the best or the worst."""
+    def add(self, name: str, value: float) -> bool:
+        """Add an image. Returns whether it is now among the best or the worst."""
         badness = -value if self.higher else value
         self._count += 1
-        places = (badness, self._count, name), (-badness, self._count, name)
-        for ranks, place in zip((self.best, self.worst), places, strict=True):
-            insort(ranks, place)
-            del ranks[MOST:]
-        return places[0] in self.best or places[1] in self.worst
+        entries = (badness, self._count, name), (-badness, self._count, name)
+        for ranking, entry in zip((self.best, self.worst), entries, strict=True):
+            insort(ranking, entry)
+            del ranking[MOST:]
+        return entries[0] in self.best or entries[1] in self.worst
 
     def names(self) -> tuple[list[str], list[str]]:
-        """Those of the best, the best first, and of the worst, the worst first; none is in both."""
+        """The best, best first, and the worst, worst first; no image is in both."""
         best = [name for _, _, name in self.best]
         return best, [name for _, _, name in self.worst if name not in best]
 
 
-def beside(
+def side_by_side(
     target: Tensor,  # [3, H, W] in [-1, 1]
     result: Tensor,  # [3, H, W] in [-1, 1]
 ) -> str:
-    """Both, small and side by side, as base64 of a JPEG."""
+    """Thumbnails of both side by side, as a base64-encoded JPEG."""
     sheet = Image.new("RGB", (2 * SIDE, SIDE))
-    for index, picture in enumerate((target, result)):
-        sheet.paste(to_picture(picture).resize((SIDE, SIDE), Image.Resampling.LANCZOS), (index * SIDE, 0))
+    for index, image in enumerate((target, result)):
+        sheet.paste(to_picture(image).resize((SIDE, SIDE), Image.Resampling.LANCZOS), (index * SIDE, 0))
     file = BytesIO()
     sheet.save(file, "JPEG", quality=85)
     return base64.b64encode(file.getvalue()).decode("ascii")

@@ -1,4 +1,4 @@
-"""How much memory a piece of work needed at most."""
+"""Peak memory of a method."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
-def begin_peak(device: torch.device) -> None:
-    """From here on `peak_mb` counts. On a CPU of another system than Linux it counts from the process's beginning."""
+def reset_peak(device: torch.device) -> None:
+    """Reset what `peak_mb` returns. On the CPU only Linux can; elsewhere the peak is that of the process so far."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif device.type == "cpu":
@@ -22,9 +22,9 @@ def begin_peak(device: torch.device) -> None:
 
 
 def peak_mb(device: torch.device) -> float | None:
-    """MB (10^6 bytes) in use at most: of a CUDA device PyTorch's tensors there, else of the whole process.
+    """Peak memory in MB (10^6 bytes) since `reset_peak`: PyTorch's tensors on a CUDA device, else the whole process.
 
-    None where the system does not tell.
+    None if the system does not report it.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
@@ -35,12 +35,12 @@ def peak_mb(device: torch.device) -> float | None:
         import resource
     except ImportError:  # Windows
         return None
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most * (1 if sys.platform == "darwin" else 1024) / 1e6
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def peak_protocol(device: torch.device) -> str:
-    """What `peak_mb` counts, in words."""
+    """Description of what `peak_mb` measures, for the report."""
     if device.type == "cuda":
         return "tensors on the GPU at most, those of the metrics' networks included"
     return "the whole process at most while the method ran, Python, PyTorch and the metrics' networks included"

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 from torch.random import fork_rng
 
-from restyle_cli.align import Framing, Size, cut, frame, part_of
+from restyle_cli.align import Framing, Size, crop_quad, frame, part_of
 from restyle_cli.devices import compute, exactly
 from restyle_cli.errors import RestyleError
-from restyle_cli.evaluate.highlights import Highlights, beside
+from restyle_cli.evaluate.highlights import Highlights, side_by_side
 from restyle_cli.evaluate.journal import Journal
-from restyle_cli.evaluate.memory import begin_peak, peak_mb
+from restyle_cli.evaluate.memory import peak_mb, reset_peak
 from restyle_cli.evaluate.rows import Course, Known, Row, Skip, add_batch, add_peak, known_of, rows_of
 from restyle_cli.folder import in_background
 from restyle_cli.images import open_picture, to_tensor
@@ -148,7 +148,7 @@ def _pass(
     highlights = Highlights(task.columns[task.ranking].higher)
     done = {name: found.sha256 for name, found in known.items() if found.done}
     for row in rows_of(journal, course, done, len(task.columns)):
-        highlights.enter(row.input, row.values[-1][task.ranking])
+        highlights.add(row.input, row.values[-1][task.ranking])
 
     def look(item: Item) -> _Ready | Outcome:
         name, digest = str(item.path), None
@@ -169,7 +169,7 @@ def _pass(
         return Outcome(name, digest, Skip(name, digest, failed.message, failed.hint), new=True)
 
     worked, batches = False, Batches(str(task.device), task.note)
-    begin_peak(task.device)
+    reset_peak(task.device)
     with closing(in_background(look, items, 2 * task.batch_size)) as looked:
         for batch in _batched(looked, task.batch_size):
             outcomes = {item.input: item for item in batch if isinstance(item, Outcome)}
@@ -213,7 +213,7 @@ def _read(path: Path, digest: str, known: Known | None, size: Size, full: Size |
     if known and known.quad:
         corners = tuple((float(x), float(y)) for x, y in np.array(known.quad).reshape(4, 2))
         large = None if full is None else to_tensor(part_of(photo, corners, full, cut_out=True))
-        x = to_tensor(cut(photo, corners, max(size)), size)
+        x = to_tensor(crop_quad(photo, corners, max(size)), size)
         return _Ready(str(path), digest, x, quad=list(known.quad), full=large)
     framing = task.framing
     if known and framing.rule == "face":
@@ -313,6 +313,6 @@ def _described(
             skips.append(Skip(item.input, item.sha256, reason, "use --precision fp32", course.chain))
             continue
         rows.append(Row(item.input, item.sha256, values.tolist(), seconds, item.quad))
-        if highlights.enter(item.input, float(values[-1, task.ranking])):
-            pictures[item.input] = beside(measured.targets[index], measured.results[index])
+        if highlights.add(item.input, float(values[-1, task.ranking])):
+            pictures[item.input] = side_by_side(measured.targets[index], measured.results[index])
     return rows, skips, pictures

@@ -1,4 +1,4 @@
-"""Networks from a code to an image; a new one is a file and a line here."""
+"""Generators: latent -> image. A new one is a module and a line in this table."""
 
 from restyle_cli.registry import Registry
 

@@ -1,4 +1,4 @@
-"""Telling real from made: StyleGAN2 for pictures (Karras et al. 2020), e4e for codes (Tov et al. 2021)."""
+"""Discriminators: StyleGAN2's for images (Karras et al. 2020), e4e's for latents (Tov et al. 2021)."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from restyle_cli.ops.layers import EqualConv2d, EqualLinear, leaky_relu
 from restyle_cli.registry import NetworkConfig
 
 GROUP = 4
-"""So many pictures of a batch are compared with each other."""
+"""Images per group of the minibatch standard deviation."""
 SLOPE = 0.2
 
 
 @dataclass(frozen=True)
 class StyleGAN2DiscriminatorConfig(NetworkConfig):
-    """`channels`: the widths at 4 px, 8 px, … up to the pictures' side. None: the published ones of 256 px."""
+    """`channels` at 4 px, 8 px, … up to the resolution of the images; the default is the published table of 256 px."""
 
     channels: tuple[int, ...] = tuple(paper_channels(256).values())
 
     def __post_init__(self) -> None:
         if len(self.channels) < 2:
-            raise RestyleError("a discriminator halves its pictures at least once", "name two widths or more")
+            raise RestyleError("a discriminator needs at least two resolutions", "give two or more `channels`")
 
     @property
     def resolution(self) -> int:
-        """The side of the pictures."""
+        """Height and width of the images in px."""
         return 4 * 2 ** (len(self.channels) - 1)
 
 
 class StyleGAN2Discriminator(nn.Module):
-    """The residual form. A batch's pictures are judged together: how alike they are tells, too."""
+    """The residual architecture. The images of a group influence each other, by their standard deviation."""
 
     Config = StyleGAN2DiscriminatorConfig
 
@@ -52,16 +52,16 @@ class StyleGAN2Discriminator(nn.Module):
         self.output = EqualLinear(last, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x [N, 3, R, R] in [-1, 1] -> logits [N, 1], above 0 for real. N: up to 4, or a multiple of 4."""
+        """x [N, 3, R, R] in [-1, 1] -> logits [N, 1], above 0 for real; N is at most 4 or a multiple of 4."""
         x = leaky_relu(self.from_rgb(x))
         for block in self.blocks:
             x = block(x)
-        x = leaky_relu(self.final_conv(with_deviation(x)))
+        x = leaky_relu(self.final_conv(append_stddev(x)))
         return self.output(self.final_linear(x.flatten(1)))
 
 
 class DownBlock(nn.Module):
-    """Two convolutions beside a shortcut, to half the side."""
+    """Residual block at half the resolution."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -75,31 +75,36 @@ class DownBlock(nn.Module):
         return (y + self.skip(fir.downsample2(x))) / math.sqrt(2)
 
 
-def with_deviation(x: Tensor) -> Tensor:
-    """Append to x [N, C, H, W] a map of how much the pictures of each group differ: [N, C + 1, H, W]."""
+def append_stddev(x: Tensor) -> Tensor:
+    """Minibatch standard deviation (Karras et al. 2018): x [N, C, H, W] and a map of it per group, [N, C + 1, H, W].
+
+    RestyleError if the batch cannot be split into groups.
+    """
     n, _, height, width = x.shape
     group = min(n, GROUP)
     if n % group:
-        raise RestyleError(f"a discriminator cannot judge {n} pictures at once", f"take up to {GROUP}, or a multiple")
+        raise RestyleError(
+            f"a discriminator cannot take a batch of {n}", f"use up to {GROUP} images, or a multiple of {GROUP}"
+        )
     members = x.unflatten(0, (group, n // group))
-    deviation = torch.sqrt(members.var(dim=0, unbiased=False) + 1e-8).mean(dim=(1, 2, 3))  # [N / group]
-    return torch.cat([x, deviation.repeat(group)[:, None, None, None].expand(-1, 1, height, width)], dim=1)
+    stddev = torch.sqrt(members.var(dim=0, unbiased=False) + 1e-8).mean(dim=(1, 2, 3))  # [N / group]
+    return torch.cat([x, stddev.repeat(group)[:, None, None, None].expand(-1, 1, height, width)], dim=1)
 
 
 @dataclass(frozen=True)
 class LatentDiscriminatorConfig(NetworkConfig):
-    """`layers` hidden layers, each as wide as a code."""
+    """`layers` hidden layers of width w_dim."""
 
     w_dim: int = 512
     layers: int = 3
 
     def __post_init__(self) -> None:
         if self.w_dim < 1 or self.layers < 1:
-            raise RestyleError("a latent discriminator has one hidden layer or more, of one unit or more")
+            raise RestyleError("a latent discriminator needs at least one hidden layer and a w_dim of at least 1")
 
 
 class LatentDiscriminator(nn.Module):
-    """Codes of a mapping network, or found by an encoder? Keeps an encoder's codes editable."""
+    """Tells w of the mapping network (real) from w of an encoder; keeps the latents of an encoder editable."""
 
     Config = LatentDiscriminatorConfig
 

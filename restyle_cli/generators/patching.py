@@ -1,13 +1,13 @@
-"""A generator changed for each picture: what a `patch` may hold, checked, and how it is drawn.
+"""Patches: changes of a generator per image.
 
-Entries are additive changes under the name of what they change, or factors:
+A patch maps names to changes:
 
-- "convs.3", a convolution: its kernel times 1 + delta, [N, O, I, k, k] or [N, O, I, 1, 1] (HyperStyle)
-- "convs.3.weight", "const", …, a parameter of the synthesis network: [N, *its shape] (pivotal tuning)
-- "noise_3", a stored noise map: [N, 1, h, w] (Image2StyleGAN++, StyleGAN2's projector)
+- "convs.3", a convolution: factors of its kernel, 1 + delta, [N, O, I, k, k] or [N, O, I, 1, 1] (HyperStyle)
+- "convs.3.weight", "const", …, a parameter of the synthesis network: added, [N, *shape] (pivotal tuning)
+- "noise_3", a stored noise map: added, [N, 1, h, w] (Image2StyleGAN++, StyleGAN2's projector)
 
-Factors and noise maps differ between the pictures of a batch at no cost. Parameters do not: a picture with parameters
-of its own is drawn alone.
+Factors and noise maps can differ within a batch at no cost. Changed parameters cannot: their images are generated one
+by one.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ import torch
 from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError, did_you_mean
+from restyle_cli.generators.base import StyleGenerator
 
 MAPPING = "mapping."
-"""What the names of parameters begin with that make codes, and draw nothing."""
+"""Prefix of the parameters of the mapping network, which a patch cannot change."""
 NOISE = "noise_"
-"""What the names of stored noise maps begin with."""
+"""Prefix of the stored noise maps."""
 
 
 @dataclass(frozen=True)
-class Changes:
-    """A patch, by what it changes; each value is [N, …]."""
+class SplitPatch:
+    """A patch, split by what it changes; all values are [N, …]."""
 
     factors: Mapping[str, Tensor] = field(default_factory=dict)
     noises: Mapping[str, Tensor] = field(default_factory=dict)
@@ -37,23 +38,23 @@ class Changes:
 
 
 def synthesis_parameters(generator: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters that a patch can change, by name: all that turn a code into a picture."""
+    """The parameters that a patch can change, by name: all but those of the mapping network."""
     return {name: value for name, value in generator.named_parameters() if not name.startswith(MAPPING)}
 
 
 def noise_maps(generator: nn.Module) -> dict[str, Tensor]:
-    """The stored noise maps that a patch can change, by name: each [1, 1, h, w]."""
+    """The stored noise maps that a patch can change, by name, each [1, 1, h, w]."""
     return {name: value for name, value in generator.named_buffers() if name.startswith(NOISE)}
 
 
-def read_patch(
-    generator: nn.Module,  # with `conv_shapes()`: from a convolution's name to (outputs, inputs)
+def split_patch(
+    generator: StyleGenerator,
     patch: Mapping[str, Tensor] | None,
-    n: int,  # pictures
-) -> Changes:
-    """`patch`, sorted, in the precision of the generator; RestyleError for a name that it has not, or another shape."""
+    n: int,  # images
+) -> SplitPatch:
+    """Split `patch` and convert it to the dtype of the generator; RestyleError for an unknown name or a wrong shape."""
     if not patch:
-        return Changes()
+        return SplitPatch()
     convs, noises, parameters = generator.conv_shapes(), noise_maps(generator), synthesis_parameters(generator)
     for name, change in patch.items():
         shape = tuple(change.shape)
@@ -67,36 +68,36 @@ def read_patch(
             known = [*convs, *noises, *parameters]
             raise RestyleError(f"this generator has no '{name}' to change", did_you_mean(name, known))
         if not fits:
-            hint = f"for {n} codes this generator takes {takes}{kernel}"
+            hint = f"for {n} latents this generator takes {takes}{kernel}"
             raise RestyleError(f"a change of '{name}' has shape {list(shape)}", hint)
-    dtype = next(iter(parameters.values())).dtype  # in half precision, 1 + delta would lose most of delta
-    full = {name: change.to(dtype) for name, change in patch.items()}
-    return Changes(
-        {name: change for name, change in full.items() if name in convs},
-        {name: change for name, change in full.items() if name in noises},
-        {name: change for name, change in full.items() if name in parameters},
+    dtype = next(iter(parameters.values())).dtype  # 1 + delta in half precision would lose most of delta
+    cast = {name: change.to(dtype) for name, change in patch.items()}
+    return SplitPatch(
+        {name: change for name, change in cast.items() if name in convs},
+        {name: change for name, change in cast.items() if name in noises},
+        {name: change for name, change in cast.items() if name in parameters},
     )
 
 
-def draw_one_by_one(
+def generate_one_by_one(
     generator: nn.Module,
     w: Tensor,  # [N, L, w_dim]
-    changes: Changes,
+    changes: SplitPatch,
     features: dict[int, Tensor] | None = None,
     **options: Any,
 ) -> Tensor:  # [N, 3, H, W]
-    """Draw each code with parameters of its own; `features` and `options` are the generator's."""
-    own = synthesis_parameters(generator)
+    """Render each latent with its own parameters; `features` and `options` are those of the generator's `forward`."""
+    base = synthesis_parameters(generator)
     others = {**changes.factors, **changes.noises}
-    pictures, maps = [], []
+    images, maps = [], []
     for index in range(len(w)):
-        here = slice(index, index + 1)
-        parameters = {name: own[name] + change[index] for name, change in changes.parameters.items()}
-        patch = {name: change[here] for name, change in others.items()}
-        seen: dict[int, Tensor] | None = None if features is None else {}
-        drawing = options | {"features": seen, "patch": patch}
-        pictures.append(torch.func.functional_call(generator, parameters, (w[here],), drawing))
-        maps.append(seen or {})
+        row = slice(index, index + 1)
+        parameters = {name: base[name] + change[index] for name, change in changes.parameters.items()}
+        patch = {name: change[row] for name, change in others.items()}
+        own_features: dict[int, Tensor] | None = None if features is None else {}
+        arguments = options | {"features": own_features, "patch": patch}
+        images.append(torch.func.functional_call(generator, parameters, (w[row],), arguments))
+        maps.append(own_features or {})
     if features is not None:
-        features |= {side: torch.cat([seen[side] for seen in maps]) for side in maps[0]}
-    return torch.cat(pictures)
+        features |= {side: torch.cat([own[side] for own in maps]) for side in maps[0]}
+    return torch.cat(images)

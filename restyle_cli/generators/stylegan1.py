@@ -1,9 +1,8 @@
-"""The first StyleGAN (Karras et al. 2019, "A Style-Based Generator Architecture for Generative Adversarial Networks").
+"""StyleGAN (Karras et al. 2019, "A Style-Based Generator Architecture for Generative Adversarial Networks").
 
-A mapping network turns z into w; a synthesis network grows a constant 4×4 map to the picture. Behind each convolution
-stand noise, bias, a leaky rectifier and AdaIN: every map is normalised, then scaled and shifted by one style of the
-code. The picture is read from the last map alone; each smaller resolution has a reading of its own, from the
-training that grew the network, which `upto` shows.
+A mapping network maps z to w; a synthesis network turns a constant 4x4 map into the image. Each convolution is followed
+by noise, bias, leaky ReLU and AdaIN: every map is normalised, then scaled and shifted by one style. The image is the
+ToRGB of the last map only. Progressive growing left a ToRGB at each smaller resolution, which `upto` uses.
 """
 
 from __future__ import annotations
@@ -19,23 +18,23 @@ from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.base import NOISE_MODES, StyleGenerator
-from restyle_cli.generators.patching import draw_one_by_one, read_patch
+from restyle_cli.generators.patching import generate_one_by_one, split_patch
 from restyle_cli.generators.stylegan2 import StyleGAN2Config, paper_channels
 from restyle_cli.ops.adain import smooth, stylise, up_conv
 from restyle_cli.ops.layers import GAIN, SLOPE, pixel_norm
 
 CHANNEL_BASE = 16384
-"""Of the published channel table: min(16384 / resolution, 512) channels at each resolution."""
+"""Published table: min(16384 / resolution, 512) channels at each resolution."""
 LARGEST = 1024
 
 
 @dataclass(frozen=True)
 class StyleGAN1Config(StyleGAN2Config):
-    """What rebuilds the network; the fields of StyleGAN2's, and four.
+    """StyleGAN2's fields and four more.
 
-    `mapping_width` is that of the mapping's hidden layers. `per_style`: the mapping gives every style a w of its own
-    (IDInvert's generators). `tanh` bounds the picture (theirs too). `equalised` off: weights are stored as they are
-    used, without the scale of an equalised learning rate (ALAE).
+    `mapping_width`: size of the hidden layers of the mapping network. `per_style`: the mapping network returns a w for
+    each style, and `tanh` bounds the image (both IDInvert's generators). `equalised` False: weights are stored without
+    the run-time scale of an equalised learning rate (ALAE).
     """
 
     mapping_width: int = 512
@@ -54,7 +53,7 @@ class StyleGAN1Config(StyleGAN2Config):
 
 
 class Dense(nn.Module):
-    """x [..., in] -> [..., out]; the scale of an equalised learning rate is left out where weights lie scaled."""
+    """x [..., inputs] -> [..., outputs], with or without an equalised learning rate."""
 
     def __init__(self, inputs: int, outputs: int, gain: float, lr_mul: float, equalised: bool) -> None:
         super().__init__()
@@ -70,7 +69,7 @@ class Dense(nn.Module):
 
 
 class MappingNetwork(nn.Module):
-    """z [N, z_dim] -> w [N, w_dim], or with a w for each style [N, L, w_dim]."""
+    """z [N, z_dim] -> w [N, w_dim], or w_plus [N, L, w_dim] if the config says `per_style`."""
 
     def __init__(self, config: StyleGAN1Config) -> None:
         super().__init__()
@@ -89,10 +88,9 @@ class MappingNetwork(nn.Module):
 
 
 class StyledConv(nn.Module):
-    """3×3 convolution, noise, bias, leaky rectifier, AdaIN.
+    """3x3 convolution, noise, bias, leaky ReLU, AdaIN.
 
-    `up` doubles the resolution before it and filters behind it; without `inputs` there is no convolution, for the
-    constant map has been made already.
+    `up` upsamples before the convolution and filters after it. `inputs` None: no convolution, for the constant map.
     """
 
     def __init__(self, inputs: int | None, outputs: int, config: StyleGAN1Config, up: bool = False) -> None:
@@ -109,9 +107,9 @@ class StyledConv(nn.Module):
             self.scale = scale if config.equalised else 1.0
 
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None, delta: Tensor | None = None) -> Tensor:
-        """x [N, inputs, H, W], w [N, w_dim], noise [N or 1, 1, H', W'], delta of the kernel [N, O, I, k, k]."""
+        """x [N, inputs, H, W], w [N, w_dim], noise [N or 1, 1, H', W'], delta [N, O, I, k, k] -> [N, O, H', W']."""
         if self.weight is not None:
-            x = _for_each(self._convolve, x, self.weight, delta)
+            x = _per_sample(self._convolve, x, self.weight, delta)
         if noise is not None and self.noise_strength is not None:
             x = x + (self.noise_strength[:, None, None] * noise).to(x.dtype)
         x = F.leaky_relu(x + self.bias[:, None, None].to(x.dtype), SLOPE)
@@ -123,7 +121,7 @@ class StyledConv(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """1×1 convolution to three colours."""
+    """1x1 convolution to RGB."""
 
     def __init__(self, inputs: int, config: StyleGAN1Config) -> None:
         super().__init__()
@@ -135,21 +133,23 @@ class ToRGB(nn.Module):
 
     def forward(self, x: Tensor, delta: Tensor | None = None) -> Tensor:
         """x [N, inputs, H, W] -> [N, 3, H, W]."""
-        return _for_each(self._convolve, x, self.weight, delta)
+        return _per_sample(self._convolve, x, self.weight, delta)
 
     def _convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         return F.conv2d(x, (weight * self.scale).to(x.dtype), self.bias.to(x.dtype))
 
 
-def _for_each(convolve: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor, delta: Tensor | None) -> Tensor:
-    """`convolve(x, weight)`, with the weight of each picture times 1 + its delta where there is one."""
+def _per_sample(
+    convolve: Callable[[Tensor, Tensor], Tensor], x: Tensor, weight: Tensor, delta: Tensor | None
+) -> Tensor:
+    """`convolve(x, weight)`, with weight (1 + delta) for each sample if there is a delta [N, O, I, k, k]."""
     if delta is None:
         return convolve(x, weight)
     return torch.cat([convolve(one, weight * (1 + own)) for one, own in zip(x.split(1), delta, strict=True)])
 
 
 class StyleGAN1(StyleGenerator):
-    """The generator. Codes are w [N, L, w_dim]; pictures [N, 3, H, W], nominally in [-1, 1]."""
+    """The generator: w_plus [N, L, w_dim] -> images [N, 3, H, W], nominally in [-1, 1]."""
 
     Config = StyleGAN1Config
 
@@ -180,15 +180,15 @@ class StyleGAN1(StyleGenerator):
         features: dict[int, Tensor] | None = None,
         patch: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Draw the codes. `upto` stops at a lower resolution; `features` collects the last map of each resolution.
+        """Render w. `upto`: stop at a lower resolution; `features`: a dict that receives the last map per resolution.
 
-        `patch` changes the generator for each sample: see `patching`.
+        `patch`: changes of the generator per sample, see `patching`.
         """
         if noise not in NOISE_MODES:
             raise ValueError(f"noise is one of {NOISE_MODES}, not {noise!r}")
-        changes = read_patch(self, patch, len(w))
+        changes = split_patch(self, patch, len(w))
         if changes.parameters:
-            return draw_one_by_one(self, w, changes, features, noise=noise, upto=upto)
+            return generate_one_by_one(self, w, changes, features, noise=noise, upto=upto)
         deltas, block = changes.factors, 0
         x = self.const.expand(len(w), -1, -1, -1)
         for index, conv in enumerate(self.convs):

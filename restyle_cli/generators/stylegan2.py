@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from restyle_cli.devices import without_autocast
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.base import NOISE_MODES, StyleGenerator
-from restyle_cli.generators.patching import draw_one_by_one, read_patch
+from restyle_cli.generators.patching import generate_one_by_one, split_patch
 from restyle_cli.ops import fir
 from restyle_cli.ops.layers import GAIN, SLOPE, EqualLinear, pixel_norm
 from restyle_cli.ops.modconv import clamped, modulated_conv
@@ -182,9 +182,9 @@ class StyleGAN2(StyleGenerator):
         """
         if noise not in NOISE_MODES:
             raise ValueError(f"noise is one of {NOISE_MODES}, not {noise!r}")
-        changes = read_patch(self, patch, len(w))
+        changes = split_patch(self, patch, len(w))
         if changes.parameters:
-            return draw_one_by_one(self, w, changes, features, noise=noise, upto=upto)
+            return generate_one_by_one(self, w, changes, features, noise=noise, upto=upto)
         deltas, noises = changes.factors, changes.noises
         x = self.const.expand(w.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
         x = self.convs[0](x, w[:, 0], self._noise(0, x, noise, noises), deltas.get("convs.0"))

@@ -104,7 +104,7 @@ def _check_fit(model: Model, encoder: Any, generator: Any) -> None:
             "they do not belong together; fetch or train both again",
         )
     method, channels = METHODS.load(model.method), encoder.config.input_channels
-    if not method.takes(channels):
+    if not method.accepts(channels):
         raise RestyleError(
             f"{model.name} reads {channels} channels, its method {model.method} gives it {method.input_channels}",
             "it was made for another method",

@@ -15,7 +15,7 @@ from restyle_cli.store.inputs import check_input, is_file
 from restyle_cli.store.spaces import UNNAMED, shared
 
 if TYPE_CHECKING:
-    from restyle_cli.store.legacy.part import Part
+    from restyle_cli.store.legacy.checkpoint_part import Part
 
 Ensure = Callable[[catalog.Entry], Path]
 """Gives the file of a network of the catalog: `fetch.ensure`, with its options."""

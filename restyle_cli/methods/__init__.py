@@ -9,7 +9,7 @@ METHODS = Registry(
         "restyle-e4e": "restyle_cli.methods.restyle:ReStyle",
         "psp": "restyle_cli.methods.psp:PSP",
         "e4e": "restyle_cli.methods.restyle:SinglePass",
-        "e4e-w": "restyle_cli.methods.restyle:OneCode",
+        "e4e-w": "restyle_cli.methods.restyle:SingleW",
         "hyperstyle": "restyle_cli.methods.hyperstyle:HyperStyle",
         "idinvert": "restyle_cli.methods.idinvert:IDInvert",
         "alae": "restyle_cli.methods.alae:ALAE",

@@ -1,20 +1,19 @@
-"""Adversarial latent autoencoder (Pidhorskyi et al. 2020): encoder and generator, which learned W together.
+"""Adversarial latent autoencoder (Pidhorskyi et al. 2020): encoder and generator were trained together.
 
-Nothing is inverted: the generator was trained so that its encoder finds the w of what it draws. One look gives one w
-for all layers, in the space that the generator draws from.
+One pass of the encoder returns one w for all layers, in the W space of the generator.
 """
 
 from __future__ import annotations
 
-from torch import nn
-
+from restyle_cli.encoders.base import Encoder
+from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.methods.restyle import SinglePass
 
 
 class ALAE(SinglePass):
-    """One look of the autoencoder's own encoder, which reads pictures in the size that its generator draws."""
+    """One pass of the encoder, which takes images at the size of the generator."""
 
-    def __init__(self, name: str, encoder: nn.Module, generator: nn.Module, absolute: bool = True) -> None:
-        """`encoder`: x [N, 3, H, W] -> codes [N, L, w_dim]; its codes are never distances from an average."""
+    def __init__(self, name: str, encoder: Encoder, generator: StyleGenerator, absolute: bool = True) -> None:
+        """`encoder`: x [N, 3, H, W] -> w_plus [N, L, w_dim]; its output is never relative to w_avg."""
         super().__init__(name, encoder, generator, absolute=True)
         self.size = generator.size

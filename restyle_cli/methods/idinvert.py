@@ -47,7 +47,7 @@ class IDInvert(Optimisation):
         self.weight = PERCEPTUAL_WEIGHTS.get(perceptual.name, OTHER_PERCEPTUAL_WEIGHT)
 
     @classmethod
-    def takes(cls, channels: int) -> bool:
+    def accepts(cls, channels: int) -> bool:
         """Whether an encoder of so many input channels serves."""
         return channels == cls.input_channels
 

@@ -1,23 +1,24 @@
-"""Several pictures of one code (pSp: Richardson et al. 2021, section 4.2): its fine layers from sampled codes.
+"""Style mixing for multi-modal results (pSp: Richardson et al. 2021, section 4.2).
 
-Coarse layers hold what a sketch, a label map or a tiny photo shows; colours and fine structure, which it does not show,
-are anyone's choice. So the layers from the ninth on are mixed with those of a random code of the generator.
+A sketch, a label map or a low-resolution image determines the coarse layers of a latent, but not colours and fine
+structure. These layers, from the ninth on, are mixed with those of a random latent.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.generators.base import StyleGenerator
 
 FINE = 8
-"""The first layer, counted from 0, that is mixed; as published, for every resolution."""
+"""First mixed layer, counted from 0; as published, for every resolution."""
 
 
 @torch.no_grad()
-def sample(generator: nn.Module, seed: int) -> Tensor:
-    """The code [L, w_dim] of a random z, the same for the same seed."""
+def sample_w(generator: StyleGenerator, seed: int) -> Tensor:
+    """w_plus [L, w_dim] of a random z; the same for the same seed."""
     z = torch.randn(1, generator.config.z_dim, generator=torch.Generator().manual_seed(seed))
     return generator.w_plus(generator.mapping(z.to(generator.w_avg)))[0]
 
@@ -28,14 +29,14 @@ def mix(
     alpha: float = 1.0,
     first: int = FINE,
 ) -> Tensor:  # [N, L, w_dim]
-    """w with its layers from `first` on moved by `alpha` (1: all of the way) towards the sampled code's.
+    """w with the layers from `first` on interpolated towards `sampled` by `alpha`; 1 replaces them.
 
-    RestyleError when there is no such layer.
+    RestyleError if w has no such layer.
     """
     if first >= w.shape[1]:
         raise RestyleError(
-            f"this generator's codes have {w.shape[1]} layers, none of them fine enough to mix",
-            f"it takes one of more than {first}, 128 px for instance",
+            f"the latents of this generator have {w.shape[1]} layers, too few to mix",
+            f"use a generator with more than {first} layers, of 128 px for instance",
         )
     fine = torch.lerp(w[:, first:], sampled[first:].expand_as(w[:, first:]), alpha)
     return torch.cat([w[:, :first], fine], dim=1)

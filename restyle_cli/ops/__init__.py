@@ -1,1 +1,1 @@
-"""Tensor operations: filtering, modulated convolution, equalised layers; fast forms beside readable twins."""
+"""Tensor operations: filtering, modulated convolution, equalised layers. Each fast form has a reference, `…_plain`."""

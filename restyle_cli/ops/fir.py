@@ -1,8 +1,8 @@
-"""Low-pass filtering around changes of resolution (Karras et al. 2019, section B; 2020, figure 2).
+"""Low-pass filtering for up- and downsampling (Karras et al. 2019, section B; 2020, figure 2).
 
-One separable kernel, [1, 3, 3, 1] / 8 along each axis, serves every network of the family. It is symmetric, so
-correlation and convolution agree. The default forms run one depthwise convolution; `resample_plain` is the
-definition (insert zeros, pad, filter, drop samples), to be read and to be tested against.
+All StyleGAN2 networks use one separable kernel, [1, 3, 3, 1] / 8 along each axis. It is symmetric, so correlation and
+convolution agree. The fast forms are one depthwise convolution; `resample_plain` is the reference (insert zeros, pad,
+filter, drop samples).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ TAPS = (1.0, 3.0, 3.0, 1.0)
 
 
 def kernel(like: Tensor, gain: float = 1.0) -> Tensor:
-    """The two-dimensional filter [4, 4] summing to `gain`, with the type and device of `like`."""
+    """The filter [4, 4], with sum `gain` and the dtype and device of `like`."""
     taps = torch.tensor(TAPS, dtype=like.dtype, device=like.device)
     square = torch.outer(taps, taps)
     return square * (gain / square.sum())
@@ -26,15 +26,12 @@ def _depthwise(like: Tensor, gain: float) -> Tensor:
 
 
 def blur(x: Tensor, pad: int, gain: float = 1.0, bias: Tensor | None = None) -> Tensor:
-    """Filter `x` [N, C, H, W] after padding `pad` zeros on each side: [N, C, H + 2 pad - 3, W + 2 pad - 3].
-
-    `bias` [C] is added.
-    """
+    """Filter `x` [N, C, H, W] with `pad` zeros on each side, add `bias` [C]: [N, C, H + 2 pad - 3, W + 2 pad - 3]."""
     return F.conv2d(x, _depthwise(x, gain), bias, padding=pad, groups=x.shape[1])
 
 
 def upsample2(x: Tensor) -> Tensor:
-    """Double the resolution of `x` [N, C, H, W]; brightness is kept (a gain of 4 makes up for the zeros)."""
+    """Double the resolution of `x` [N, C, H, W]; a gain of 4 compensates for the inserted zeros."""
     return F.conv_transpose2d(x, _depthwise(x, 4.0), stride=2, padding=1, groups=x.shape[1])
 
 
@@ -44,7 +41,7 @@ def downsample2(x: Tensor) -> Tensor:
 
 
 def resample_plain(x: Tensor, up: int = 1, down: int = 1, pad: tuple[int, int] = (0, 0), gain: float = 1.0) -> Tensor:
-    """The definition: `up - 1` zeros after each sample, `pad` zeros (before, after), filter, keep every `down`-th."""
+    """Reference: insert `up - 1` zeros after each sample, pad (before, after), filter, keep every `down`-th."""
     n, c, h, w = x.shape
     grid = x.new_zeros(n, c, h * up, w * up)
     grid[:, :, ::up, ::up] = x

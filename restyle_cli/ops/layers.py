@@ -1,4 +1,4 @@
-"""Layers with an equalised learning rate (Karras et al. 2018): weights are drawn from N(0, 1) and scaled when used."""
+"""Layers with an equalised learning rate (Karras et al. 2018): weights start as N(0, 1) and are scaled at run time."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 SLOPE = 0.2
-GAIN = math.sqrt(2.0)  # keeps the variance behind the leaky rectifier, as StyleGAN2 does
+GAIN = math.sqrt(2.0)  # keeps the variance after the leaky ReLU, as in StyleGAN2
 
 
 def leaky_relu(x: Tensor) -> Tensor:
-    """Leaky rectifier of slope 0.2, times sqrt(2)."""
+    """Leaky ReLU of slope 0.2, times sqrt(2)."""
     return F.leaky_relu(x, SLOPE) * GAIN
 
 
@@ -23,7 +23,7 @@ def pixel_norm(z: Tensor) -> Tensor:
 
 
 class EqualLinear(nn.Module):
-    """`x` [..., in] → [..., out]. `lr_mul` scales weights and bias when used, hence their learning rate."""
+    """x [..., inputs] -> [..., outputs]. `lr_mul` scales weight and bias at run time, and so their learning rate."""
 
     def __init__(
         self, inputs: int, outputs: int, bias_init: float = 0.0, lr_mul: float = 1.0, activate: bool = False
@@ -42,7 +42,7 @@ class EqualLinear(nn.Module):
 
 
 class EqualConv2d(nn.Module):
-    """A plain convolution with an equalised learning rate; `padding` None keeps the size at stride 1."""
+    """Convolution with an equalised learning rate; `padding` None keeps the size at stride 1."""
 
     def __init__(
         self, inputs: int, outputs: int, size: int, bias: bool = True, stride: int = 1, padding: int | None = None

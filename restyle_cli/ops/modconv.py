@@ -1,12 +1,11 @@
 """Modulated convolution with demodulation (Karras et al. 2020, section 2.2).
 
-The paper scales the weights for every sample: w'_oi = s_i w_oi, then divides by their norm over (i, k, k). Written so,
-each sample has weights of its own and the convolution must run in groups (`modulated_conv_plain`). A convolution is
-linear, so the same factors can stand at its input channels (s) and its output channels (1 / norm) instead, and one
-shared weight serves all samples. Which is cheaper is a matter of size: where maps are small and weights large, the
-maps are scaled; where maps are large, each sample's weights are, and bias and gain go into the convolution too. With
-gradients it is always the maps: otherwise each sample's weights would need gradients, even those of a frozen
-generator.
+The paper scales the weights for every sample: w'_oi = s_i w_oi, then divides by their norm over (i, k, k). In this
+form each sample has its own weights and the convolution needs groups (`modulated_conv_plain`). A convolution is linear,
+so the factors can be applied to its input channels (s) and output channels (1 / norm) instead, and all samples share
+one weight. Which is cheaper depends on the size: where maps are small and weights large, the maps are scaled; where
+maps are large, the weights of each sample are scaled, and bias and gain become part of the convolution. With gradients
+the maps are always scaled: otherwise the weights of each sample would need gradients, even in a frozen generator.
 
 HyperStyle (Alaluf et al. 2022, section 3.2) changes the weights themselves, by a factor for each sample:
 w_n = w (1 + delta_n), before the styles. Then each sample has weights of its own in any case.
@@ -34,10 +33,10 @@ CLAMP = 256.0
 def modulated_conv(
     x: Tensor,  # [N, I, H, W]
     weight: Tensor,  # [O, I, k, k]
-    styles: Tensor,  # [N, I], times the equalised learning rate's scale of the weight
+    styles: Tensor,  # [N, I], including the equalised learning rate's scale of the weight
     demodulate: bool = True,
     up: bool = False,
-    delta: Tensor | None = None,  # [N, O, I, k, k], or [N, O, I, 1, 1] for all of a kernel
+    delta: Tensor | None = None,  # [N, O, I, k, k], or [N, O, I, 1, 1] for a whole kernel
     bias: Tensor | None = None,  # [O]
     gain: float = 1.0,
 ) -> Tensor:  # [N, O, H, W], or twice the size with `up`
@@ -88,8 +87,8 @@ def _modulated(
         return _scaled_maps(x, weight, styles, demodulate, up, bias, gain)
     changes = [None] * len(x) if delta is None else delta.unbind()
     samples = zip(x.split(1), styles, changes, strict=True)
-    drawn = [_scaled_weights(y, weight, style, demodulate, up, change, bias, gain) for y, style, change in samples]
-    return drawn[0] if len(drawn) == 1 else torch.cat(drawn)
+    outputs = [_scaled_weights(y, weight, style, demodulate, up, change, bias, gain) for y, style, change in samples]
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 
 def _needs_gradients(*tensors: Tensor) -> bool:
@@ -97,7 +96,7 @@ def _needs_gradients(*tensors: Tensor) -> bool:
 
 
 def _maps_outweigh(weight: Tensor, x: Tensor, up: bool) -> bool:
-    """Whether a sample has more numbers in its maps, before and after, than there are weights."""
+    """Whether the input and output maps of a sample have more elements than the weight."""
     pixels = x.shape[2] * x.shape[3]
     return pixels * (x.shape[1] + weight.shape[0] * (4 if up else 1)) > weight.numel()
 
@@ -152,7 +151,7 @@ def modulated_conv_plain(
     bias: Tensor | None = None,
     gain: float = 1.0,
 ) -> Tensor:
-    """The papers' form, sample by sample through grouped convolutions; same arguments, same result."""
+    """Reference, as in the papers: grouped convolutions with the weights of each sample."""
     n, _, h, w = x.shape
     outputs, inputs, size, _ = weight.shape
     per_sample = weight[None] if delta is None else weight[None] * (1 + delta)

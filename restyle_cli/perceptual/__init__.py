@@ -19,6 +19,6 @@ PERCEPTUAL = Registry(
         "vgg16": "restyle_cli.perceptual.vgg16:VGG16",
         "stylegan2-discriminator": "restyle_cli.generators.discriminators:StyleGAN2Discriminator",
         "latent-discriminator": "restyle_cli.generators.discriminators:LatentDiscriminator",
-        "alae-discriminator": "restyle_cli.encoders.alae:RealnessHead",
+        "alae-discriminator": "restyle_cli.encoders.alae:ALAEDiscriminator",
     },
 )

@@ -1,6 +1,6 @@
-"""Who is on a portrait: the embedding of ArcFace (Deng et al. 2019), by its residual network IR-SE50.
+"""Face embeddings of ArcFace (Deng et al. 2019), by IR-SE50.
 
-The modules bear the names of the published `model_ir_se50.pth`.
+Modules have the names of the published `model_ir_se50.pth`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from restyle_cli.registry import NetworkConfig
 STRIDE = 16
 PORTRAIT = (256, 256)
 FACE_ROWS, FACE_COLUMNS = slice(35, 223), slice(32, 220)
-"""The part of an aligned 256 px portrait that these networks look at."""
+"""The part of an aligned 256 px portrait that the face networks see."""
 
 
 @dataclass(frozen=True)
 class ArcFaceConfig(NetworkConfig):
-    """`side` is that of the square face crops the network sees."""
+    """`side`: height and width in px of the face crops; `dimensions`: size of the embedding."""
 
     widths: tuple[int, ...] = WIDTHS  # channels of the four stages
     blocks: tuple[int, ...] = (3, 4, 14, 3)  # units in each stage
@@ -32,17 +32,17 @@ class ArcFaceConfig(NetworkConfig):
 
     def __post_init__(self) -> None:
         if len(self.widths) != len(WIDTHS) or len(self.blocks) != len(WIDTHS):
-            raise RestyleError(f"a face network has {len(WIDTHS)} stages, each with its width and number of blocks")
+            raise RestyleError(f"a face network needs {len(WIDTHS)} stages, each with a width and a number of blocks")
         if self.side < STRIDE or self.side % STRIDE:
-            raise RestyleError(f"a face network's crops have a side of {STRIDE}, {2 * STRIDE}, … px, not {self.side}")
+            raise RestyleError(f"`side` of a face network must be {STRIDE}, {2 * STRIDE}, … px, not {self.side}")
 
 
 class FaceNetwork(IRNet):
-    """What the face networks have in common: embeddings of unit length, whose dot product is their cosine."""
+    """Base of the face networks: embeddings of unit length, so that their dot product is the cosine."""
 
-    def __init__(self, config: ArcFaceConfig, gated: bool, scaled: bool) -> None:
-        """`gated`: squeeze-and-excitation in the units; `scaled`: the last norm has a weight and a bias."""
-        super().__init__(3, config.widths, config.blocks, gated)
+    def __init__(self, config: ArcFaceConfig, squeeze_excite: bool, affine: bool) -> None:
+        """`squeeze_excite`: in every unit; `affine`: the last norm has a weight and a bias."""
+        super().__init__(3, config.widths, config.blocks, squeeze_excite)
         self.config = config
         width, cells = config.widths[-1], (config.side // STRIDE) ** 2
         self.output_layer = nn.Sequential(
@@ -50,7 +50,7 @@ class FaceNetwork(IRNet):
             nn.Dropout(),
             nn.Flatten(),
             nn.Linear(width * cells, config.dimensions),
-            nn.BatchNorm1d(config.dimensions, affine=scaled),
+            nn.BatchNorm1d(config.dimensions, affine=affine),
         )
 
     def forward(self, portraits: Tensor) -> Tensor:
@@ -59,8 +59,8 @@ class FaceNetwork(IRNet):
         return self.embed(fit(face, (self.config.side, self.config.side)))
 
     def embed(self, faces: Tensor) -> Tensor:
-        """Ready face crops [N, 3, side, side] in [-1, 1] -> unit embeddings [N, dimensions]."""
-        return F.normalize(self.output_layer(super().forward(faces)[-1]), dim=1)
+        """Face crops [N, 3, side, side] in [-1, 1] -> unit embeddings [N, dimensions]."""
+        return F.normalize(self.output_layer(self.stages(faces)[-1]), dim=1)
 
 
 class ArcFace(FaceNetwork):
@@ -69,4 +69,4 @@ class ArcFace(FaceNetwork):
     Config = ArcFaceConfig
 
     def __init__(self, config: ArcFaceConfig) -> None:
-        super().__init__(config, gated=True, scaled=True)
+        super().__init__(config, squeeze_excite=True, affine=True)

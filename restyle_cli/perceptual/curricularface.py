@@ -1,6 +1,6 @@
-"""Who is on a portrait, by another network than trainings minimise: CurricularFace (Huang et al. 2020), IR-101.
+"""Face embeddings of CurricularFace (Huang et al. 2020), by IR-101.
 
-The published tables measure identity with it, so that a method trained with ArcFace is not its own judge.
+The published tables measure identity with it, because the methods were trained with ArcFace.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from restyle_cli.perceptual.arcface import ArcFaceConfig, FaceNetwork
 
 @dataclass(frozen=True)
 class CurricularFaceConfig(ArcFaceConfig):
-    """As ArcFace's, with twice as many units."""
+    """ArcFace's config with twice as many units."""
 
     blocks: tuple[int, ...] = (3, 13, 30, 3)
 
 
 class CurricularFace(FaceNetwork):
-    """IR-101: no squeeze-and-excitation, and a last norm without weight and bias."""
+    """IR-101 without squeeze-and-excitation; the last norm has no weight and bias."""
 
     Config = CurricularFaceConfig
 
     def __init__(self, config: CurricularFaceConfig) -> None:
-        super().__init__(config, gated=False, scaled=False)
+        super().__init__(config, squeeze_excite=False, affine=False)

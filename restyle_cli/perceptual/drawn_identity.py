@@ -27,10 +27,10 @@ class DrawnIdentity(SmallNetwork):
         super().__init__(config)
         self.last = nn.Linear(config.hidden, config.size)
         if not self.last.weight.is_meta:  # then the tensors come from a file
-            self.initialise()
+            self.init_weights()
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, 3, H, W] in [-1, 1], any size, framed as FFHQ -> unit vectors [N, size]."""
-        return F.normalize(self.last(self.look(x)), dim=1)
+        return F.normalize(self.last(self.features(x)), dim=1)
 
     embed = forward

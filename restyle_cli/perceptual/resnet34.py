@@ -1,6 +1,6 @@
-"""ResNet34 as trained on ImageNet: what the encoders of domains other than faces begin with.
+"""ResNet-34 of ImageNet, the initial weights of encoders for domains other than faces.
 
-Its tensors bear the names of the encoders' backbone, which has all of them, and beside them a PReLU of its own.
+Its tensors have the names of the encoders' backbone, which has all of them and a PReLU.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from restyle_cli.registry import NetworkConfig
 
 @dataclass(frozen=True)
 class ImageNetResNet34Config(NetworkConfig):
-    """Stages as the backbone's."""
+    """`widths` and `blocks` as in the backbone."""
 
     widths: tuple[int, ...] = WIDTHS
     blocks: tuple[int, ...] = (3, 4, 6, 3)
 
 
 class ImageNetResNet34(ResNet34):
-    """The backbone with the published network's ReLU and max pooling. Without the classifier of ImageNet."""
+    """The backbone with the ReLU and max pooling of the published network, without its classifier."""
 
     Config = ImageNetResNet34Config
 

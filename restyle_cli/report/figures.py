@@ -1,4 +1,4 @@
-"""Numbers as tables show them, on the terminal and on the page alike."""
+"""Formatting of numbers in tables, for the terminal and the HTML report."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from restyle_cli.metrics.metric import Column
 
 NOTHING = "—"
 _ORDER = ("l2", "lpips", "structure", "ms_ssim", "id", "fid")
-"""Of the metrics, as the papers' tables have them."""
+"""Order of the metrics, as in the papers' tables."""
 
 
-def shown(value: float | None, error: float | None = None) -> str:
-    """`value ± error` with as many digits as its size deserves; a dash where there is no number."""
+def format_value(value: float | None, error: float | None = None) -> str:
+    """`value ± error`, with four decimals below 10 and one from there on; a dash for None."""
     if value is None:
         return NOTHING
     digits = 4 if abs(value) < 10 else 1
@@ -22,12 +22,12 @@ def shown(value: float | None, error: float | None = None) -> str:
 
 
 def titles(columns: Sequence[Column], missing: Sequence[str]) -> dict[str, str]:
-    """The title of each key that a step has, metrics without numbers included, time last."""
-    found = {column.key: column.title for column in columns} | {name: name.upper() for name in missing}
-    return {key: found[key] for key in sorted(found, key=lambda key: _ORDER.index(key.split("/")[0]))}
+    """Title by key of a step's record, in the order of the table; missing metrics included."""
+    known = {column.key: column.title for column in columns} | {name: name.upper() for name in missing}
+    return {key: known[key] for key in sorted(known, key=lambda key: _ORDER.index(key.split("/")[0]))}
 
 
-def step_cells(method: Mapping[str, Any], place: int, keys: Sequence[str]) -> list[str]:
-    """The numbers of one of a method's steps, each with its standard error."""
-    step, errors = method["steps"][place], method["stderr"]
-    return [shown(step[key], errors[key][place] if errors.get(key) else None) for key in keys]
+def step_cells(method: Mapping[str, Any], index: int, keys: Sequence[str]) -> list[str]:
+    """The formatted values of one step of a method, each with its standard error."""
+    step, errors = method["steps"][index], method["stderr"]
+    return [format_value(step[key], errors[key][index] if errors.get(key) else None) for key in keys]

@@ -8,8 +8,8 @@ from html import escape
 from typing import Any
 
 from restyle_cli.metrics.metric import Column
-from restyle_cli.report.curves import draw
-from restyle_cli.report.figures import NOTHING, shown, step_cells, titles
+from restyle_cli.report.curves import plot
+from restyle_cli.report.figures import NOTHING, format_value, step_cells, titles
 
 MOST_SKIPPED = 100
 """Pictures without numbers that are named; report.json names all."""
@@ -32,7 +32,7 @@ def page(report: Mapping[str, Any], columns: Sequence[Column], pictures: Mapping
     protocol, methods = report["protocol"], report["methods"]
     missing = [one["name"] for one in protocol["missing"]]
     names = titles(columns, missing)
-    curves = draw(methods, columns)
+    curves = plot(methods, columns)
     against = f", against {_code(protocol['against'])}" if protocol["against"] else ""
     skipped = f"; {len(report['skipped'])} skipped" if report["skipped"] else ""
     return "\n".join(
@@ -67,7 +67,7 @@ def _methods(methods: Sequence[Mapping[str, Any]], names: Mapping[str, str], pro
     for method in methods:
         steps = [str(method["steps"][-1]["step"])] if timed else []
         cells = step_cells(method, -1, keys)
-        rows.append([method["name"], str(method["images"]), *steps, *cells, shown(method["peak_memory_mb"])])
+        rows.append([method["name"], str(method["images"]), *steps, *cells, format_value(method["peak_memory_mb"])])
     told = "".join(
         f"<p class='note'>{NOTHING} {escape(one['reason'])}{'; ' + _marked(one['hint']) if one['hint'] else ''}</p>"
         for one in protocol["missing"]
@@ -100,7 +100,7 @@ def _examples(method: Mapping[str, Any], columns: Sequence[Column], pictures: Ma
         for example in method["examples"][kind]:
             data = pictures.get(example["input"])
             image = f'<img alt="target and result" src="data:image/jpeg;base64,{data}">' if data else ""
-            caption = f"{escape(_clean(example['input']))}: {shown(example[by])}"
+            caption = f"{escape(_clean(example['input']))}: {format_value(example[by])}"
             parts.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
         parts.append("</div>")
     return "".join(parts)

@@ -1,8 +1,8 @@
-"""An evaluation from beginning to end: every picture through every method, then the report."""
+"""Run an evaluation, all images with all methods, and write its report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,74 +23,75 @@ from restyle_cli.report.summary import Measured, summary
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What is evaluated: the methods of `plans` on photos, or, where there is `against`, pairs as they are."""
+class EvalRequest:
+    """What to evaluate: the methods of `plans` on the inputs, or pairs of inputs and images of `compare_with`."""
 
     inputs: Sequence[Path]
     folder: Path
     plans: Sequence[Plan] = ()
-    against: Path | None = None
-    missing: Mapping[str, Missing] = field(default_factory=dict)  # metrics that cannot be measured
+    compare_with: Path | None = None
+    missing: Mapping[str, Missing] = field(default_factory=dict)  # metrics that cannot be computed
 
 
 class Study:
-    """One evaluation: exhaust `run`, then `finish`. Another of the same wish goes on from where this one got to."""
+    """One evaluation: exhaust `run`, then call `finish`. A new one with the same request resumes an interrupted one."""
 
-    def __init__(self, wish: Wish, task: Task, overwrite: bool = False) -> None:
-        """RestyleError when the folder has another run's report, unless that may be overwritten."""
-        files.check_free(wish.folder, overwrite)
-        self.wish, self.task = wish, task
+    def __init__(self, request: EvalRequest, task: Task, overwrite: bool = False) -> None:
+        """RestyleError if the folder has a report of another run, unless `overwrite`."""
+        files.check_free(request.folder, overwrite)
+        self.request, self.task = request, task
         self.machine = {
             "version": restyle_cli.__version__,
             "device": str(task.device),
             "precision": next(name for name, dtype in PRECISIONS.items() if dtype == task.dtype),
         }
-        self.journal = Journal(wish.folder / files.JOURNAL, self._settings())
+        self.journal = Journal(request.folder / files.JOURNAL, self._settings())
         self.journal.open(overwrite)
-        given = Course(str(wish.against), str(wish.against), (0,), ("given",))
-        self.courses = courses(wish.plans) if wish.against is None else [given]
+        pairs = Course(str(request.compare_with), str(request.compare_with), (0,), ("given",))
+        self.courses = courses(request.plans) if request.compare_with is None else [pairs]
         self._used: dict[str, str] = {}
         self._skips: dict[tuple[str, str | None], Skip] = {}
 
     def run(self, items: Sequence[Photo] | Sequence[Pair]) -> Iterator[Outcome]:
-        """Measure every picture by every method, or every pair, and yield how it went with each.
+        """Measure all images with all methods, or all pairs, and yield the outcome of each.
 
-        Close the iterator, or exhaust it. A picture skipped for all methods comes with its skip once.
+        Close the iterator, or exhaust it. An image skipped for all methods has its skip in the first outcome only.
         """
         for index, course in enumerate(self.courses):
             with closing(self._pass(items, course, index)) as outcomes:
                 for outcome in outcomes:
-                    yield self._noted(outcome)
+                    yield self._record(outcome)
 
     def finish(self) -> tuple[dict[str, Any], dict[str, Path]]:
-        """Write the report; what report.json has, and the files by kind. RestyleError when nothing was measured."""
+        """Write the report; returns the report and its files by kind. RestyleError if nothing was measured."""
         if not self._used:
-            raise RestyleError("no picture could be measured", "the reasons are above")
-        wish, task = self.wish, self.task
+            raise RestyleError("no image could be measured", "the reasons are above")
+        request, task = self.request, self.task
         measured = Measured(
             self.journal,
             self.courses,
             task.columns,
-            list(wish.missing),
+            list(request.missing),
             task.ranking,
             self._used,
             list(self._skips.values()),
         )
-        if wish.against is None:
-            told = protocol(wish.inputs, task, wish.plans, wish.missing)
+        if request.compare_with is None:
+            used = protocol(request.inputs, task, request.plans, request.missing)
         else:
-            told = pairs_protocol(wish.inputs, wish.against, task, wish.missing)
-        notices = list(dict.fromkeys(notice for plan in wish.plans for notice in plan.notices))
-        report = {"command": "eval", **self.machine, "notices": notices, "protocol": told, **summary(measured)}
-        return report, files.write(wish.folder, report, measured)
+            used = pairs_protocol(request.inputs, request.compare_with, task, request.missing)
+        notices = list(dict.fromkeys(notice for plan in request.plans for notice in plan.notices))
+        report = {"command": "eval", **self.machine, "notices": notices, "protocol": used, **summary(measured)}
+        return report, files.write(request.folder, report, measured)
 
-    def _pass(self, items: Any, course: Course, index: int) -> Iterator[Outcome]:
-        if self.wish.against is not None:
-            return compare(items, course, self.task, self.journal)
-        methods = self.wish.plans[index].load(self.task.device)
-        return evaluate(items, course, methods, self.task, self.journal)
+    def _pass(self, items: Any, course: Course, index: int) -> Generator[Outcome, None, None]:
+        if self.request.compare_with is not None:
+            yield from compare(items, course, self.task, self.journal)
+        else:
+            methods = self.request.plans[index].load(self.task.device)
+            yield from evaluate(items, course, methods, self.task, self.journal)
 
-    def _noted(self, outcome: Outcome) -> Outcome:
+    def _record(self, outcome: Outcome) -> Outcome:
         if outcome.skip is None:
             self._used[outcome.input] = str(outcome.sha256)
             return outcome
@@ -100,15 +101,15 @@ class Study:
         return outcome if first else Outcome(outcome.input, outcome.sha256)
 
     def _settings(self) -> dict[str, Any]:
-        """What the numbers depend on; names as people are told that one is another."""
-        wish, task = self.wish, self.task
+        """The settings that the results depend on. The keys appear in the message that refuses to resume."""
+        request, task = self.request, self.task
         networks = [network for metric in task.metrics for network in metric.networks]
         return {
-            "inputs": [str(path.resolve()) for path in wish.inputs],
-            "pictures to compare with": str(wish.against.resolve()) if wish.against else None,
-            "methods": [plan.chain for plan in wish.plans],
+            "inputs": [str(path.resolve()) for path in request.inputs],
+            "pictures to compare with": str(request.compare_with.resolve()) if request.compare_with else None,
+            "methods": [plan.chain for plan in request.plans],
             "metrics": [metric.name for metric in task.metrics],
-            "networks": network_files(wish.plans, networks),
+            "networks": network_files(request.plans, networks),
             "alignment": task.framing.mode,
             "batch size": task.batch_size,
             **self.machine,

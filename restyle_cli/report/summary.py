@@ -82,7 +82,7 @@ def _method(course: Course, measured: Measured) -> dict[str, Any]:
         for time, seconds in zip(times, row.seconds, strict=False):  # pairs have no time
             time.add(seconds)
         value = row.values[-1][measured.ranking]
-        if highlights.enter(row.input, value):
+        if highlights.add(row.input, value):
             ranked[row.input] = value
     steps = [_step(*step, measured) for step in zip(course.steps, course.methods, means, times, strict=True)]
     best, worst = highlights.names()

@@ -17,7 +17,7 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.generators import GENERATORS
 from restyle_cli.perceptual import PERCEPTUAL
 from restyle_cli.registry import Registry
-from restyle_cli.store.empty import empty
+from restyle_cli.store.meta_init import meta_init
 
 MAX_SETTING = 65_536
 """Greatest whole number in a network's description: a hostile one would have us build without end."""
@@ -66,7 +66,7 @@ def build_empty(family: str, config: dict[str, Any]) -> nn.Module:
     if (largest := max(_whole_numbers(config), default=0)) > MAX_SETTING:
         raise Unfit(f"its description speaks of {largest}")
     try:
-        with empty():
+        with meta_init():
             return network(network.Config.from_dict(config))
     except RestyleError as error:
         raise Unfit(error.message) from error

@@ -16,8 +16,8 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.store import catalog, fetch, legacy
 from restyle_cli.store.build import role_of
 from restyle_cli.store.files import read_header, read_module, write_module
-from restyle_cli.store.legacy.part import Part
-from restyle_cli.store.legacy.rosinality import departures, to_rosinality
+from restyle_cli.store.legacy.checkpoint_part import Part
+from restyle_cli.store.legacy.rosinality import not_representable, to_rosinality
 from restyle_cli.store.places import sha256
 from restyle_cli.store.writing import advising, write_torch
 
@@ -205,7 +205,7 @@ def _to_rosinality(parts: list[Part], source: Path, target: Path, overwrite: boo
     read: Any = read_module(file)
     read.config = module.config  # the crop cannot be written down
     difference = _difference("generator", module, read)
-    return Written("generator", part.family, file, difference, notes=tuple(departures(module)))
+    return Written("generator", part.family, file, difference, notes=tuple(not_representable(module)))
 
 
 def _check_free(file: Path, overwrite: bool) -> None:

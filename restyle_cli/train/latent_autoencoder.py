@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restyle_cli.encoders.alae import ALAEEncoder, ALAEEncoderConfig, RealnessHead, RealnessHeadConfig
+from restyle_cli.encoders.alae import ALAEDiscriminator, ALAEDiscriminatorConfig, ALAEEncoder, ALAEEncoderConfig
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.stylegan1 import StyleGAN1, StyleGAN1Config
 from restyle_cli.images import fit
@@ -62,7 +62,7 @@ class Autoencoder(Ensemble):
                 widths=(*widths, widths[-1]),
             )
         )
-        self.head = RealnessHead(RealnessHeadConfig((config.w_dim,) * 3 + (1,)))
+        self.head = ALAEDiscriminator(ALAEDiscriminatorConfig((config.w_dim,) * 3 + (1,)))
         smaller = sorted(config.channels)[:-1]
         self.stems = nn.ModuleDict({str(side): nn.Conv2d(3, config.channels[side], 1) for side in smaller})
 

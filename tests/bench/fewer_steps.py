@@ -55,7 +55,7 @@ class Anderson(ReStyle):
             mixed = torch.einsum("nkd,nk->nd", of_w + self.damping * of_f, c)
             change = self.damping * correction - mixed.view_as(correction)
         memory = {f"anderson.{key}": values[:, -self.window :] for key, values in held.items()}
-        return replace(self._draw(state.w + change, state.patch), memory=memory)
+        return replace(self._generate(state.w + change, state.patch), memory=memory)
 
     def _history(self, state: State, now: dict[str, Tensor]) -> dict[str, Tensor]:
         """What is remembered and what is `now`, [N, k, ...] each, the newest last."""
@@ -91,7 +91,7 @@ class Stretched(ReStyle):
         """w + a E(x ‖ y); after S steps the last lengths stay."""
         made = state.memory.get("stretched.made", torch.zeros(len(x), dtype=torch.long))
         length = self.lengths[made.clamp(max=len(self.lengths) - 1)]
-        drawn = self._draw(state.w + length[:, :, None] * self.encoder(self._pair(x, state)), state.patch)
+        drawn = self._generate(state.w + length[:, :, None] * self.encoder(self._pair(x, state)), state.patch)
         return replace(drawn, memory={"stretched.made": made + 1})
 
 

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from typer.testing import Result
 
-from restyle_cli.align import align, cut, frame_mark, mapped
+from restyle_cli.align import align, crop_quad, frame_mark, mapped
 from restyle_cli.images import open_picture, save_picture
 
 Run = Callable[..., Result]
@@ -45,7 +45,7 @@ def test_a_crop_and_its_transform(restyle: Run, photo: Path) -> None:
     assert result.exit_code == 0
     crop = open_picture("restyle-out/align/photo.png")
     quad = tuple(tuple(float(c) for c in corner) for corner in QUAD)
-    assert np.array_equal(crop, cut(open_picture(photo), quad, 128))
+    assert np.array_equal(crop, crop_quad(open_picture(photo), quad, 128))
     made = json.loads(Path("restyle-out/align/photo.json").read_text())
     assert np.allclose(made["alignment"]["quad"], QUAD)
     there = mapped(np.array(QUAD, float), made["alignment"]["matrix"])

@@ -14,7 +14,7 @@ from typer.testing import Result
 
 import restyle_cli
 from restyle_cli import devices
-from restyle_cli.align import faces
+from restyle_cli.align import detect
 from restyle_cli.store import catalog, fetch
 
 
@@ -70,7 +70,7 @@ def test_nothing_there(restyle: Callable[..., Result], empty_store: Path, monkey
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
-    monkeypatch.setattr(faces, "find_spec", lambda name: None)
+    monkeypatch.setattr(detect, "find_spec", lambda name: None)
     done = restyle("doctor")
     assert done.exit_code == 0
     rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if len(line.split()) > 1)

@@ -400,7 +400,7 @@ def test_a_black_picture(restyle: Run, here: Path) -> None:
     result = restyle("eval", "dark", "-m", PSP)
     assert result.exit_code == 1
     assert "no face found in 'dark/black.png'" in result.stderr
-    assert "no picture could be measured" in result.stderr
+    assert "no image could be measured" in result.stderr
     assert not (OUT / "report.json").exists()
     result = restyle("eval", "dark", "-m", PSP, "--align", "never", "-o", "out")
     assert result.exit_code == 0
@@ -410,12 +410,12 @@ def test_a_black_picture(restyle: Run, here: Path) -> None:
 
 
 def test_a_method_that_comes_to_no_numbers(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw = ReStyle._draw
+    draw = ReStyle._generate
 
     def spoiled(self: ReStyle, w: torch.Tensor, patch: Any = None) -> Any:
         return draw(self, w * float("nan"), patch)
 
-    monkeypatch.setattr(ReStyle, "_draw", spoiled)
+    monkeypatch.setattr(ReStyle, "_generate", spoiled)
     result = restyle("eval", faces, "-n", 1, *QUICK)
     assert result.exit_code == 1
     assert f"{RESTYLE} came to no numbers for 'faces/0.png'" in result.stderr

@@ -14,7 +14,7 @@ from typer.testing import Result
 
 from restyle_cli.align import frame_mark
 from restyle_cli.images import save_picture, to_picture
-from restyle_cli.latents import draw_latent, read
+from restyle_cli.latents import render_latent, read
 from restyle_cli.store.files import write_module
 
 Run = Callable[..., Result]
@@ -41,7 +41,7 @@ def test_a_generator_is_inverted_by_the_projector(restyle: Run, photo: Path, nam
     assert found["chain"] == f"{name}:4"
     w = read(Path("out/a.safetensors")).w
     assert torch.equal(w, w[:, :1].expand_as(w)), "one vector for all layers"
-    assert draw_latent(Path("out/a.safetensors")).shape == (1, 3, 32, 32)
+    assert render_latent(Path("out/a.safetensors")).shape == (1, 3, 32, 32)
 
 
 @pytest.mark.parametrize("command", ["eval", "heatmap"])

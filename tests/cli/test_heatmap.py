@@ -181,8 +181,8 @@ def test_one_good_picture_has_no_average(restyle: Run, faces: Path) -> None:
 
 
 def test_networks_that_give_no_numbers(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw = ReStyle._draw
-    monkeypatch.setattr(ReStyle, "_draw", lambda self, w, patch=None: draw(self, w * float("nan"), patch))
+    draw = ReStyle._generate
+    monkeypatch.setattr(ReStyle, "_generate", lambda self, w, patch=None: draw(self, w * float("nan"), patch))
     result = restyle("heatmap", faces / "a.png", "-m", RESTYLE)
     assert result.exit_code == 1
     assert "--precision fp32" in result.stderr

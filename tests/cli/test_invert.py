@@ -701,8 +701,8 @@ def test_a_full_disk(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 def test_networks_that_give_no_numbers(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw = ReStyle._draw
-    monkeypatch.setattr(ReStyle, "_draw", lambda self, w, patch=None: draw(self, w * float("nan"), patch))
+    draw = ReStyle._generate
+    monkeypatch.setattr(ReStyle, "_generate", lambda self, w, patch=None: draw(self, w * float("nan"), patch))
     result = restyle("invert", faces / "a.png", "-m", RESTYLE)
     assert result.exit_code == 1
     assert "'faces/a.png'" in result.stderr

@@ -22,7 +22,7 @@ from restyle_cli.cli import options
 from restyle_cli.errors import UsageError
 from restyle_cli.images import save_picture, to_picture
 from restyle_cli.inversion import State
-from restyle_cli.latents import draw_latent
+from restyle_cli.latents import render_latent
 from restyle_cli.loading import qualities
 from restyle_cli.methods.pti import PTI
 from restyle_cli.stopping import ALL_STEPS, OUT_OF_TIME, PLATEAUED, Patience, Plateau
@@ -81,7 +81,7 @@ def test_best_in_batches(restyle: Run, faces: Path) -> None:
         assert kept == last["l2"]
         out = Path(image["outputs"]["latent"])
         shown = Image.open(out.with_suffix(".png")).convert("RGB")
-        assert to_picture(draw_latent(out)[0]).tobytes() == shown.tobytes()
+        assert to_picture(render_latent(out)[0]).tobytes() == shown.tobytes()
 
 
 def test_a_budget_without_a_quality_is_balanced(restyle: Run, faces: Path, second_by_second: None) -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import Result
 
 from restyle_cli.images import to_picture
-from restyle_cli.methods.mixing import FINE, mix, sample
+from restyle_cli.methods.mixing import FINE, mix, sample_w
 from restyle_cli.store import fetch
 from restyle_cli.store.files import read_latent, write_module
 
@@ -76,7 +76,7 @@ def test_several_pictures_of_one_sketch(restyle: Run, models: Path, drawing: Pat
     assert made["kept_step"] == 1, "whatever the L2 is between a sketch and a face"
     draws = tiny.generator(resolution=128)
     for k, seed in enumerate(made["seeds"], start=1):
-        w = mix(tensors["w"][None], sample(draws, seed))
+        w = mix(tensors["w"][None], sample_w(draws, seed))
         assert torch.allclose(tensors["w_variants"][k - 1], w[0], atol=1e-6)
         drawn = np.asarray(to_picture(draws(w)[0]), dtype=int)
         written = np.asarray(Image.open(out / f"drawing.variant-{k}.png"), dtype=int)
@@ -145,7 +145,7 @@ def test_what_cannot_be_mixed_or_shrunk_is_said(restyle: Run, tiny_store: Path, 
     arguments = ("invert", drawing, "--align", "never", "-o", tmp_path / "out")
     result = restyle(*arguments, "-m", "psp-portrait", "--variants", 2)
     assert result.exit_code == 1
-    assert "none of them fine enough" in result.stderr
+    assert "too few to mix" in result.stderr
     result = restyle(*arguments, "-m", "restyle-psp-portrait", "--downscale", 4)
     assert result.exit_code == 2
     assert "--downscale is for pSp" in result.stderr

@@ -14,8 +14,8 @@ from torch import Tensor
 from restyle_cli.encoders import ENCODERS
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from restyle_cli.store.legacy.checkpoint_part import Part
 from restyle_cli.store.legacy.hyper import match
-from restyle_cli.store.legacy.part import Part
 
 
 def file(name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -15,7 +15,7 @@ from restyle_cli.encoders.small_hyper import SmallHyperConfig, SmallHyperNetwork
 from restyle_cli.errors import RestyleError
 from restyle_cli.inversion import invert, iterate, l2
 from restyle_cli.methods.hyperstyle import HyperStyle
-from restyle_cli.methods.restyle import OneCode
+from restyle_cli.methods.restyle import SingleW
 from restyle_cli.store.files import read_module, write_module
 
 TARGETS = (("convs.0", 8, 8), ("convs.1", 8, 8), ("convs.4", 8, 8))
@@ -60,7 +60,7 @@ def test_it_learns_from_there_to_make_the_picture_alike() -> None:
     """One backward pass at each step of the loop, as it is trained; a W encoder finds the code."""
     made, x = network(trained=False).train(), pictures()
     generator = tiny.generator()
-    first = OneCode("e4e-w", tiny.encoder(channels=3), generator)
+    first = SingleW("e4e-w", tiny.encoder(channels=3), generator)
     method = HyperStyle("hyperstyle", made, generator)
     optimiser = torch.optim.Adam(made.parameters(), lr=2e-3)
     for _ in range(40):
@@ -106,7 +106,7 @@ def test_targets_of_a_generator() -> None:
     [
         ({"targets": ()}, "at least one convolution"),
         ({"sharing": ("convs.9",)}, "shares among those"),
-        ({"code": 0}, "code is a whole number above zero"),
+        ({"code": 0}, "`code` of a hypernetwork must be a positive integer"),
         ({"input_size": 32}, "read 16 px"),
     ],
 )

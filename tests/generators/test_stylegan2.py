@@ -153,7 +153,7 @@ def test_changed_weights_are_those_of_a_changed_network(name):
     ("name", "shape", "sentence"),
     [
         ("convs.7", (2, 4, 4, 1, 1), "no 'convs.7' to change"),
-        ("convs.0", (1, 8, 8, 1, 1), "for 2 codes"),
+        ("convs.0", (1, 8, 8, 1, 1), "for 2 latents"),
         ("convs.0", (2, 8, 4, 3, 3), "'convs.0' has shape"),
         ("convs.0", (2, 8, 8), "'convs.0' has shape"),
     ],

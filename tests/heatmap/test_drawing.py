@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from restyle_cli.heatmap.changes import Changes
-from restyle_cli.heatmap.drawing import COLOURS, coloured, draw_changes, number, overlay, scaled
+from restyle_cli.heatmap.drawing import COLOURS, apply_colormap, draw_changes, format_number, normalised, overlay
 from restyle_cli.heatmap.measures import Colours
 from restyle_cli.strip import HEIGHT
 
@@ -34,7 +34,7 @@ def brightness(colours: np.ndarray) -> np.ndarray:
 
 
 def test_more_is_brighter_and_red_is_not_blue() -> None:
-    ramp = coloured(np.linspace(0, 1, 256, dtype=np.float32)[None])[0]
+    ramp = apply_colormap(np.linspace(0, 1, 256, dtype=np.float32)[None])[0]
     assert (np.diff(brightness(ramp)) > -1.5).all()
     assert brightness(ramp[-1]) > 220 > 20 > brightness(ramp[0])
     assert ramp[180, 0] > ramp[180, 2] + 80  # two thirds up, magma is orange; with R and B swapped, blue
@@ -44,15 +44,15 @@ def test_heat_covers_the_picture_the_more_the_hotter() -> None:
     picture = np.full((2, 2, 3), (250, 20, 20), np.uint8)
     heat = np.array([[0, 0.3], [0.6, 1]], np.float32)
     over, grey = overlay(picture, heat).astype(float), 0.299 * 250 + 0.701 * 20
-    covered = np.abs(over - grey).sum(axis=2) / np.abs(coloured(heat) - grey).sum(axis=2)
+    covered = np.abs(over - grey).sum(axis=2) / np.abs(apply_colormap(heat) - grey).sum(axis=2)
     assert covered.ravel().tolist() == pytest.approx([0.1, 0.34, 0.58, 0.9], abs=0.02)
     assert np.ptp(over[0, 0].astype(int)) <= 3  # nothing has changed there: grey
 
 
 def test_scales_end_at_one() -> None:
     heat = np.array([[0, 1], [2, 4]], np.float32)
-    assert scaled(heat, 2).tolist() == [[0, 0.5], [1, 1]]
-    assert not scaled(np.zeros((2, 2), np.float32), 0).any()
+    assert normalised(heat, 2).tolist() == [[0, 0.5], [1, 1]]
+    assert not normalised(np.zeros((2, 2), np.float32), 0).any()
 
 
 def test_the_sheet_has_a_column_a_step() -> None:
@@ -97,4 +97,4 @@ def test_nothing_changed_is_drawn_too() -> None:
 
 @pytest.mark.parametrize(("value", "text"), [(23.94, "23.9"), (0.8701, "0.870"), (134.4, "134"), (0, "0.00")])
 def test_numbers(value: float, text: str) -> None:
-    assert number(value) == text
+    assert format_number(value) == text

@@ -13,7 +13,7 @@ from restyle_cli.images import fit
 from restyle_cli.inversion import invert, iterate
 from restyle_cli.methods import METHODS
 from restyle_cli.methods.hyperstyle import HyperStyle
-from restyle_cli.methods.restyle import OneCode, ReStyle, SinglePass
+from restyle_cli.methods.restyle import ReStyle, SinglePass, SingleW
 
 TARGETS = (("convs.0", 8, 8), ("convs.1", 8, 8), ("convs.4", 8, 8))
 
@@ -54,7 +54,7 @@ def test_deltas_add_up_and_the_code_stays(method: HyperStyle, x: Tensor) -> None
 
 
 def test_it_goes_on_from_the_code_of_the_method_before(method: HyperStyle, x: Tensor) -> None:
-    first = OneCode("e4e-w", tiny.encoder(channels=3), method.generator)
+    first = SingleW("e4e-w", tiny.encoder(channels=3), method.generator)
     result = invert(x, [first, method, method], keep="last")
     torch.testing.assert_close(result.w, first.generator.start(3) + first.encoder(x)[:, :1])
     assert [step.method for step in result.steps] == ["start", "e4e-w", "hyperstyle", "hyperstyle"]
@@ -80,10 +80,10 @@ def test_pictures_that_stop_early_keep_weights_of_their_own(method: HyperStyle, 
 
 def test_without_an_average_it_says_what_it_needs(method: HyperStyle, x: Tensor) -> None:
     method.generator.w_avg.zero_()
-    with pytest.raises(RestyleError, match="needs a first code") as caught:
+    with pytest.raises(RestyleError, match="needs a first latent") as caught:
         method.start(x)
     assert caught.value.hint is not None and "e4e-w,hyperstyle:5" in caught.value.hint
-    first = OneCode("e4e-w", tiny.encoder(channels=3), method.generator)
+    first = SingleW("e4e-w", tiny.encoder(channels=3), method.generator)
     assert list(iterate(x, [first, method]))[-1].patch
 
 

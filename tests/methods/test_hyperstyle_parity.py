@@ -9,7 +9,7 @@ import torch
 
 from restyle_cli.inversion import iterate
 from restyle_cli.methods.hyperstyle import HyperStyle
-from restyle_cli.methods.restyle import OneCode
+from restyle_cli.methods.restyle import SingleW
 
 # In the original's order: conv1, to_rgb1, then up conv, conv and to_rgb of each resolution.
 LAYERS = ["convs.0", "rgb"] + [name for i in range(1, 13, 2) for name in (f"convs.{i}", f"convs.{i + 1}", "rgb")]
@@ -41,7 +41,7 @@ def test_two_refinements_are_the_originals() -> None:
     weights = parity.weights("hyperstyle_ffhq_256", published.matching(UNREPEATED))
     generator = published.generator(weights, "latent_avg", resolution=256)
     w_encoder = published.one_layer_or_hyper(parity.weights("hyperstyle_w_encoder_256"), output_size=256)
-    first = OneCode("e4e-w", w_encoder, generator)
+    first = SingleW("e4e-w", w_encoder, generator)
     method = HyperStyle("hyperstyle", published.one_layer_or_hyper(weights, output_size=256), generator)
     _, start, *states = iterate(parity.picture("x"), [first, method, method])
     check("w_codes", start.w)

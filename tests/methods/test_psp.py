@@ -18,7 +18,7 @@ from restyle_cli.images import to_tensor
 from restyle_cli.inversion import invert
 from restyle_cli.loading import load_method, plan
 from restyle_cli.methods.inputs import as_labels, as_sketch, shrunk
-from restyle_cli.methods.mixing import FINE, mix, sample
+from restyle_cli.methods.mixing import FINE, mix, sample_w
 from restyle_cli.methods.psp import PSP, task_of
 
 
@@ -101,8 +101,8 @@ def test_the_channels_tell_the_task(channels: int, task: str) -> None:
     assert task_of(channels) == task
     assert task_of(3, "frontal") == "frontal"
     assert task_of(3, "unheard of") == "photo"
-    assert PSP.takes(channels)
-    assert not PSP.takes(6)
+    assert PSP.accepts(channels)
+    assert not PSP.accepts(6)
 
 
 def test_the_encoder_sees_what_it_was_trained_with() -> None:
@@ -139,9 +139,9 @@ def codes() -> Tensor:
 
 def test_only_fine_layers_are_mixed() -> None:
     draws, w = tiny.generator(resolution=128), codes()
-    sampled = sample(draws, 3)
-    assert torch.equal(sampled, sample(draws, 3))
-    assert not torch.equal(sampled, sample(draws, 4))
+    sampled = sample_w(draws, 3)
+    assert torch.equal(sampled, sample_w(draws, 3))
+    assert not torch.equal(sampled, sample_w(draws, 4))
     assert torch.equal(sampled[0], sampled[-1]), "a code of W"
     mixed = mix(w, sampled, 0.25)
     assert torch.equal(mixed[:, :FINE], w[:, :FINE])
@@ -151,8 +151,8 @@ def test_only_fine_layers_are_mixed() -> None:
 
 
 def test_a_small_generator_has_no_fine_layers() -> None:
-    with pytest.raises(RestyleError, match="codes have 8 layers"):
-        mix(torch.zeros(1, 8, tiny.W_DIM), sample(tiny.generator(), 0))
+    with pytest.raises(RestyleError, match="have 8 layers, too few to mix"):
+        mix(torch.zeros(1, 8, tiny.W_DIM), sample_w(tiny.generator(), 0))
 
 
 # --- files
@@ -179,8 +179,10 @@ def test_a_published_file_tells_its_task(tmp_path: Path, channels: int, trained:
     x = torch.zeros(1, 3, *method.size)
     x[:] = (3 / 255 - 0.5) / 0.5  # class 3 everywhere, or a dark grey
     assert method.keeps_last == (task in ("frontal", "sketch", "labels"))
-    assert torch.equal(method.step(x, method.start(x)).w, method.generator.w_avg + method.encoder(method.given(x)))
-    assert method.given(x).shape[1] == channels
+    assert torch.equal(
+        method.step(x, method.start(x)).w, method.generator.w_avg + method.encoder(method.encoder_input(x))
+    )
+    assert method.encoder_input(x).shape[1] == channels
 
 
 def test_every_variant_in_the_catalog_is_a_task() -> None:

@@ -17,7 +17,7 @@ from restyle_cli.align import frame_mark
 from restyle_cli.errors import RestyleError, UsageError
 from restyle_cli.images import save_picture, to_picture
 from restyle_cli.inversion import invert
-from restyle_cli.latents import draw_latent, read
+from restyle_cli.latents import read, render_latent
 from restyle_cli.loading import load_schedule, plan
 from restyle_cli.methods.hyperstyle import HyperStyle
 from restyle_cli.methods.redraw import Redraw
@@ -58,12 +58,12 @@ def test_from_the_command_it_is_a_generators_name(restyle: Run, face: Path, tiny
     (image,) = json.loads(result.stdout)["images"]
     assert [step["method"] for step in image["steps"]][-2:] == ["pti", "toon"]
     latent = read(Path("out/face.safetensors"))
-    assert latent.made["generator"] == "toon" and latent.made["kept_step"] == 5
+    assert latent.metadata["generator"] == "toon" and latent.metadata["kept_step"] == 5
     toons = read_module(tiny_store / "toon.safetensors")
     drawn = toons(latent.w, patch={name: change.float() for name, change in latent.patch.items()})
     written = np.asarray(Image.open("out/face.png"), int)
     assert np.abs(np.asarray(to_picture(drawn[0]), int) - written).max() <= 1
-    assert np.array_equal(np.asarray(to_picture(draw_latent(Path("out/face.safetensors"))[0]), int), written)
+    assert np.array_equal(np.asarray(to_picture(render_latent(Path("out/face.safetensors"))[0]), int), written)
 
 
 def test_a_file_of_ones_own_is_taken_at_its_word(face: Path, tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_what_makes_no_sense_is_told(face: Path, tmp_path: Path) -> None:
         plan("", via="restyle-psp-portrait:1,toon:3")
     write_module(tmp_path / "large.safetensors", tiny.generator(resolution=64), "stylegan2")
     schedule = load_schedule("", via=f"restyle-psp-portrait:1,{tmp_path / 'large.safetensors'}")
-    with pytest.raises(RestyleError, match="codes before are of 8x16"):
+    with pytest.raises(RestyleError, match="the latent is 8x16"):
         invert(torch.zeros(1, 3, 64, 64), schedule)
-    with pytest.raises(RestyleError, match="draws what another method found"):
+    with pytest.raises(RestyleError, match="renders the latent of another method"):
         schedule[-1].start(torch.zeros(1, 3, 64, 64))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.generators.discriminators import StyleGAN2Discriminator, with_deviation
+from restyle_cli.generators.discriminators import StyleGAN2Discriminator, append_stddev
 from restyle_cli.perceptual import PERCEPTUAL
 from restyle_cli.store.files import read_module, write_module
 
@@ -117,14 +117,14 @@ def test_groups_of_a_batch_are_every_so_manieth_picture() -> None:
     together = network(x)
     torch.testing.assert_close(network(x[::2]), together[::2])  # pictures 0, 2, 4, 6 are one group
     assert not torch.allclose(network(x[:4]), together[:4])
-    with pytest.raises(RestyleError, match="cannot judge 6 pictures at once"):
+    with pytest.raises(RestyleError, match="cannot take a batch of 6"):
         network(x[:6])
 
 
 def test_equal_pictures_do_not_deviate() -> None:
     x = torch.randn(1, 3, 4, 4).expand(4, -1, -1, -1)
-    assert with_deviation(x)[:, 3].max() <= 1e-4  # the root of what keeps the root from zero
-    assert with_deviation(torch.randn(4, 3, 4, 4))[:, 3].min() > 0.1
+    assert append_stddev(x)[:, 3].max() <= 1e-4  # the root of what keeps the root from zero
+    assert append_stddev(torch.randn(4, 3, 4, 4))[:, 3].min() > 0.1
 
 
 def test_a_discriminator_takes_pictures_of_its_own_side() -> None:

@@ -15,7 +15,7 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.generators.discriminators import StyleGAN2Discriminator
 from restyle_cli.perceptual import PERCEPTUAL
 from restyle_cli.perceptual.resnet34 import ImageNetResNet34
-from restyle_cli.store.legacy.part import ROLES
+from restyle_cli.store.legacy.checkpoint_part import ROLES
 from restyle_cli.store.legacy.perceptual import match
 
 ALEXNET = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from restyle_cli.metrics.metric import Column
-from restyle_cli.report.figures import shown, titles
+from restyle_cli.report.figures import format_value, titles
 from restyle_cli.report.summary import Mean
 
 
@@ -31,7 +31,7 @@ def test_one_number_has_no_error() -> None:
     [(None, None, "—"), (0.01234567, None, "0.0123"), (0.5, 0.01, "0.5000 ± 0.0100"), (461.29, None, "461.3")],
 )
 def test_shown(value: float | None, error: float | None, text: str) -> None:
-    assert shown(value, error) == text
+    assert format_value(value, error) == text
 
 
 def test_columns_come_in_the_papers_order() -> None:

@@ -15,7 +15,7 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.generators.stylegan1 import StyleGAN1
 from restyle_cli.store import files, legacy
 from restyle_cli.store.convert import convert
-from restyle_cli.store.empty import empty
+from restyle_cli.store.meta_init import meta_init
 
 BLOCKS, W_DIM = 6, 6  # 128 px, so that kernels of both kinds are there
 START, MOST = 2, 8
@@ -184,7 +184,7 @@ def test_each_network_is_written_as_ours(path: Path, tmp_path: Path) -> None:
 def test_the_published_sizes() -> None:
     from restyle_cli.encoders.alae import ALAEEncoder, ALAEEncoderConfig
 
-    with empty():
+    with meta_init():
         network = ALAEEncoder(ALAEEncoderConfig())
     assert len(network.blocks) == 9
     assert network.blocks[8].style2.weight.shape == (512, 1024)

@@ -14,7 +14,7 @@ from torch import Tensor
 from restyle_cli.errors import RestyleError
 from restyle_cli.store import files, legacy
 from restyle_cli.store.convert import convert
-from restyle_cli.store.empty import empty
+from restyle_cli.store.meta_init import meta_init
 
 SIDE, W_DIM, WIDTH = 128, 6, 4
 LAYERS = 2 * int(math.log2(SIDE)) - 2
@@ -178,7 +178,7 @@ def test_a_published_encoder_finds_the_codes_of_its_own_code(tmp_path: Path) -> 
 def test_the_published_sizes() -> None:
     from restyle_cli.encoders.idinvert import IDInvertEncoder, IDInvertEncoderConfig
 
-    with empty():
+    with meta_init():
         network = IDInvertEncoder(IDInvertEncoderConfig())
     assert network.last.weight.shape == (2 * (8 - 1) * 512, 1024 * 4 * 4)
     assert [block.conv2.weight.shape[0] for block in network.blocks] == [128, 256, 512, 1024, 1024, 1024]

@@ -17,9 +17,9 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.generators.stylegan2 import StyleGAN2
 from restyle_cli.store import files, legacy
 from restyle_cli.store.build import build_empty, check_fit
-from restyle_cli.store.empty import empty
 from restyle_cli.store.legacy.detect import detect
-from restyle_cli.store.legacy.rosinality import departures, to_rosinality
+from restyle_cli.store.legacy.rosinality import not_representable, to_rosinality
+from restyle_cli.store.meta_init import meta_init
 
 
 @pytest.fixture(scope="module")
@@ -88,18 +88,18 @@ def test_a_generator_without_an_average_gets_the_mean_of_its_mapping(draws: Styl
 
 
 def test_the_rosinality_layout_has_the_published_names_and_shapes() -> None:
-    with empty():
+    with meta_init():
         network = StyleGAN2(StyleGAN2.Config(256))
     network.to_empty(device="cpu")
     content = to_rosinality(network)
     expected = {key: shape for key, (shape, _) in parity.describe("stylegan2_g_256")["keys"].items()}
     assert {key: list(value.shape) for key, value in content["g_ema"].items()} == expected
-    assert departures(network) == []
+    assert not_representable(network) == []
 
 
 def test_the_rosinality_layout_of_a_network_that_departs(tmp_path: Path) -> None:
     own = foreign.generator(mapping_lr_mul=0.5, z_dim=8)
-    assert len(departures(own)) == 2
+    assert len(not_representable(own)) == 2
     read = files.read_module(write(tmp_path / "g.pt", to_rosinality(own)))
     z = torch.randn(3, 8)
     torch.testing.assert_close(read.mapping(z), own.mapping(z))

@@ -15,9 +15,9 @@ from torch import nn
 from restyle_cli.errors import RestyleError
 from restyle_cli.store import catalog
 from restyle_cli.store.build import Unfit, build_module
+from restyle_cli.store.legacy.checkpoint_part import Part
 from restyle_cli.store.legacy.detect import detect
 from restyle_cli.store.legacy.encoder import E4E_TYPES, PSP_TYPES
-from restyle_cli.store.legacy.part import Part
 from restyle_cli.store.legacy.safe import is_foreign, read_checkpoint, refusal
 from restyle_cli.store.legacy.survey import Suspicious
 from restyle_cli.store.legacy.tables import OPTS

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.store.legacy.checkpoint_part import Part
 from restyle_cli.store.legacy.limits import check_images
-from restyle_cli.store.legacy.part import Part
 
 METHOD = "alae"
 ENCODER, GENERATOR, MAPPING, HEAD, AVERAGE = (

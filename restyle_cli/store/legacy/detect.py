@@ -13,7 +13,7 @@ from torch import Tensor
 from restyle_cli.errors import RestyleError
 from restyle_cli.store.build import check_finite
 from restyle_cli.store.legacy import alae, encoder, generator, genforce, hyper, perceptual
-from restyle_cli.store.legacy.part import Part
+from restyle_cli.store.legacy.checkpoint_part import Part
 from restyle_cli.store.legacy.stand_ins import PickledModule
 from restyle_cli.store.legacy.tables import AVERAGE, Table, tables
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from restyle_cli.encoders.psp import COARSE, MIDDLE
 from restyle_cli.encoders.restyle import STRIDE
 from restyle_cli.errors import RestyleError
-from restyle_cli.store.legacy.part import Part
+from restyle_cli.store.legacy.checkpoint_part import Part
 from restyle_cli.store.legacy.tables import number
 
 PREFIX = "encoder."

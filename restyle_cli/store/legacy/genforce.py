@@ -17,8 +17,8 @@ from torch import Tensor
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.ops.adain import TAPS
+from restyle_cli.store.legacy.checkpoint_part import Part
 from restyle_cli.store.legacy.limits import check_images, check_unconditional
-from restyle_cli.store.legacy.part import Part
 
 METHOD = "idinvert"
 _EPILOGUE = {

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from restyle_cli.encoders.hyper import KERNEL
 from restyle_cli.errors import RestyleError
-from restyle_cli.store.legacy.part import Part
+from restyle_cli.store.legacy.checkpoint_part import Part
 from restyle_cli.store.legacy.tables import number
 
 HYPER, ENCODER = "hypernet.", "encoder."

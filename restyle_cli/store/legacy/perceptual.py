@@ -18,7 +18,7 @@ from torch import Tensor
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.perceptual.lpips import PLACES, VGG_PLACES
-from restyle_cli.store.legacy.part import Part
+from restyle_cli.store.legacy.checkpoint_part import Part
 
 _HEADS = [f"lin{index}.model.1.weight" for index in range(5)]  # of LPIPS
 

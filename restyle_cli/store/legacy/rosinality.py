@@ -1,4 +1,4 @@
-"""Our generators in the layout of rosinality's code, which most tools of the field read."""
+"""Convert generators to the layout of rosinality/stylegan2-pytorch, which most tools read."""
 
 from __future__ import annotations
 
@@ -11,68 +11,60 @@ from restyle_cli.generators.stylegan2 import StyleGAN2, paper_channels
 from restyle_cli.ops import fir
 
 LR_MUL = 0.01
-"""Of the mapping network, in that code always."""
-Z_DIM = 512
+"""Learning rate multiplier of the mapping network, a constant in that code."""
 
 
 def to_rosinality(network: StyleGAN2) -> dict[str, Any]:
-    """`{"g_ema": …, "latent_avg": …}`, to be written with `torch.save`. The average is [w_dim] if all styles share it.
+    """`{"g_ema": …, "latent_avg": …}` for `torch.save`. The average is [w_dim] if all styles share it, else [L, w_dim].
 
-    Noise inputs that a network does without are written as zeros; its crop cannot be told.
+    Missing noise inputs are written as zeros; the layout has no place for a crop.
     """
     state: dict[str, Tensor] = {}
-    own = network.state_dict()
+    source = network.state_dict()
     factor = network.config.mapping_lr_mul / LR_MUL
     for index in range(network.config.mapping_layers):
         for kind in ("weight", "bias"):
-            value = own[f"mapping.layers.{index}.{kind}"]
+            value = source[f"mapping.layers.{index}.{kind}"]
             state[f"style.{index + 1}.{kind}"] = value if factor == 1 else value * factor
-    state["input.input"] = own["const"]
-    for room, first, others in (("convs", "conv1", "convs"), ("to_rgbs", "to_rgb1", "to_rgbs")):
-        for index in range(len(getattr(network, room))):
-            theirs = first if index == 0 else f"{others}.{index - 1}"
-            convolution = {key: own[f"{room}.{index}.{key}"] for key in ("weight", "affine.weight", "affine.bias")}
-            state |= _convolution(theirs, convolution)
-            bias = own[f"{room}.{index}.bias"]
-            if room == "to_rgbs":
-                state[f"{theirs}.bias"] = bias.reshape(1, 3, 1, 1)
-                state |= {f"{theirs}.upsample.kernel": _filter()} if index else {}
+    state["input.input"] = source["const"]
+    for module, layers, first in (("convs", network.convs, "conv1"), ("to_rgbs", network.to_rgbs, "to_rgb1")):
+        for index in range(len(layers)):
+            target = first if index == 0 else f"{module}.{index - 1}"
+            state[f"{target}.conv.weight"] = source[f"{module}.{index}.weight"][None]
+            for kind in ("weight", "bias"):
+                state[f"{target}.conv.modulation.{kind}"] = source[f"{module}.{index}.affine.{kind}"]
+            bias = source[f"{module}.{index}.bias"]
+            if module == "to_rgbs":
+                state[f"{target}.bias"] = bias.reshape(1, 3, 1, 1)
+                state |= {f"{target}.upsample.kernel": _filter()} if index else {}
                 continue
-            state[f"{theirs}.activate.bias"] = bias
-            strength = own.get(f"convs.{index}.noise_strength", torch.zeros(()))
-            state[f"{theirs}.noise.weight"] = strength.reshape(1)
-            state |= {f"{theirs}.conv.blur.kernel": _filter()} if index % 2 else {}
+            state[f"{target}.activate.bias"] = bias
+            strength = source.get(f"convs.{index}.noise_strength", torch.zeros(()))
+            state[f"{target}.noise.weight"] = strength.reshape(1)
+            state |= {f"{target}.conv.blur.kernel": _filter()} if index % 2 else {}
             side = 2 ** ((index + 5) // 2)
-            state[f"noises.noise_{index}"] = own.get(f"noise_{index}", torch.zeros(1, 1, side, side))
-    average = own["w_avg"]
+            state[f"noises.noise_{index}"] = source.get(f"noise_{index}", torch.zeros(1, 1, side, side))
+    average = source["w_avg"]
     shared = bool((average == average[:1]).all())
     g_ema = {key: value.cpu().contiguous() for key, value in state.items()}
     return {"g_ema": g_ema, "latent_avg": (average[0] if shared else average).cpu().clone()}
 
 
-def departures(network: StyleGAN2) -> list[str]:
-    """In what a network differs from all that rosinality's code can build, one line each; mostly nothing."""
-    config, said = network.config, []
+def not_representable(network: StyleGAN2) -> list[str]:
+    """Properties of a generator that rosinality's code cannot build, one line each."""
+    config, notes = network.config, []
     tables = [paper_channels(config.resolution, base) for base in (16384, 32768)]
     if dict(config.channels) not in tables:
-        said.append("its channel table is none of the published ones")
+        notes.append("its channel table is not a published one")
     if config.z_dim != config.w_dim:
-        said.append(f"z has {config.z_dim} numbers, w has {config.w_dim}")
+        notes.append(f"z has {config.z_dim} dimensions, w has {config.w_dim}")
     if not config.noise:
-        said.append("it takes no noise; strengths of zero were written")
+        notes.append("it has no noise inputs; noise strengths of zero were written")
     if config.crop is not None:
-        said.append(f"its crop of {config.crop[0]}x{config.crop[1]} px is not written down")
-    return said
-
-
-def _convolution(theirs: str, ours: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        f"{theirs}.conv.weight": ours["weight"][None],
-        f"{theirs}.conv.modulation.weight": ours["affine.weight"],
-        f"{theirs}.conv.modulation.bias": ours["affine.bias"],
-    }
+        notes.append(f"its crop of {config.crop[0]}x{config.crop[1]} px is not saved")
+    return notes
 
 
 def _filter() -> Tensor:
-    """That code keeps the gain of its upsampling filters inside them."""
+    """The upsampling filter. That code includes the gain of 4 in it."""
     return fir.kernel(torch.empty((), dtype=torch.float32), gain=4.0)

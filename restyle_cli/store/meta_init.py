@@ -1,4 +1,4 @@
-"""Building networks whose tensors come from a file: nothing is allocated, and no random number is drawn."""
+"""Build networks on the meta device, for weights that come from a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-FILLS = {
+INITIALISERS = {
     Tensor.normal_,
     Tensor.uniform_,
     nn.init.normal_,
@@ -21,22 +21,21 @@ FILLS = {
 
 
 @contextmanager
-def empty() -> Iterator[None]:
-    """Modules made inside have tensors of the meta device, and their initialisation does nothing.
+def meta_init() -> Iterator[None]:
+    """Modules created in this context have meta tensors and skip their initialisation; no random numbers are used.
 
-    The meta device alone would do; but it computes random fills in Python, and the first of them imports torch's
-    compiler, which takes a second.
+    The meta device alone would do, but its random initialisation imports torch's compiler, which takes a second.
     """
-    with torch.device("meta"), _Unfilled():
+    with torch.device("meta"), _NoInit():
         yield
 
 
-class _Unfilled(TorchFunctionMode):
+class _NoInit(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, arguments: tuple = (), options: dict[str, Any] | None = None
     ) -> Any:
         options = options or {}
-        if function in FILLS:
+        if function in INITIALISERS:
             return arguments[0] if arguments else options["tensor"]
         if function is torch.randn:
             function = torch.empty

@@ -8,17 +8,17 @@ import sys
 import torch
 from torch import nn
 
-from restyle_cli.store.empty import empty
+from restyle_cli.store.meta_init import meta_init
 
 # Any random fill or arithmetic in a constructor would import torch's compiler here, which takes a second.
 BUILD_ALL = """
 import sys
-from restyle_cli.store.empty import empty
+from restyle_cli.store.meta_init import meta_init
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig
 from restyle_cli.encoders.restyle import ReStyleEncoder, ReStyleEncoderConfig
 from restyle_cli.encoders.psp import PSPEncoder, PSPEncoderConfig
-with empty():
+with meta_init():
     built = [
         StyleGAN2(StyleGAN2Config(32)),
         SmallEncoder(SmallEncoderConfig()),
@@ -40,7 +40,7 @@ def test_random_numbers_are_left_alone() -> None:
     torch.manual_seed(0)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    with empty():
+    with meta_init():
         layer = nn.Linear(4, 4)
         assert torch.randn(2, 2).is_meta
     assert layer.weight.is_meta
@@ -48,7 +48,7 @@ def test_random_numbers_are_left_alone() -> None:
 
 
 def test_it_ends_with_its_block() -> None:
-    with empty():
+    with meta_init():
         pass
     assert nn.Linear(2, 2).weight.device.type == "cpu"
     assert torch.randn(1000).std() > 0.5

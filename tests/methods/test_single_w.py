@@ -6,7 +6,7 @@ import torch
 
 from restyle_cli.inversion import invert
 from restyle_cli.loading import plan
-from restyle_cli.methods.restyle import OneCode, SinglePass
+from restyle_cli.methods.restyle import SinglePass, SingleW
 from tests import tiny
 
 
@@ -15,7 +15,7 @@ def test_it_is_the_base_code_of_an_encoder_of_offsets() -> None:
     encoder = tiny.encoder(channels=3)
     average = generator.start(2)
     all_codes = invert(x, SinglePass("e4e", encoder, generator), keep="last").w - average
-    one_code = invert(x, OneCode("e4e-w", encoder, generator), keep="last").w - average
+    one_code = invert(x, SingleW("e4e-w", encoder, generator), keep="last").w - average
     assert (all_codes.std(dim=1) > 0).any(), "else this test shows nothing"
     torch.testing.assert_close(one_code[:, 0], all_codes[:, 0])
     torch.testing.assert_close(one_code, one_code[:, :1].expand_as(one_code))
