@@ -58,7 +58,7 @@ def modulated_conv(
 def in_half(x: Tensor) -> bool:
     """Whether a convolution of x is computed in half precision (fp16)."""
     device = x.device.type
-    if torch.is_autocast_enabled(device):
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device) == torch.float16
     return x.dtype == torch.float16
 
