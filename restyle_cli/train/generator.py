@@ -112,7 +112,7 @@ class FaceGenerator:
 
     def begin(self, stage: Stage, before: Stage | None) -> None:
         """Grow: what the new resolutions add starts small."""
-        if before is None or not self.fresh:
+        if before is None:
             return
         for block, to_rgb in enumerate(self.network.to_rgbs):
             if before.resolution < 2 ** (block + 2) <= stage.resolution:
