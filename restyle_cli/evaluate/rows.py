@@ -97,7 +97,7 @@ def pictures_of(journal: Journal, course: Course, wanted: set[str]) -> dict[str,
     """Of the inputs `wanted`, the small pictures that were kept; the last of each."""
     found: dict[str, str] = {}
     for entry in _entries(journal, course):
-        found |= {name: data for name, data in entry["pictures"].items() if name in wanted}
+        found |= {name: data for name, data in entry.get("pictures", {}).items() if name in wanted}
     return found
 
 
