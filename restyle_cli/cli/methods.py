@@ -11,7 +11,7 @@ from restyle_cli.cli.output import Table, Terminal
 from restyle_cli.errors import RestyleError, did_you_mean
 from restyle_cli.loading import installed
 from restyle_cli.methods import CHAINS
-from restyle_cli.methods.pages import MEASURED, NETWORKS, PAGES, SPACES, Page
+from restyle_cli.methods.spec import MEASURED, NETWORKS, SPACES, SPECS, MethodSpec
 from restyle_cli.store import catalog
 from restyle_cli.store.catalog import Entry
 
@@ -39,17 +39,17 @@ def methods(name: Name = None, json: Json = False) -> None:
         values = _described(name, page, published)
         terminal.result(values, Table(["", ""], list(_rows(values, page, published).items())))
         return
-    found = [{"name": n, "description": page.line, "installed": installed(n)} for n, page in PAGES.items()]
+    found = [{"name": n, "description": page.summary, "installed": installed(n)} for n, page in SPECS.items()]
     rows = [(m["name"], m["description"], ", ".join(m["installed"]) or "—") for m in found]
     terminal.result({"methods": found}, Table(["method", "what a step does", "installed"], rows, spare=("installed",)))
 
 
-def _page(name: str) -> Page:
-    if name in PAGES:
-        return PAGES[name]
+def _page(name: str) -> MethodSpec:
+    if name in SPECS:
+        return SPECS[name]
     if any(entry.name == name for entry in catalog.entries()):
         raise RestyleError(f"'{name}' is a network and no method", f"`restyle weights info {name}` tells of it")
-    near, every = did_you_mean(name, PAGES), "`restyle methods` shows all"
+    near, every = did_you_mean(name, SPECS), "`restyle methods` shows all"
     raise RestyleError(f"no method named '{name}'", f"{near}  {every}" if near else every)
 
 
@@ -58,11 +58,11 @@ def _published(name: str) -> list[Entry]:
     return [entry for entry in catalog.entries() if entry.method == name and not (entry.embedded or entry.own)]
 
 
-def _described(name: str, page: Page, published: list[Entry]) -> dict[str, Any]:
+def _described(name: str, page: MethodSpec, published: list[Entry]) -> dict[str, Any]:
     paper = page.paper
     return {
         "name": name,
-        "description": page.line,
+        "description": page.summary,
         "paper": {
             "authors": paper.authors,
             "title": paper.title,
@@ -71,8 +71,8 @@ def _described(name: str, page: Page, published: list[Entry]) -> dict[str, Any]:
             "link": paper.link,
         },
         "step": page.step,
-        "good_at": page.good,
-        "bad_at": page.bad,
+        "good_at": page.strengths,
+        "bad_at": page.weaknesses,
         "space": list(page.space),
         "networks": list(page.networks),
         "compares": page.compares,
@@ -94,16 +94,16 @@ def _described(name: str, page: Page, published: list[Entry]) -> dict[str, Any]:
     }
 
 
-def _rows(values: dict[str, Any], page: Page, published: list[Entry]) -> dict[str, str]:
+def _rows(values: dict[str, Any], page: MethodSpec, published: list[Entry]) -> dict[str, str]:
     """The page for people, by title."""
     return {
         "method": values["name"],
-        "": page.line,
+        "": page.summary,
         "paper": str(page.paper),
         "link": page.paper.link,
         "a step": page.step,
-        "good at": page.good,
-        "bad at": page.bad,
+        "good at": page.strengths,
+        "bad at": page.weaknesses,
         "finds": "; ".join(SPACES[space] for space in page.space),
         "needs": "; ".join(NETWORKS[network] for network in page.networks),
         **({"compares": page.compares} if page.compares else {}),
@@ -115,13 +115,13 @@ def _rows(values: dict[str, Any], page: Page, published: list[Entry]) -> dict[st
     }
 
 
-def _steps(name: str, page: Page) -> str:
+def _steps(name: str, page: MethodSpec) -> str:
     least = "1, always" if page.steps == 1 else f"{page.steps:,} by default"
     after = f", after the encoder's; see `restyle methods {CHAINS[name]}`" if name in CHAINS else ""
-    return least + after + (f"; {page.papers_steps} in the paper" if page.papers_steps else "")
+    return least + after + (f"; {page.paper_steps} in the paper" if page.paper_steps else "")
 
 
-def _cost(page: Page) -> str:
+def _cost(page: MethodSpec) -> str:
     if page.seconds is None:
         return "not measured: no network of it is embedded, and there is no recipe for one"
     all_of_them = page.seconds * page.steps

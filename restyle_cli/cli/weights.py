@@ -12,7 +12,7 @@ from restyle_cli.cli.options import Json
 from restyle_cli.cli.output import Table, Terminal, human_bytes
 from restyle_cli.errors import RestyleError
 from restyle_cli.loading import installed
-from restyle_cli.methods.pages import PAGES
+from restyle_cli.methods.spec import SPECS
 from restyle_cli.store import catalog, fetch, web
 from restyle_cli.store.catalog import Entry
 
@@ -74,7 +74,7 @@ app.command("remove")(weights_files.remove)
 def _find(name: str) -> Entry:
     """The network called `name`. RestyleError too where it is one of the models that are made of others' networks."""
     if all(entry.name != name for entry in catalog.entries()):
-        made_up = next((method for method in PAGES if name in installed(method)), None)
+        made_up = next((method for method in SPECS if name in installed(method)), None)
         if made_up is not None:
             message = f"'{name}' has no network of its own: it is the method {made_up} with networks of others"
             raise RestyleError(message, f"`restyle methods {made_up}` tells of it")

@@ -1,41 +1,25 @@
-"""What one step of an inversion is; a new method is a file, a line in the table and a page in `pages`."""
+"""The methods of inversion. A new method is a class and an entry in `methods.toml`."""
 
+from collections.abc import Mapping, Sequence
+
+from restyle_cli.methods.spec import SPECS
 from restyle_cli.registry import Registry
 
-METHODS = Registry(
-    "method",
-    {
-        "restyle-psp": "restyle_cli.methods.restyle:ReStyle",
-        "restyle-e4e": "restyle_cli.methods.restyle:ReStyle",
-        "psp": "restyle_cli.methods.psp:PSP",
-        "e4e": "restyle_cli.methods.restyle:SinglePass",
-        "e4e-w": "restyle_cli.methods.restyle:SingleW",
-        "hyperstyle": "restyle_cli.methods.hyperstyle:HyperStyle",
-        "idinvert": "restyle_cli.methods.idinvert:IDInvert",
-        "alae": "restyle_cli.methods.alae:ALAE",
-        "image2stylegan": "restyle_cli.methods.image2stylegan:Image2StyleGAN",
-        "image2stylegan++": "restyle_cli.methods.image2stylegan_pp:Image2StyleGANPlusPlus",
-        "projector": "restyle_cli.methods.projector:Projector",
-        "pti-pivot": "restyle_cli.methods.projector:PTIPivot",
-        "pti": "restyle_cli.methods.pti:PTI",
-        "pti-local": "restyle_cli.methods.pti:LocalPTI",
-        "redraw": "restyle_cli.methods.redraw:Redraw",
-    },
-)
+METHODS = Registry("method", {name: spec.location for name, spec in SPECS.items() if spec.location is not None})
 
-# As the classes' own `needs_encoder` says; beside the table, so that listing methods need not import torch.
-WITHOUT_ENCODER = frozenset({"image2stylegan", "image2stylegan++", "projector", "pti-pivot", "pti", "pti-local"})
-"""Methods that need a generator only: METHOD takes that of the link before, METHOD-DOMAIN the domain's."""
+CHAINS: Mapping[str, str] = {name: spec.chain for name, spec in SPECS.items() if spec.chain is not None}
+"""Chains with a name: the encoder of the domain, then this method, to which a number of steps applies."""
 
 OF_GENERATOR = "redraw"
-"""The method that a generator's name or file stands for, as a later link of a chain."""
+"""The method that a generator's name or file means as a later link of a chain."""
 
 OF_GENERATOR_ALONE = "projector"
-"""The method that a generator's name or file stands for where no link is before it."""
+"""The method that a generator's name or file means as the first link."""
 
-BORROWED = {"idinvert": ("psp", "e4e"), "e4e-w": ("e4e",)}
-"""Methods that other methods' encoders serve: METHOD-DOMAIN takes those of these, in this order, where the domain has
-none of its own."""
+WITHOUT_ENCODER = frozenset(
+    name for name in METHODS.names() if not {"encoder", "hypernetwork"} & set(SPECS[name].networks)
+) - {OF_GENERATOR}
+"""Methods that need a generator only: METHOD uses that of the previous link, METHOD-DOMAIN that of the domain."""
 
-CHAINS = {"hybrid": "image2stylegan"}
-"""Names of chains: the domain's encoder, then this method, whose steps are those that are named."""
+BORROWED: Mapping[str, Sequence[str]] = {name: spec.borrows for name, spec in SPECS.items() if spec.borrows}
+"""Methods that can use the encoders of these other methods, in this order, in domains without an encoder of their own."""

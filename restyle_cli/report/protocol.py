@@ -13,7 +13,7 @@ from restyle_cli.devices import describe
 from restyle_cli.evaluate.memory import peak_protocol
 from restyle_cli.evaluate.run import Task
 from restyle_cli.loading import Plan
-from restyle_cli.methods.pages import PAGES
+from restyle_cli.methods.spec import SPECS
 from restyle_cli.metrics.missing import Missing
 from restyle_cli.store import catalog
 from restyle_cli.store.catalog import Entry
@@ -76,7 +76,7 @@ def network_files(plans: Iterable[Plan], task_networks: Iterable[tuple[Entry, Pa
 def _optimising(plans: Iterable[Plan]) -> dict[str, str]:
     """What methods that optimise compare, at which size and by which network; nothing where none does."""
     models = {model.name: model for plan in plans for model in plan.models if model.perceptual is not None}
-    how = [f"{name}: {PAGES[model.method].compares} (here by {model.perceptual})" for name, model in models.items()]
+    how = [f"{name}: {SPECS[model.method].compares} (here by {model.perceptual})" for name, model in models.items()]
     return {"optimising": "; ".join(how)} if how else {}
 
 

@@ -15,7 +15,7 @@ from typer.testing import Result
 from restyle_cli.align import frame_mark
 from restyle_cli.images import save_picture, to_picture
 from restyle_cli.methods import CHAINS, METHODS
-from restyle_cli.methods.pages import MEASURED, PAGES
+from restyle_cli.methods.spec import MEASURED, SPECS
 
 Run = Callable[..., Result]
 READY = ["restyle-psp", "psp", "idinvert", "image2stylegan", "image2stylegan++", "projector", "pti", "hybrid"]
@@ -26,7 +26,7 @@ def test_methods_for_people(restyle: Run, tiny_store: Path) -> None:
     rows = restyle("methods").stdout.splitlines()[1:]
     assert [row.split()[0] for row in rows] == [*METHODS.names(), *CHAINS]
     assert rows[0].endswith("restyle-psp-portrait, restyle-psp-toon")
-    assert PAGES["restyle-psp"].line in rows[0]
+    assert SPECS["restyle-psp"].summary in rows[0]
 
 
 def test_methods_for_programs(restyle: Run, tiny_store: Path) -> None:
@@ -34,7 +34,7 @@ def test_methods_for_programs(restyle: Run, tiny_store: Path) -> None:
     assert found["psp"]["installed"] == ["psp-portrait"]
     assert found["image2stylegan"]["installed"] == ["image2stylegan-portrait", "image2stylegan-toon"]
     assert found["hybrid"]["installed"] == ["hybrid-portrait", "hybrid-toon"]
-    assert found["e4e"] == {"name": "e4e", "description": PAGES["e4e"].line, "installed": []}
+    assert found["e4e"] == {"name": "e4e", "description": SPECS["e4e"].summary, "installed": []}
 
 
 def test_what_is_not_installed_is_not_listed(restyle: Run, empty_store: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_page_for_programs(restyle: Run, tiny_store: Path) -> None:
     assert page["paper"]["year"] == 2020
     assert page["space"] == ["W+"]
     assert page["networks"] == ["encoder", "generator", "perceptual"]
-    assert (page["default_steps"], page["seconds_per_step"]) == (100, PAGES["idinvert"].seconds)
+    assert (page["default_steps"], page["seconds_per_step"]) == (100, SPECS["idinvert"].seconds)
     assert [one["name"] for one in page["published"]] == ["idinvert-ffhq", "idinvert-tower", "idinvert-bedroom"]
     assert {one["commercial"] for one in page["published"]} == {"no"}
     assert page["installed"] == ["idinvert-portrait"]
@@ -86,7 +86,7 @@ def test_examples_run(
     monkeypatch.chdir(tmp_path)
     save_picture(to_picture(tiny.generator()(tiny.generator().start(1))[0]), tmp_path / "photo.jpg.png", frame_mark())
     (tmp_path / "photo.jpg.png").rename(tmp_path / "photo.jpg")
-    command = re.sub(r"(:|-n )\d+", r"\g<1>2", PAGES[name].example)  # two steps are enough here
+    command = re.sub(r"(:|-n )\d+", r"\g<1>2", SPECS[name].example)  # two steps are enough here
     done = restyle(*shlex.split(command)[1:], "--json")
     assert done.exit_code == 0, done.stderr
     methods = {step["method"] for step in json.loads(done.stdout)["images"][0]["steps"]}
