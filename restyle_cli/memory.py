@@ -13,7 +13,14 @@ from restyle_cli.errors import RestyleError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_SIGNS = ("out of memory", "not enough memory", "can't allocate memory", "insufficient memory", "bad_alloc")
+_SIGNS = (
+    "out of memory",
+    "not enough memory",
+    "cannot allocate memory",
+    "can't allocate memory",
+    "insufficient memory",
+    "bad_alloc",
+)
 _SIGNS += ("alloc_failed",)  # of cuBLAS and cuDNN
 _SIGNS += ("failed to map segment", "can't start new thread")  # of a library that is imported, of a thread's stack
 

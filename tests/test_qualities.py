@@ -63,7 +63,7 @@ def test_a_hypernetwork_of_another_generator_is_left_alone() -> None:
 def test_the_encoder_may_be_chosen() -> None:
     plan, patience = plan_quality("best", "psp-portrait")
     assert plan.chain == "psp-portrait:1,pti:1000"  # it takes one step only
-    assert [one.most for one in patience] == [1, 1000]
+    assert [one.steps for one in patience] == [1, 1000]
 
 
 def test_the_encoder_may_be_a_file(tiny_store: Path) -> None:

@@ -180,7 +180,8 @@ def _views(report: dict[str, Any], task: Task, files: dict[str, Path], seconds: 
     how.append(("device:", f"{report['device']}, {report['precision']}, batches of {protocol['batch_size']}"))
     views.append(Table(["", ""], how))
     skipped = len({one["input"] for one in report["skipped"]})
-    views.append(f"{report['images']} images, {skipped} skipped, in {human_seconds(seconds)}: {files['page']}")
+    views.append(f"{report['images']} images, {skipped} skipped, in {human_seconds(seconds)}:")
+    views.append(str(files["page"]))
     return views
 
 

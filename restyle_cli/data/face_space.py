@@ -19,8 +19,9 @@ TEXTURES, SHAPES, HAIRS = 120, 40, 64  # principal components
 CODE_DIM = TEXTURES + SHAPES + HAIRS + len(SCENE)
 THUMB = 32  # side of the thumbnails that hair is described by
 TEXTURE_SIDE = 96  # side at which textures are compared
-BIAS = 3.0  # a coordinate of M c has a standard deviation of at most 0.7
-SHORTEST = 0.25
+BIAS = 5.0  # a coordinate of M c has a standard deviation of about 0.8
+LENGTH = 2.0  # of a column of M
+SHORTEST = 0.25  # as a share of that
 
 
 def layer_groups() -> np.ndarray:
@@ -100,4 +101,4 @@ def w_directions(space: FaceSpace, w_dim: int) -> np.ndarray:
     """M [w_dim, K]: orthogonal columns, the same everywhere, longer for components that change the image more."""
     q, r = np.linalg.qr(np.random.default_rng(0).standard_normal((w_dim, CODE_DIM)))
     lengths = [np.sqrt(c.spread / c.spread[0]).clip(SHORTEST) for c in space.components]
-    return (q * np.sign(np.diag(r)) * np.concatenate([*lengths, np.ones(len(SCENE))])).astype(np.float32)
+    return (LENGTH * q * np.sign(np.diag(r)) * np.concatenate([*lengths, np.ones(len(SCENE))])).astype(np.float32)

@@ -97,7 +97,7 @@ def pictures_of(journal: Journal, course: Course, wanted: set[str]) -> dict[str,
     """The thumbnails of the inputs `wanted`, as base64 of JPEGs."""
     found: dict[str, str] = {}
     for entry in _entries(journal, course):
-        found |= {name: data for name, data in entry["pictures"].items() if name in wanted}
+        found |= {name: data for name, data in entry.get("pictures", {}).items() if name in wanted}
     return found
 
 

@@ -106,7 +106,6 @@ def find(name: str, wish: Wish, before: Model | None = None) -> Model:
     if _is_generator(name):
         return _projected(name, wish) if before is None else _of_generator(name, wish)
     if os.path.lexists(name) and not any(entry.name == name for entry in catalog.entries()):
-        check_input(Path(name))
         return _of_file(Path(name), wish)
     every = "`restyle methods` shows what is ready, `restyle weights list` shows all networks"
     if any(entry.name == name for entry in catalog.entries()):
@@ -300,6 +299,7 @@ def _of_file(path: Path, wish: Wish) -> Model:
 
     if path.suffix.lower() in SUFFIXES:
         raise RestyleError(f"{str(path)!r} is a picture, and no network", "pictures to invert stand without an option")
+    check_input(path)
     published = (e for e in catalog.entries() if e.kind == "encoder" and not e.embedded and e.file == path.name)
     return _model(str(path), path, wish, next(published, None))
 

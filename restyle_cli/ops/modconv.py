@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from restyle_cli.devices import without_autocast
 from restyle_cli.ops import fir
 
 EPSILON = 1e-8
@@ -58,7 +59,7 @@ def modulated_conv(
 def in_half(x: Tensor) -> bool:
     """Whether a convolution of x is computed in half precision (fp16)."""
     device = x.device.type
-    if torch.is_autocast_enabled(device):
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device) == torch.float16
     return x.dtype == torch.float16
 
@@ -106,7 +107,7 @@ def _scaled_maps(
 ) -> Tensor:
     x = _convolve(x * styles[:, :, None, None].to(x.dtype), weight, up)
     if demodulate:
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x.device):
             norm = styles.square() @ weight.square().sum(dim=(2, 3)).t()
         x = x * (gain * torch.rsqrt(norm + EPSILON))[:, :, None, None].to(x.dtype)
     elif gain != 1.0:

@@ -129,16 +129,16 @@ def remove(entry: Entry, forget: bool = False) -> int:
     path = path_of(entry)
     if entry.embedded:
         raise RestyleError(f"'{entry.name}' belongs to restyle", "only fetched and added networks can be removed")
-    remove_abandoned(path.parent)
-    files = [path, *left_by_fetching(path)]
-    if forget or entry.own:
-        files.append(_record(entry))
-    if entry.own:
-        files.append(own_file(entry.name))
-    files = [file for file in files if file.is_file()]
-    if not files:
-        raise RestyleError(f"'{entry.name}' is not installed", "`restyle weights list --installed` shows what is")
     try:
+        remove_abandoned(path.parent)
+        files = [path, *left_by_fetching(path)]
+        if forget or entry.own:
+            files.append(_record(entry))
+        if entry.own:
+            files.append(own_file(entry.name))
+        files = [file for file in files if file.is_file()]
+        if not files:
+            raise RestyleError(f"'{entry.name}' is not installed", "`restyle weights list --installed` shows what is")
         freed = sum(file.stat().st_size for file in files)
         for file in files:
             file.unlink()

@@ -24,6 +24,7 @@ from restyle_cli.data.faces import Faces
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.images import fit
+from restyle_cli.ops.layers import GAIN, pixel_norm
 from restyle_cli.train.adversary import Adversary
 from restyle_cli.train.config import Recipe, Stage
 from restyle_cli.train.losses import picture_loss
@@ -54,6 +55,7 @@ class FaceGenerator:
         else:
             network, _ = begin_with(recipe.start_from, folder)
             check_shape(network, config, recipe.name, recipe.start_from)
+            shift_w(network, -1)
         network.mapping.requires_grad_(False)
         self.network = network.to(memory_format=torch.channels_last)
         self.adversary = Adversary()
@@ -164,11 +166,12 @@ class FaceGenerator:
         target = fit(self.held_images[:16], (stage.resolution, stage.resolution))
         image = self._generate(network, network.w_plus(embed(network, self.held_codes[:16])), stage)
         z = torch.randn(8, CODE_DIM, generator=torch.Generator().manual_seed(0))
-        random = self._generate(network, network.w_plus(network.mapping(z)), stage)
+        random = self._generate(network, network.w_plus(embed(network, pixel_norm(z))), stage)
         return torch.cat([target[:8], image[:8], target[8:], image[8:], random])
 
     def finish(self, network: StyleGAN2) -> dict:
         """What the file says beside the configuration."""
+        shift_w(network, 1)
         return {"latent_space": "face", "style": "face"}
 
     def _generate(self, network: nn.Module, w: Tensor, stage: Stage) -> Tensor:
@@ -177,17 +180,32 @@ class FaceGenerator:
 
 
 def set_mapping(network: StyleGAN2, directions: np.ndarray) -> None:
-    """Let the mapping network compute w = sqrt(2) (M z + b), and the styles start near 1 for every w."""
+    """Let the mapping network compute w = sqrt(2) M z: centred, as training wants it."""
     layer = network.mapping.layers[0]
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(directions) / layer.scale)
-        layer.bias.fill_(face_space.BIAS / layer.lr_mul)
-        network.w_avg.copy_(embed(network, torch.zeros(1, CODE_DIM)).expand_as(network.w_avg))
+        layer.bias.zero_()
+        network.w_avg.zero_()
+
+
+def shift_w(network: StyleGAN2, sign: int) -> None:
+    """Move W by the bias that keeps the mapping network's rectifier linear; images stay the same.
+
+    Written files need it (`sign` 1). Training does not (-1): beside a large mean, the affine layers would hardly learn
+    what differs between latents.
+    """
+    layer = network.mapping.layers[0]
+    with torch.no_grad():
+        layer.bias.add_(sign * face_space.BIAS / layer.lr_mul)
+        offset = torch.full_like(network.w_avg[0], sign * GAIN * face_space.BIAS)
+        network.w_avg.add_(offset)
         for module in network.modules():
             if hasattr(module, "affine"):
-                module.affine.bias.add_(1 - module.affine(network.w_avg[:1])[0])
+                affine = module.affine
+                affine.bias.sub_(affine.weight @ offset * affine.scale / affine.lr_mul)
 
 
 def embed(network: StyleGAN2, code: Tensor) -> Tensor:
-    """Codes [N, K] → w [N, w_dim]: the mapping network without the normalisation of z."""
-    return network.mapping.layers[0](code)
+    """Codes [N, K] → w [N, w_dim], centred: the mapping network without normalisation and rectifier."""
+    layer = network.mapping.layers[0]
+    return GAIN * F.linear(code, layer.weight * layer.scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import math
 import time
@@ -310,6 +311,7 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
 
 def _write(task: Task, network: nn.Module, recipe: Recipe, step: int, scores: dict[str, float], output: Path) -> None:
     told = {name: round(value, 5) for name, value in scores.items() if not name.startswith("share_")}
+    network = copy.deepcopy(network)  # training continues on the original
     extra = task.finish(network) | {"trained": {"recipe": recipe.name, "steps": step, "scores": told}}
     main = network.main if isinstance(network, Ensemble) else network
     write_module(output / f"{recipe.name}.safetensors", main, task.family, extra, half=True)

@@ -66,7 +66,7 @@ OF_STEPS: dict[str, Callable[[dict[str, Any]], Any]] = {
 def test_a_latent_file_that_is_not_ours_counts_as_no_result(restyle: Run, faces: Path, name: str) -> None:
     command = ("invert", faces / "a.png", "-m", RESTYLE, "-n", 1, "--save", "latent", "--json")
     assert statuses(restyle(*command)) == ["done"]
-    file = Path("restyle-out/a.safetensors")
+    file = Path("restyle-out/invert/a.safetensors")
     tensors, made = read_latent(file)
     assert statuses(restyle(*command)) == ["skipped"]
     write_latent(file, tensors, (CHANGES | OF_STEPS)[name](made))
@@ -80,7 +80,7 @@ def test_a_crops_file_that_is_not_ours_counts_as_no_result(
 ) -> None:
     command = ("align", faces / "a.png", "--json")
     assert statuses(restyle(*command)) == ["done"]
-    file = Path("aligned/a.json")
+    file = Path("restyle-out/align/a.json")
     file.write_text(json.dumps(change(json.loads(file.read_text()))))
     assert statuses(restyle(*command)) == ["done"]
 
@@ -89,7 +89,7 @@ def test_a_crops_file_that_is_not_ours_counts_as_no_result(
 def test_a_crops_file_that_is_no_json_counts_as_no_result(restyle: Run, faces: Path, text: str) -> None:
     command = ("align", faces / "a.png", "--json")
     restyle(*command)
-    Path("aligned/a.json").write_text(text, errors="surrogateescape")
+    Path("restyle-out/align/a.json").write_text(text, errors="surrogateescape")
     assert statuses(restyle(*command)) == ["done"]
 
 

@@ -87,7 +87,7 @@ def test_what_is_printed_and_written(restyle: Run, faces: Path) -> None:
     assert [row[0] for row in rows[1:6]] == [RESTYLE, "1", "2", PSP, "1"]
     assert rows[7][:3] == ["last", "step", "pictures"]
     assert [row[:2] for row in rows[8:10]] == [[RESTYLE, "5"], [PSP, "5"]]
-    assert "5 pictures, 0 skipped" in result.stdout
+    assert "5 images, 0 skipped" in result.stdout
     assert {path.name for path in OUT.iterdir()} == {"report.html", "report.json", "images.csv", "journal.jsonl"}
     made = report()
     assert (made["command"], made["images"], made["skipped"]) == ("eval", 5, [])
@@ -387,7 +387,7 @@ def test_rubbish_is_skipped_and_counted(restyle: Run, faces: Path) -> None:
     result = restyle("eval", faces, *QUICK, "-n", 1)
     assert result.exit_code == 1
     assert result.stderr.count("error: ") == 2
-    assert "5 pictures, 2 skipped" in result.stdout
+    assert "5 images, 2 skipped" in result.stdout
     reasons = {skip["input"]: skip["reason"] for skip in report()["skipped"]}
     assert set(reasons) == {"faces/text.jpg", "faces/empty.png"}
     assert "is empty" in reasons["faces/empty.png"]

@@ -285,19 +285,6 @@ def test_damaged_results_of_other_commands(restyle: Run, here: Path, command: tu
         assert statuses(restyle(*run)) == {"a.png": "done"}
 
 
-def test_damaged_lines_of_a_journal_are_measured_again(restyle: Run, here: Path) -> None:
-    photo, journal = put(Path("a.png")), Path("restyle-out/eval/journal.jsonl")
-    run = ("eval", photo, "--methods", f"{RESTYLE}:1", "--metrics", "l2", "--json")
-    first = as_json(restyle(*run))
-    lines = journal.read_text().splitlines()
-    row = json.loads(lines[1])
-    changes: list[dict[str, Any]] = [{"rows": 1}, {"rows": [{}]}, {"course": None}, {"skipped": [3]}, {"pictures": 0}]
-    changes.append({"rows": [row["rows"][0] | {"values": []}]})
-    for change in changes:
-        journal.write_text("\n".join([lines[0], json.dumps(row | change), ""]))
-        assert as_json(restyle(*run))["methods"][0]["steps"][0]["l2"] == first["methods"][0]["steps"][0]["l2"]
-
-
 # --- several faces, several photos
 
 

@@ -22,12 +22,14 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         recipe: str,
         output: Path,
         *,
+        data: Path | None,
         resume: bool,
         steps: int | None,
         threads: int | None,
         note: Callable[[str], None],
     ) -> Path:
-        calls.append({"recipe": recipe, "output": output, "resume": resume, "steps": steps, "threads": threads})
+        calls.append({"recipe": recipe, "output": output, "data": data, "resume": resume, "steps": steps})
+        calls[-1]["threads"] = threads
         note("step 1  loss 0.5")
         return output / "portrait.safetensors"
 
@@ -36,8 +38,19 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def test_options_reach_the_loop(restyle: Callable[..., Result], calls: list[dict[str, Any]]) -> None:
-    done = restyle("train", "my.toml", "-o", "runs/mine", "--resume", "--steps", 7, "--threads", 1)
-    assert calls == [{"recipe": "my.toml", "output": Path("runs/mine"), "resume": True, "steps": 7, "threads": 1}]
+    done = restyle(
+        *("train", "my.toml", "-o", "runs/mine", "--data", "photos", "--resume", "--steps", 7, "--threads", 1)
+    )
+    assert calls == [
+        {
+            "recipe": "my.toml",
+            "output": Path("runs/mine"),
+            "data": Path("photos"),
+            "resume": True,
+            "steps": 7,
+            "threads": 1,
+        }
+    ]
     assert done.stdout.splitlines() == [str(Path("runs/mine/portrait.safetensors"))]
     assert done.stderr == "step 1  loss 0.5\n"
 
@@ -47,6 +60,7 @@ def test_defaults(restyle: Callable[..., Result], calls: list[dict[str, Any]]) -
     assert calls[0] == {
         "recipe": "recipes/my.toml",
         "output": Path("restyle-out/train/my"),
+        "data": None,
         "resume": False,
         "steps": None,
         "threads": None,

@@ -15,7 +15,8 @@ from restyle_cli.data.faces import LARGEST_WEIGHT, SCENE, Faces, Look
 from restyle_cli.data.matting import matte
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from restyle_cli.train.generator import embed, set_mapping
+from restyle_cli.ops.layers import pixel_norm
+from restyle_cli.train.generator import embed, set_mapping, shift_w
 
 from .people import LANDMARKS, SIDE, TEMPLATE, write_people
 
@@ -147,19 +148,28 @@ def test_layer_groups_cover_every_number() -> None:
     assert groups.any(0).all()
 
 
-def test_the_mapping_network_is_the_embedding(photos: FacePhotos) -> None:
+@pytest.fixture
+def network(photos: FacePhotos) -> StyleGAN2:
     config = StyleGAN2Config(
         resolution=16, channels={4: 8, 8: 8, 16: 8}, z_dim=CODE_DIM, mapping_layers=1, mapping_lr_mul=1.0, noise=False
     )
-    network = StyleGAN2(config)
-    directions = w_directions(FaceSpace(photos), 512)
-    set_mapping(network, directions)
-    z = torch.randn(4, CODE_DIM, generator=torch.Generator().manual_seed(0))
-    w = network.mapping(z)
-    z = z / z.square().mean(dim=1, keepdim=True).sqrt()
-    torch.testing.assert_close(
-        w, network.w_avg[0] + 2**0.5 * z @ torch.from_numpy(directions).t(), atol=1e-4, rtol=1e-4
-    )
-    torch.testing.assert_close(embed(network, torch.zeros(1, CODE_DIM))[0], network.w_avg[0])
-    style = network.convs[0].affine(network.w_avg[:1])
-    torch.testing.assert_close(style, torch.ones_like(style))
+    made = StyleGAN2(config)
+    set_mapping(made, 0.5 * w_directions(FaceSpace(photos), 512))
+    return made
+
+
+def test_the_mapping_network_is_the_embedding(network: StyleGAN2) -> None:
+    z = pixel_norm(torch.randn(4, CODE_DIM, generator=torch.Generator().manual_seed(0)))
+    centred = embed(network, z)
+    shift_w(network, 1)
+    torch.testing.assert_close(network.mapping(z), network.w_avg[0] + centred, atol=1e-4, rtol=1e-4)
+
+
+def test_shifting_w_changes_no_image(network: StyleGAN2) -> None:
+    w = network.w_plus(embed(network, torch.randn(2, CODE_DIM, generator=torch.Generator().manual_seed(1))))
+    before = network(w)
+    shift_w(network, 1)
+    torch.testing.assert_close(network(w + network.w_avg), before, atol=1e-4, rtol=1e-4)
+    shift_w(network, -1)
+    torch.testing.assert_close(network(w), before, atol=1e-5, rtol=1e-4)
+    assert float(network.w_avg.detach().abs().max()) < 1e-5
