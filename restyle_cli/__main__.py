@@ -1,6 +1,6 @@
 """The entry point of `restyle` and `python -m restyle_cli`.
 
-It imports next to nothing before it listens to Ctrl-C: the imports of a command take seconds.
+It imports almost nothing before it handles Ctrl-C: the imports of a command take seconds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def main() -> NoReturn:
-    """Run the command line, and end the process with its exit status."""
+    """Run the command line and exit with its status."""
     interruption = interrupts.listen()
     try:
         _run()
@@ -25,13 +25,13 @@ def main() -> NoReturn:
             raise
         status = end.code
     except (Exception, KeyboardInterrupt):
-        if not interruption.requested:  # an import that is interrupted may fail in any way
+        if not interruption.requested:  # an interrupted import can raise any exception
             raise
         print("error: interrupted", file=sys.stderr)
         status = interrupts.EXIT_STATUS
     finally:
         interrupts.end_at_next()
-    # Python would end itself by SIGINT where the interruption met an `exec`, as in the making of a dataclass.
+    # Python would kill itself by SIGINT if the interruption hit an `exec`, as in the creation of a dataclass.
     sys.stdout.flush()
     os._exit(status if isinstance(status, int) else 1)
 
@@ -40,8 +40,8 @@ def _run() -> NoReturn:
     from restyle_cli.cli import streams
 
     streams.prepare()
-    # Read when torch is imported. Threads that wait asleep and not spinning: on two cores that other programs use
-    # too, a step takes 0.13 s instead of 0.4 to 3 s.
+    # Read when torch is imported. Waiting threads sleep instead of spinning: on two cores shared with other programs,
+    # a step takes 0.13 s instead of 0.4 to 3 s.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     from restyle_cli.cli.app import app
 

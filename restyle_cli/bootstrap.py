@@ -1,7 +1,7 @@
-"""Bootstrapping (Alaluf et al. 2021, section 5): one domain's encoder finds a first code, another's goes on from it.
+"""Encoder bootstrapping (Alaluf et al. 2021, section 5): one domain's encoder finds a latent, another's refines it.
 
-The generators' latent spaces must be one: the target's was fine-tuned from the first one's. As in the original code
-the second encoder begins with the first one's code and picture; its own average code is never used.
+The generators must share a latent space: the target's was fine-tuned from the first one's. As in the original code,
+the second encoder starts from the first one's latent and image; its own average latent is never used.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from PIL import Image
+from torch import Tensor
 
 from restyle_cli.errors import RestyleError, UsageError, did_you_mean
 from restyle_cli.images import RESULT, save_picture, to_picture
@@ -26,60 +27,59 @@ from restyle_cli.strip import Cell, draw_strip, stack
 
 @dataclass(frozen=True)
 class Pair:
-    """The encoders of two domains that go together; `notice`: for people, what they stand in for."""
+    """The encoders of two domains; `notice` is a line for people if they replace the requested ones."""
 
     first: Entry
     target: Entry
     notice: str | None = None
 
     def chain(self, steps: int) -> str:
-        """One step of the first, then `steps` of the target's."""
+        """The chain: one step of the first encoder, then `steps` of the target's."""
         return f"{self.first.name}:1,{self.target.name}:{steps}"
 
 
 def find_pair(source: str, target: str, method: str = "restyle-psp") -> Pair:
-    """The encoders of the domains `source` and `target` for `method`, or those installed that stand in for both.
+    """The encoders of the domains `source` and `target` for `method`, or installed ones that replace both.
 
-    RestyleError when a domain has none, or neither they nor their stand-ins are installed; UsageError when the
-    domains' generators are known not to share a latent space.
+    RestyleError if a domain has none, or neither they nor replacements are installed; UsageError if the generators of
+    the domains are known not to share a latent space.
     """
-    wished = (_encoder(source, method), _encoder(target, method))
+    requested = (_encoder(source, method), _encoder(target, method))
     pairs = product(_candidates(source, method), _candidates(target, method))
     fitting = [(first, last) for first, last in pairs if _shared(first, last) is not False]
     if not fitting:
         raise UsageError(
-            f"'{source}' and '{target}' cannot be chained: their generators, {wished[0].generator} and "
-            f"{wished[1].generator}, do not share a latent space",
-            f"from '{source}' one gets to: {', '.join(_reachable(wished[0], method)) or 'none'}",
+            f"'{source}' and '{target}' cannot be chained: their generators, {requested[0].generator} and "
+            f"{requested[1].generator}, do not share a latent space",
+            f"targets for '{source}': {', '.join(_reachable(requested[0], method)) or 'none'}",
         )
     for first, last in fitting:
         if _installed(first) and _installed(last):
-            notices = [_notice(first, last, wished)] if (first, last) != wished else []
+            notices = [_notice(first, last, requested)] if (first, last) != requested else []
             notices += [doubt(first.name, last.name)] if _shared(first, last) is None else []
             return Pair(first, last, "; ".join(notices) or None)
     names = [entry.name for entry in fitting[0] if not _installed(entry)]
-    get = f"`restyle weights get {' '.join(names)}` brings what is missing"
-    raise RestyleError(f"not installed: {' and '.join(names)}", get)
+    raise RestyleError(f"not installed: {' and '.join(names)}", f"run `restyle weights get {' '.join(names)}`")
 
 
 def _shared(first: Entry, last: Entry) -> bool | None:
-    """Whether their generators share a latent space; None where that is not known."""
+    """Whether their generators share a latent space; None if unknown."""
     return shared(*(filter(None, [entry.latent_space]) for entry in (first, last)))
 
 
 def _encoder(domain: str, method: str) -> Entry:
-    """The catalog's encoder of exactly this domain."""
+    """The catalog's encoder of exactly this domain; RestyleError if there is none."""
     every = {entry.domain for entry in catalog.entries() if entry.kind == "encoder" and entry.method == method}
     if domain in every and (entry := catalog.encoders(domain).get(method)):
         return entry
     near = did_you_mean(domain, every)
     raise RestyleError(
-        f"no {method} encoder of the domain '{domain}'", near or f"there are: {', '.join(sorted(every))}"
+        f"no {method} encoder for the domain '{domain}'", near or f"there are: {', '.join(sorted(every))}"
     )
 
 
 def _candidates(domain: str, method: str) -> list[Entry]:
-    """The encoder of the domain, then those of the domains that may stand in for it."""
+    """The encoder of the domain, then those of the domains that can replace it."""
     known = {known.name for known in catalog.domains()}
     domains = [d.name for d in catalog.stand_ins(domain)] if domain in known else [domain]
     found = (catalog.encoders(name).get(method) for name in domains)
@@ -87,7 +87,7 @@ def _candidates(domain: str, method: str) -> list[Entry]:
 
 
 def _reachable(first: Entry, method: str) -> list[str]:
-    """The other domains that can be the target."""
+    """The domains that can be the target."""
     return [
         entry.domain
         for entry in catalog.entries()
@@ -100,27 +100,27 @@ def _reachable(first: Entry, method: str) -> list[str]:
 
 
 def _installed(entry: Entry) -> bool:
-    """Whether the encoder is on this machine, and the generator that it needs."""
+    """Whether the encoder is installed, and the generator that it needs."""
     if not fetch.installed(entry):
         return False
     return entry.holds_generator or entry.generator is None or fetch.installed(catalog.find(entry.generator))
 
 
-def _notice(first: Entry, last: Entry, wished: tuple[Entry, ...]) -> str:
+def _notice(first: Entry, last: Entry, requested: tuple[Entry, ...]) -> str:
     using = f"using {first.name} and {last.name}"
-    if _shared(*wished) is False:
-        return f"{using}: {wished[0].name} does not share a latent space with {wished[1].name}"
-    missing = [entry.name for entry in wished if not _installed(entry)]
-    verb, it = ("is", "it") if len(missing) == 1 else ("are", "them")
-    brings = f"`restyle weights get {' '.join(missing)}` brings {it}"
-    return f"{using}: {' and '.join(missing)} {verb} not installed; {brings}"
+    if _shared(*requested) is False:
+        return f"{using}: {requested[0].name} does not share a latent space with {requested[1].name}"
+    missing = [entry.name for entry in requested if not _installed(entry)]
+    verb = "is" if len(missing) == 1 else "are"
+    get = f"run `restyle weights get {' '.join(missing)}`"
+    return f"{using}: {' and '.join(missing)} {verb} not installed; {get}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class BootstrapResults(Results):
-    """Results whose strip shows the way from the photo through the first domain to the target, named here.
+    """Results whose strip shows the photo, the step of the `first` domain, and the steps of the `target` domain.
 
-    What the photo came to `against` it (the target's encoder from its own average code) is a second row.
+    An inversion to compare with (the target's encoder from its own average latent) is a second row.
     """
 
     first: str
@@ -132,8 +132,8 @@ class BootstrapResults(Results):
         return {**super()._writers(), "strip": self._write_strip}
 
     def _describe(self, inverted: Inverted) -> dict[str, Any]:
-        made = super()._describe(inverted)
-        return made | ({"against": steps_of(inverted.against)} if inverted.against else {})
+        record = super()._describe(inverted)
+        return record | ({"against": steps_of(inverted.against)} if inverted.against else {})
 
     def _write_strip(self, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
         photo = to_picture(inverted.photo.x)
@@ -154,7 +154,7 @@ class BootstrapResults(Results):
         save_picture(sheet, file, {RESULT: "strip"})
 
     def _second_row(self, against: Inversion, size: tuple[int, int]) -> list[Cell]:
-        cells = [Cell(Image.new("RGB", size, "white"), "to compare,", ["from the average:"])]
+        cells = [Cell(Image.new("RGB", size, "white"), "for comparison,", ["from the average:"])]
         average = Cell(to_picture(against.image_steps[0][0]), f"{self.target}, average", [_l2(against, 0)])
         steps = [
             Cell(to_picture(image[0]), f"{self.target}, step {k}", [_l2(against, k)])
@@ -163,8 +163,8 @@ class BootstrapResults(Results):
         return [*cells, average, *steps]
 
 
-def _shown(inversion: Inversion) -> dict[int, Any]:
-    """The pictures of the steps that are shown, without the first guess."""
+def _shown(inversion: Inversion) -> dict[int, Tensor]:
+    """The images [1, 3, H, W] of the shown steps by number, without the first guess."""
     images = {**inversion.image_steps, int(inversion.kept_step): inversion.images}
     return {k: images[k] for k in sorted(images) if k > 0}
 

@@ -1,8 +1,8 @@
-"""Photos cut to the frame that the networks know, kept as files: a picture, and where it was in its photo."""
+"""Face crops as files: the image, and its transform from the photo."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain
@@ -20,33 +20,37 @@ from restyle_cli.results import Photo, Record, Results, described
 from restyle_cli.sources import Source
 
 SUFFIXES = {"image": ".png", "transform": ".json"}
-"""What is written for a crop, in this order."""
+"""Suffix of each file of a crop, in the order of writing."""
 _AHEAD = 2
 
 
 @dataclass(frozen=True)
 class Crops(Results):
-    """Where crops go; the file with the transform is written last and says how the crop was made."""
+    """Crops in a folder; the file with the transform is written last and marks a crop as done."""
 
-    suffixes: ClassVar[Mapping[str, str]] = SUFFIXES
     mark: ClassVar[str] = "transform"
     record: ClassVar[type] = Record
 
+    @property
+    def suffixes(self) -> Mapping[str, str]:
+        """The suffixes of a crop's files."""
+        return SUFFIXES
+
     def write_crop(self, photo: Photo) -> dict[str, Any]:
-        """Write the files of one crop; returns what the one with the transform says. On a RestyleError none is left."""
+        """Write the files of one crop; returns its record. After a RestyleError no file is left."""
         aligned = photo.aligned
-        made = self.tell(photo) | {"alignment": described(aligned) | {"back": inverse_of(aligned.matrix)}}
+        record = self.tell(photo) | {"alignment": described(aligned) | {"back": inverse_of(aligned.matrix)}}
         if aligned.landmarks:
-            made["landmarks"] = aligned.landmarks
+            record["landmarks"] = aligned.landmarks
         mark = frame_mark() if aligned.how in ("aligned", "fits") else None
-        text = to_json(made, indent=1)
+        text = to_json(record, indent=1)
         try:
             save_picture(aligned.picture, photo.files["image"], mark)
-            write_atomic(photo.files[self.mark], lambda aside: aside.write_text(text, encoding="utf-8"))
+            write_atomic(photo.files[self.mark], lambda part: part.write_text(text, encoding="utf-8"))
         except RestyleError:
             photo.files["image"].unlink(missing_ok=True)
             raise
-        return made
+        return record
 
     def _read_mark(self, mark: Path) -> Any:
         return parse_json(mark.read_bytes())
@@ -54,10 +58,10 @@ class Crops(Results):
 
 def cut_all(
     sources: Iterable[Source], crops: Crops, framing: Framing, size: Size, overwrite: bool = False
-) -> Iterator[Outcome]:
-    """Frame every picture as `size` (height, width); one that fails does not stop the others.
+) -> Generator[Outcome, None, None]:
+    """Crop every image to `size` (height, width) and yield the outcomes; a failure does not stop the others.
 
-    Photos are read and searched in a thread beside the caller's. Close the iterator, or exhaust it.
+    A second thread reads the photos and finds the faces. Close the iterator, or exhaust it.
     """
     named = crops.names(sources)
     reading = in_background(lambda item: read_photos(*item, crops, framing, size, overwrite), named, _AHEAD, fill=True)
@@ -69,8 +73,8 @@ def cut_all(
 def _write(photo: Photo, crops: Crops) -> Outcome:
     try:
         with enough_for("to write the crop"):
-            made = crops.write_crop(photo)
+            record = crops.write_crop(photo)
     except RestyleError as error:
         named = RestyleError(f"{str(photo.path)!r}: {error.message}", error.hint)
         return Outcome(photo.path, "failed", error=named)
-    return Outcome(photo.path, "done", dict(photo.files), made)
+    return Outcome(photo.path, "done", dict(photo.files), record)

@@ -1,4 +1,4 @@
-"""Errors that a person can mend: what happened, to which thing, and what to do next."""
+"""Errors that a user can fix: what happened, to which file, and what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class RestyleError(Exception):
-    """Something a person can mend. The command line prints `message` and `hint` instead of a traceback."""
+    """An error that a user can fix. The command line prints `message` and `hint` instead of a traceback."""
 
     exit_status = 1
 
@@ -18,28 +18,28 @@ class RestyleError(Exception):
 
     @property
     def whole(self) -> str:
-        """Message and hint in one line."""
+        """Message and hint on one line."""
         return f"{self.message}; {self.hint}" if self.hint else self.message
 
 
 class UsageError(RestyleError):
-    """The command was asked for something that cannot be, whatever the input is."""
+    """Wrong usage: the request is invalid whatever the input files are."""
 
     exit_status = 2
 
 
 class Interrupted(RestyleError):
-    """Ctrl-C, where there is something to say about what is done already. The exit status is the shells'."""
+    """Ctrl-C or SIGTERM, with a message about the finished work. The exit status is that of shells."""
 
     exit_status = 130
 
 
 class RestyleWarning(UserWarning):
-    """Something about an input that a person should look at; the work goes on. The command line prints it as a line."""
+    """A possible problem of an input; the run continues. The command line prints it as one line."""
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str | None:
-    """Piece of a hint: the entry of `names` that `name` was probably meant to be; None if none is near."""
+    """A hint with the closest entry of `names`: "did you mean 'list'?"; None if none is close."""
     by_lower = {candidate.lower(): candidate for candidate in names}
     near = difflib.get_close_matches(name.lower(), by_lower, n=1)
     return f"did you mean '{by_lower[near[0]]}'?" if near else None

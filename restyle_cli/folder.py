@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -76,7 +76,7 @@ class Outcome:
     error: RestyleError | None = None
 
 
-def invert_all(sources: Iterable[Source], task: Task) -> Iterator[Outcome]:
+def invert_all(sources: Iterable[Source], task: Task) -> Generator[Outcome, None, None]:
     """Invert every picture, and yield how it went with each; one that fails does not stop the others.
 
     Of several faces that are wished, each has an outcome of its own.
@@ -93,7 +93,7 @@ def invert_all(sources: Iterable[Source], task: Task) -> Iterator[Outcome]:
 
 def in_background(
     work: Callable[[Item], Result], items: Iterable[Item], ahead: int, fill: bool = False
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """`work(item)` of each item in order, done by one thread beside the caller's; `ahead` results may wait.
 
     With `fill`, so many are begun before the first is given, which makes sense for items that cost nothing.

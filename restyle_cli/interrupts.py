@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM: how the command line ends on them, and how a loop finishes its step first.
+"""Handling of Ctrl-C and SIGTERM, and a context in which a loop finishes its step first.
 
-It imports little, because until `listen` is called Ctrl-C is a traceback.
+It imports little: until `listen` is called, Ctrl-C prints a traceback.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from types import FrameType
 
 EXIT_STATUS = 130
-"""What shells report after Ctrl-C."""
+"""Exit status after Ctrl-C, as in shells."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """Whether Ctrl-C or SIGTERM came."""
+    """Whether Ctrl-C or SIGTERM was received."""
 
     requested = False
 
 
 def listen() -> Interruption:
-    """From here on the first Ctrl-C or SIGTERM raises KeyboardInterrupt, the next one ends the process at once."""
+    """Raise KeyboardInterrupt on the first Ctrl-C or SIGTERM from now on; the next one ends the process at once."""
     interruption = Interruption()
 
     def first(number: int, frame: FrameType | None) -> None:
@@ -39,14 +39,14 @@ def listen() -> Interruption:
 
 
 def end_at_next() -> None:
-    """From here on Ctrl-C or SIGTERM ends the process at once, without cleaning up."""
+    """End the process at once, without cleanup, on Ctrl-C or SIGTERM from now on."""
     _handle(_end)
 
 
 class Held(Interruption):
-    """Inside `with`, the first Ctrl-C or SIGTERM is only noted; the next one does what it does outside.
+    """In the block, the first Ctrl-C or SIGTERM only sets `requested`; the next one is handled as outside.
 
-    In another thread than the main one, which alone receives signals, nothing changes.
+    Has no effect outside the main thread, which alone receives signals.
     """
 
     def __enter__(self) -> Held:
@@ -69,7 +69,7 @@ class Held(Interruption):
 
 def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
     for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup and the background jobs of a script want it
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and background jobs of scripts ignore it
             signal.signal(number, handler)
 
 

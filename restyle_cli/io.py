@@ -61,7 +61,7 @@ def reading_failed(path: Path, error: OSError) -> RestyleError:
 # --- writing
 
 
-def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, then move it to `path`; the folder is created.
 
     Whatever happens, `path` is the old file or the whole new one. A killed process leaves its temporary file, which

@@ -15,10 +15,11 @@ from typing import Any, ClassVar, NotRequired, TypedDict
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from restyle_cli.align import Aligned
 from restyle_cli.errors import RestyleError
+from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.images import RESULT, open_original, save_picture, to_picture, to_tensor
 from restyle_cli.inversion import Inversion
 from restyle_cli.io import reason_of, write_atomic, writing_failed
@@ -150,10 +151,14 @@ class Results:
     notes: Mapping[str, Any] = field(default_factory=dict)
     numbered: bool = False
 
-    suffixes: ClassVar[Mapping[str, str]] = SUFFIXES
     mark: ClassVar[str] = "latent"  # the kind that is written last and says how it was made
     record: ClassVar[type] = InversionRecord  # what the mark must say to be one of ours
     of_every_step: ClassVar[bool] = False  # each step must have come to numbers, not only that which is kept
+
+    @property
+    def suffixes(self) -> Mapping[str, str]:
+        """The suffix of each kind of file, in the order of writing."""
+        return SUFFIXES
 
     @property
     def keeps_codes(self) -> bool:
@@ -164,7 +169,7 @@ class Results:
         """Which of the steps 0 … `last` are needed as pictures."""
         return shown_steps(last) if "strip" in self.kinds else []
 
-    def beside(self, inversion: Inversion, generator: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
+    def beside(self, inversion: Inversion, generator: StyleGenerator, dtype: torch.dtype) -> dict[str, Tensor]:
         """What else there is to draw with the `generator` of the kept step, in `dtype`.
 
         It is asked for by the thread that computes: methods may change a generator while files are written.

@@ -1,4 +1,4 @@
-"""Several pictures for one: the code that was found, its fine layers mixed with those of sampled codes."""
+"""Style mixing of an inverted latent: its fine layers are mixed with those of random latents."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.images import RESULT, save_picture, to_picture
 from restyle_cli.inversion import Inversion
 from restyle_cli.latents import render
@@ -20,20 +21,19 @@ from restyle_cli.store.files import write_latent
 from restyle_cli.strip import Cell, draw_strip
 
 SHEET = "variants"
-"""The kind of the file with all of them side by side."""
+"""Kind of the file with all variants side by side."""
 
 
-def check_fine(generator: nn.Module) -> None:
-    """RestyleError when the generator has no fine layers, which variants are made of."""
+def check_fine(generator: StyleGenerator) -> None:
+    """RestyleError if the generator has no fine layers to mix."""
     mix(generator.start(1), generator.start(1)[0])
 
 
 @dataclass(frozen=True, kw_only=True)
 class VariantResults(Results):
-    """Results with `count` further pictures, each a file, and all on a sheet; their codes are in the latent file.
+    """Results with `count` variants: a file each, all on a sheet, and their latents in the latent file.
 
-    The first is of the random numbers of `seed`, the next of `seed` + 1, …, the same ones for every picture; `alpha`
-    says how far fine layers go towards sampled ones.
+    Variant k uses the seed `seed` + k - 1 for every image. `alpha` from 0 to 1 is the strength of the mixing.
     """
 
     count: int
@@ -45,27 +45,27 @@ class VariantResults(Results):
 
     @property
     def suffixes(self) -> Mapping[str, str]:
-        """As of all results; the latent file stays the last."""
+        """The suffixes of `Results` and the variants; the latent file is the last."""
         others = {kind: end for kind, end in SUFFIXES.items() if kind != self.mark}
         return {**others, **self._ends(), self.mark: SUFFIXES[self.mark]}
 
-    def beside(self, inversion: Inversion, generator: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
-        """The variants' codes [count, L, w_dim], and their pictures [count, 3, H, W]."""
+    def beside(self, inversion: Inversion, generator: StyleGenerator, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Latents [count, L, w_dim] of the variants as "codes", and "images" [count, 3, H, W]."""
         w = inversion.w.to(generator.w_avg)
-        codes = torch.cat([mix(w, sample_w(generator, seed), self.alpha) for seed in self._seeds()]).float().cpu()
-        images = [render(generator, code[None], inversion.patch, dtype) for code in codes]
-        return {"codes": codes, "images": torch.cat(images)}
+        w_variants = torch.cat([mix(w, sample_w(generator, seed), self.alpha) for seed in self._seeds()]).float().cpu()
+        images = [render(generator, w_variant[None], inversion.patch, dtype) for w_variant in w_variants]
+        return {"codes": w_variants, "images": torch.cat(images)}
 
     def write(self, inverted: Inverted) -> dict[str, Any]:
-        """As all results are written; of an earlier run with more variants nothing is left over."""
-        made = super().write(inverted)
+        """Write the files; removes the further variants of an earlier run."""
+        record = super().write(inverted)
         mark = inverted.photo.files[self.mark]
         base = mark.name.removesuffix(self.suffixes[self.mark])
         index = self.count + 1
         while (left := mark.with_name(f"{base}.variant-{index}.png")).is_file():
             remove(left)
             index += 1
-        return made
+        return record
 
     def _ends(self) -> dict[str, str]:
         singles = {f"variant-{k}": f".variant-{k}.png" for k in range(1, self.count + 1)}
@@ -79,17 +79,17 @@ class VariantResults(Results):
 
     def _writers(self) -> Mapping[str, Writer]:
         singles = {f"variant-{k + 1}": partial(self._write_variant, k) for k in range(self.count)}
-        return {**super()._writers(), **singles, SHEET: self._write_sheet, self.mark: self._write_codes}
+        return {**super()._writers(), **singles, SHEET: self._write_sheet, self.mark: self._write_latents}
 
     def _write_variant(self, index: int, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
         save_picture(to_picture(inverted.beside["images"][index]), file, {RESULT: "variant"})
 
     def _write_sheet(self, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
-        cells = [Cell(to_picture(inverted.photo.x), "given")]
+        cells = [Cell(to_picture(inverted.photo.x), "input")]
         for k, seed in enumerate(self._seeds(), start=1):
             cells.append(Cell(to_picture(inverted.beside["images"][k - 1]), f"variant {k}", [f"seed {seed}"]))
         save_picture(draw_strip(cells), file, {RESULT: SHEET})
 
-    def _write_codes(self, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
-        codes = {"w_variants": inverted.beside["codes"]}
-        write_latent(file, latent_tensors(inverted.inversion, made["has_steps"]) | codes, made)
+    def _write_latents(self, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
+        w_variants = {"w_variants": inverted.beside["codes"]}
+        write_latent(file, latent_tensors(inverted.inversion, made["has_steps"]) | w_variants, made)

@@ -1,4 +1,4 @@
-"""`restyle align`: photos to crops, framed as the networks expect."""
+"""`restyle align`: photos to face crops."""
 
 from __future__ import annotations
 
@@ -17,40 +17,38 @@ if TYPE_CHECKING:
     from restyle_cli.folder import Outcome
 
 MOST_CROPS = 100
-"""Rows of the table that is printed; --json has every crop."""
+"""Maximum number of rows in the printed table; --json has every crop."""
 
-EPILOG = """Examples:
-
-    [bold]restyle align photo.jpg[/]
-
-    [bold]restyle align photos --face all --size 1024 -o faces[/]
-
-    [bold]restyle align photo.jpg --landmarks points.json[/]
-"""
+EPILOG = options.examples(
+    "restyle align photo.jpg",
+    "restyle align photos --face all --size 1024 -o faces",
+    "restyle align photo.jpg --landmarks points.json",
+)
 
 
 def align(
-    paths: options.Pictures,
+    paths: options.Images,
     size: Annotated[
         int,
-        typer.Option("--size", callback=options.between(16, 4096), help="Longer side of the crops, in pixels."),
+        typer.Option("--size", callback=options.between(16, 4096), help="Longer side of the crops in pixels."),
     ] = 256,
     domain: Annotated[
         str,
-        typer.Option("--domain", metavar="NAME", help="What the pictures show; others than faces are only resized."),
+        typer.Option("--domain", metavar="NAME", help="Domain of the images; without faces they are only resized."),
     ] = "ffhq",
     align: options.Align = "auto",
     face: options.Face = "1",
-    landmarks: options.Landmarks = None,
     output: options.Output = options.OUTPUT / "align",
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    landmarks: options.Landmarks = None,
 ) -> None:
-    """Cut faces out of photos: upright, eyes and mouth where the networks expect them.
+    """Crop and align faces as in FFHQ.
 
-    Writes for each photo.png, which other commands take as it is, and photo.json with the
-    corners of the crop in the photo, the map there and back, and the points of the face.
+    Writes for each image photo.png, the crop, and photo.json with the corners
+    of the crop in the photo, the transform and its inverse, and the landmarks.
+    Other commands use the crops without aligning them again.
     """
     began = time.perf_counter()
     terminal = Terminal(json=json, quiet=quiet)
@@ -68,11 +66,11 @@ def align(
     done = cut_all(sources, crops, framed, (height, width), overwrite)
     rows: list[list[str]] = []
 
-    def show_too(outcome: Outcome, terminal: Terminal) -> None:
+    def add_row(outcome: Outcome, terminal: Terminal) -> None:
         if outcome.made and len(rows) < MOST_CROPS:
             rows.append(_row(outcome))
 
-    tally = running.run(sources, missing, done, "aligning", terminal, describe=_as_json, tell=show_too)
+    tally = running.run(sources, missing, done, "aligning", terminal, describe=_as_json, tell=add_row)
     summary = tally.summary(began)
     values = {"command": "align", "version": __version__, **settings, "images": tally.described, "summary": summary}
     terminal.result(values, *_views(rows, tally, running.counts(summary, output)))
@@ -101,7 +99,7 @@ def _views(rows: list[list[str]], tally: Tally, counts: str) -> list[Table | str
 
 
 def _row(outcome: Outcome) -> list[str]:
-    """A crop: its file, what was done, which face of how many, how wide and by how much it was turned in the photo."""
+    """A crop: file, how it was framed, which face of how many, its width and rotation in the photo."""
     from restyle_cli.align import side_of, tilt_of
 
     alignment = outcome.made["alignment"]

@@ -1,7 +1,6 @@
-"""The command line as a whole: which commands there are, and how every one of them ends.
+"""The command line: the list of commands, and the one place where errors become a line and an exit status.
 
-The command files are light: what they compute with is imported when they run, so that `restyle --help`
-is quick.
+Command files import what they compute with when they run, so that `restyle --help` is fast.
 """
 
 from __future__ import annotations
@@ -31,6 +30,7 @@ from restyle_cli.cli import (
     train,
     weights,
 )
+from restyle_cli.cli.options import examples
 from restyle_cli.cli.output import finish, report
 from restyle_cli.cli.reading_warnings import warnings_as_lines
 from restyle_cli.errors import Interrupted, RestyleError, UsageError
@@ -39,34 +39,34 @@ from restyle_cli.memory import is_out_of_memory
 
 
 class Commands(TyperGroup):
-    """The group of all commands, with the one boundary where errors become a line and an exit status."""
+    """The group of all commands; prints errors and sets the exit status."""
 
-    def main(self, *args: Any, standalone_mode: bool = True, **options: Any) -> NoReturn:
-        """Run one command and end the process: 0 all done, 1 something failed, 2 wrong usage, 130 Ctrl-C."""
+    def main(self, *args: Any, **options: Any) -> NoReturn:
+        """Run one command and exit: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted."""
         try:
-            status = super().main(*args, standalone_mode=False, **options)
+            status = super().main(*args, **(options | {"standalone_mode": False}))
             finish()
         except typer.TyperException as error:
-            if error.format_message():  # empty where the help was printed for want of a sub-command
-                report(_in_our_words(error))
+            if error.format_message():  # empty if the help was printed because there is no sub-command
+                report(_as_usage_error(error))
             status = error.exit_code
-        except BrokenPipeError:  # the reader (`restyle … | head`) has seen enough
+        except BrokenPipeError:  # the reader closed the pipe (`restyle … | head`)
             streams.silence(sys.stdout)
             status = 1
         except Exception as error:
-            ours = _as_ours(error)
-            if ours is None or os.environ.get("RESTYLE_DEBUG") == "1":
+            known = _as_restyle_error(error)
+            if known is None or os.environ.get("RESTYLE_DEBUG") == "1":
                 raise
-            report(ours)
-            status = ours.exit_status
+            report(known)
+            status = known.exit_status
         sys.exit(status)
 
-    def make_context(self, *args: Any, **options: Any) -> typer.Context:
-        """Read the command line; Ctrl-C ends it with one line."""
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        """Parse the command line; Ctrl-C ends it with one line."""
         with _interruptible():
             return super().make_context(*args, **options)
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Run the command; Ctrl-C ends it with one line."""
         with _interruptible(), warnings_as_lines():
             return super().invoke(ctx)
@@ -80,8 +80,8 @@ def _interruptible() -> Iterator[None]:
         raise Interrupted("interrupted") from None
 
 
-def _as_ours(error: Exception) -> RestyleError | None:
-    """What the system refused, as an error of ours; None for a bug."""
+def _as_restyle_error(error: Exception) -> RestyleError | None:
+    """An error of the system as a RestyleError; None for anything else, which is a bug."""
     if isinstance(error, RestyleError):
         return error
     if is_out_of_memory(error):
@@ -89,29 +89,29 @@ def _as_ours(error: Exception) -> RestyleError | None:
     if isinstance(error, ImportError) and not (error.name or "").startswith("restyle_cli"):
         return RestyleError(f"a package cannot be imported: {error}", "`restyle doctor` shows what is missing")
     if isinstance(error, OSError):
-        if error.errno == errno.ENAMETOOLONG:  # even asking whether there is such a file fails
-            return UsageError(f"{str(error.filename)!r} cannot be a file: {reason_of(error)}")
+        if error.errno == errno.ENAMETOOLONG:  # raised even by Path.exists
+            return UsageError(f"{str(error.filename)!r} is not a valid path: {reason_of(error)}")
         what = "a file" if error.filename is None else repr(str(error.filename))
         return RestyleError(f"{what} cannot be read or written: {reason_of(error)}")
     return None
 
 
-_WORDS = {
+_PLAINER = {
     "Value error, ": "",
-    "Input should be a valid integer, unable to parse string as an integer": "a whole number is wanted",
-    "Input should be a valid number, unable to parse string as a number": "a number is wanted",
+    "Input should be a valid integer, unable to parse string as an integer": "an integer is expected",
+    "Input should be a valid number, unable to parse string as a number": "a number is expected",
 }
-"""What Typer's checks say that is meant for programmers."""
+"""Replacements for texts of Typer's that are meant for programmers."""
 
 
-def _in_our_words(error: typer.TyperException) -> UsageError:
-    """Typer's wrong-usage error in the form that all our errors have."""
+def _as_usage_error(error: typer.TyperException) -> UsageError:
+    """Typer's error about wrong usage as a UsageError."""
     message = error.format_message().strip().rstrip(".")
-    for theirs, ours in _WORDS.items():
-        message = message.replace(theirs, ours)
+    for old, new in _PLAINER.items():
+        message = message.replace(old, new)
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "restyle"
-    return UsageError(message[:1].lower() + message[1:], f"`{command} --help` shows what it takes")
+    return UsageError(message[:1].lower() + message[1:], f"see `{command} --help`")
 
 
 app = typer.Typer(
@@ -121,12 +121,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Start here:  [bold]restyle samples -n 3 -o faces[/]  then  [bold]restyle invert faces -n 5[/]",
+    epilog=examples("restyle samples -n 3 -o faces", "restyle invert faces -n 5"),
 )
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"restyle {restyle_cli.__version__}")
         raise typer.Exit
 
@@ -135,22 +135,25 @@ def _print_version(wanted: bool) -> None:
 def restyle(
     ctx: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Find the latent code of a photo in a StyleGAN's space, step by step, and use it."""
+    """Find the latent of an image in the latent space of a StyleGAN, step by step, and use it.
+
+    Downloaded models are stored in $RESTYLE_HOME, else in the user's cache folder.
+    """
     if ctx.invoked_subcommand is None:
         print(ctx.get_help())
 
 
-app.command("invert")(invert.invert)
-app.command("bootstrap")(bootstrap.bootstrap)
-app.command("heatmap")(heatmap.heatmap)
+app.command("invert", epilog=invert.EPILOG)(invert.invert)
+app.command("bootstrap", epilog=bootstrap.EPILOG)(bootstrap.bootstrap)
+app.command("heatmap", epilog=heatmap.EPILOG)(heatmap.heatmap)
 app.command("eval", epilog=eval.EPILOG)(eval.evaluate)
 app.command("align", epilog=align.EPILOG)(align.align)
 app.command("samples", epilog=samples.EPILOG)(samples.samples)
 app.command("train", epilog=train.EPILOG)(train.train)
 app.add_typer(weights.app, name="weights")
 app.command("convert", epilog=convert.EPILOG)(convert.convert)
-app.command("methods")(methods.methods)
-app.command("doctor")(doctor.doctor)
+app.command("methods", epilog=methods.EPILOG)(methods.methods)
+app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)

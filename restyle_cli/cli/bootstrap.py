@@ -1,4 +1,4 @@
-"""`restyle bootstrap`: one domain's encoder finds a first code, another's goes on from it."""
+"""`restyle bootstrap`: start one domain's encoder from the latent that another domain's encoder found."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from restyle_cli.cli.output import Terminal
 from restyle_cli.cli.tally import StepMeans
 from restyle_cli.store.places import check_writable
 
+EPILOG = options.examples(
+    "restyle bootstrap photo.jpg --to toonify",
+    "restyle bootstrap faces --from portrait --to toon -n 3 --compare",
+)
+
 if TYPE_CHECKING:
     from restyle_cli.folder import Outcome
 
@@ -20,11 +25,11 @@ MOST_STEPS = 100
 
 To = Annotated[
     str,
-    typer.Option("--to", metavar="DOMAIN", help="What the pictures shall become: toonify.", rich_help_panel=_MODEL),
+    typer.Option("--to", metavar="DOMAIN", help="Target domain, such as toonify.", rich_help_panel=_MODEL),
 ]
 From = Annotated[
     str,
-    typer.Option("--from", metavar="DOMAIN", help="What the pictures show.", rich_help_panel=_MODEL),
+    typer.Option("--from", metavar="DOMAIN", help="Source domain.", rich_help_panel=_MODEL),
 ]
 Steps = Annotated[
     int,
@@ -32,33 +37,32 @@ Steps = Annotated[
         "--steps",
         "-n",
         callback=options.between(1, MOST_STEPS),
-        help=f"Steps of the target's encoder, 1 to {MOST_STEPS}, after one of the first.",
+        help=f"Steps of the target encoder, 1 to {MOST_STEPS}, after one step of the source encoder.",
         rich_help_panel=_MODEL,
     ),
 ]
 Family = Annotated[
     Literal["restyle-psp", "restyle-e4e"],
-    typer.Option("--method", help="Of which method the encoders are.", rich_help_panel=_MODEL),
+    typer.Option("--method", help="Method of the encoders.", rich_help_panel=_MODEL),
 ]
 Compare = Annotated[
     bool,
     typer.Option(
         "--compare",
-        help="Also run the target's encoder from its own average code: what bootstrapping buys.",
+        help="Also run the target encoder from its own average latent, to see the effect of bootstrapping.",
         rich_help_panel="Results",
     ),
 ]
 
 
 def bootstrap(
-    paths: options.Pictures,
+    paths: options.Images,
     to: To,
     source: From = "ffhq",
     steps: Steps = 2,
     method: Family = "restyle-psp",
     align: options.Align = "auto",
     face: options.Face = "1",
-    landmarks: options.Landmarks = None,
     output: options.Output = options.OUTPUT / "bootstrap",
     save: options.Save = options.DEFAULT_SAVE,
     paste_back: options.PasteBack = False,
@@ -70,19 +74,15 @@ def bootstrap(
     precision: options.Precision = "auto",
     batch_size: options.BatchSize = None,
     offline: options.Offline = False,
+    landmarks: options.Landmarks = None,
 ) -> None:
-    """Carry pictures over into another domain: faces to cartoons.
+    """Move images to another domain (encoder bootstrapping).
 
-    The first domain's encoder makes one step from its average, the target's goes on from
-    that code and that picture. Writes what invert writes; the last step is kept, for the
-    distance to the photo says little about a cartoon. Published networks that are not
-    installed are not fetched: the embedded ones stand in.
-
-    Examples:
-
-        [bold]restyle bootstrap photo.jpg --to toonify[/]
-
-        [bold]restyle bootstrap faces --from portrait --to toon -n 3 --compare[/]
+    The source encoder makes one step from its average latent. The target
+    encoder continues from that latent and image. Writes the files of invert.
+    Selects the last step, as the L2 to the photo says little about a cartoon.
+    Published models that are not installed are not downloaded: bundled models
+    are used instead.
     """
     began = time.perf_counter()
     terminal = Terminal(json=json, quiet=quiet)
@@ -112,7 +112,6 @@ def bootstrap(
         output, kinds, settings, notes, framed.face == "all", first=pair.first.domain, target=pair.target.domain
     )
     methods = plan.load(machine.device)
-    against = methods[1:] if compare else ()
     task = Task(
         methods,
         results,
@@ -123,23 +122,23 @@ def bootstrap(
         framed,
         overwrite,
         machine.batch_size,
-        against,
+        methods[1:] if compare else (),
         note=terminal.note,
     )
     compared = StepMeans()
 
-    def compare_too(outcome: Outcome, terminal: Terminal) -> None:
+    def add_compared(outcome: Outcome, terminal: Terminal) -> None:
         if "against" in outcome.made:
             compared.add(outcome.made["against"], steps)
 
     done = invert_all(sources, task)
-    tally = running.run(sources, missing, done, "inverting", terminal, describe=_as_json, tell=compare_too)
+    tally = running.run(sources, missing, done, "inverting", terminal, describe=_as_json, tell=add_compared)
     summary = tally.summary(began)
     values = {"command": "bootstrap", **machine.notes, **result, "images": tally.described, "summary": summary}
     values["notices"] = [pair.notice] if pair.notice else []
     views = running.views(tally, summary, output)
     if compared.images:
-        views.append(f"to compare, {plan.models[-1].name} from its own average code:")
+        views.append(f"for comparison, {plan.models[-1].name} from its own average latent:")
         views.append(compared.table())
     terminal.result(values, *views)
     running.end(tally)

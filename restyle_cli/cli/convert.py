@@ -1,4 +1,4 @@
-"""`restyle convert`: networks from and to other projects' files."""
+"""`restyle convert`: checkpoints of other projects to safetensors, and generators back."""
 
 from __future__ import annotations
 
@@ -8,45 +8,46 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from restyle_cli.cli.options import Json, Quiet
+from restyle_cli.cli.options import Json, Quiet, examples
 from restyle_cli.cli.output import Table, Terminal, human_bytes
 from restyle_cli.errors import RestyleError
 
-EPILOG = (
-    "Examples:  [bold]restyle convert restyle_psp_ffhq_encode.pt nets/[/]  ·  "
-    "[bold]restyle convert ffhq.pkl ffhq.safetensors --half[/]  ·  "
-    "[bold]restyle convert portrait portrait.pt --to rosinality[/]"
+EPILOG = examples(
+    "restyle convert restyle_psp_ffhq_encode.pt models/",
+    "restyle convert ffhq.pkl ffhq.safetensors --half",
+    "restyle convert portrait portrait.pt --to rosinality",
 )
 
 
 def convert(
     source: Annotated[
         str,
-        typer.Argument(metavar="IN", help="File of networks (.pt, .pkl, .safetensors), or a name of one installed."),
+        typer.Argument(metavar="IN", help="Checkpoint (.pt, .pkl, .safetensors), or the name of an installed model."),
     ],
     target: Annotated[
         str,
-        typer.Argument(metavar="OUT", help="Folder to write to, or a file; further networks get its name and theirs."),
+        typer.Argument(metavar="OUT", help="Output folder, or a file; further models get its name with their role."),
     ],
-    half: Annotated[bool, typer.Option("--half", help="Store 16 bits a number: half the size.")] = False,
+    half: Annotated[bool, typer.Option("--half", help="Store fp16 weights: half the size.")] = False,
     to: Annotated[
         Literal["restyle", "rosinality"],
-        typer.Option("--to", help="Layout to write; rosinality's is a .pt of the generator that other tools read."),
+        typer.Option("--to", help="Layout to write. rosinality: a .pt of the generator for other tools."),
     ] = "restyle",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Turn files of networks into restyle's own: safetensors, one network a file.
+    """Convert checkpoints to safetensors, one model per file.
 
-    An encoder and the decoder in its file are written apart; a generator that is in the folder already is shared, not
-    written again. Each is then read back and compared with what was read: one code drawn by both, one picture encoded
-    by both. Nothing inside a file is ever run.
+    An encoder and the generator in its checkpoint are written separately. A
+    generator that is already in the folder is shared, not written again. Each
+    written model is read back and its output compared with the original's.
+    Code inside a checkpoint is never executed.
     """
     terminal = Terminal(json=json, quiet=quiet)
     path = _find(source)
     if to == "rosinality" and half:
-        raise RestyleError("rosinality's layout is written in full precision", "leave --half out")
+        raise RestyleError("--to rosinality and --half cannot be combined", "the rosinality layout is fp32")
 
     from restyle_cli.store.convert import Origin
     from restyle_cli.store.convert import convert as run
@@ -73,12 +74,12 @@ def convert(
     values: dict[str, Any] = {"command": "convert", "input": str(path), "sha256": origin.digest}
     values |= {"layout": to, "half": half, "licence": origin.licence, "networks": networks}
     rows = [_row(values) for values in networks]
-    table = Table(["network", "file", "size", "difference"], rows, right=frozenset({"size", "difference"}))
+    table = Table(["model", "file", "size", "difference"], rows, right=frozenset({"size", "difference"}))
     terminal.result(values, table, f"licence: {origin.licence}")
 
 
 def _find(source: str) -> Path:
-    """The file, or that of an installed network; RestyleError when there is neither."""
+    """The file, or that of an installed model; RestyleError if there is neither."""
     from restyle_cli.store import catalog, fetch
     from restyle_cli.store.inputs import check_input, is_file
 
@@ -87,9 +88,7 @@ def _find(source: str) -> Path:
     if os.path.lexists(source):
         check_input(Path(source))
         return Path(source)
-    raise RestyleError(
-        f"no file or network {source!r}", "check the path, or take a name of `restyle weights list --installed`"
-    )
+    raise RestyleError(f"no file or model {source!r}", "check the path, or see `restyle weights list --installed`")
 
 
 def _make(folder: Path) -> None:

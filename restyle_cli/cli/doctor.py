@@ -1,4 +1,4 @@
-"""`restyle doctor`: what this machine has and can do."""
+"""`restyle doctor`: versions, devices, installed models and folders."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import restyle_cli
-from restyle_cli.cli.options import Json
+from restyle_cli.cli.options import Json, examples
 from restyle_cli.cli.output import Table, Terminal, human_bytes
 from restyle_cli.errors import RestyleError
 from restyle_cli.store import catalog, fetch
@@ -14,8 +14,8 @@ from restyle_cli.store import catalog, fetch
 PACKAGES = {
     "torch": "everything",
     "numpy": "everything",
-    "pillow": "pictures",
-    "safetensors": "networks and latent files",
+    "pillow": "images",
+    "safetensors": "model and latent files",
     "opencv-python": "alignment",
     "dlib-bin": "finding faces",
     "face_recognition_models": "finding faces",
@@ -23,25 +23,27 @@ PACKAGES = {
     "pytorch-msssim": "the MS-SSIM metric",
     "matplotlib": "plots in reports",
     "pydantic": "restyle train",
-    "pillow-heif": "HEIC pictures",
+    "pillow-heif": "HEIC images",
 }
-"""What is looked for, under the names that pip knows, and what it is needed for."""
+"""What each package is needed for, by its name on PyPI."""
+EPILOG = examples("restyle doctor", "restyle doctor --json")
 
 
 def doctor(json: Json = False) -> None:
-    """Show versions, devices, installed networks and where things lie. Also when something is missing.
+    """Show versions, devices, installed models and folders.
 
-    Put the output of [bold]restyle doctor[/] into a report of a problem.
+    Please include the output in bug reports.
     """
     import platform
 
     packages = {name: _version(name) for name in PACKAGES}
     problems = [problem.whole for problem in catalog.problems()]
-    build, devices = None, []
+    build: str | None = None
+    devices: list[dict[str, Any]] = []
     if packages["torch"]:
         try:
             build, devices = _torch()
-        except Exception as error:  # libraries that are missing, drivers that do not fit: this is what doctor is for
+        except Exception as error:  # missing libraries and unsuitable drivers are what doctor reports
             problems.append(f"torch cannot be used: {str(error) or type(error).__name__}")
     landmarks = _landmarks()
     known = [(entry, fetch.installed(entry)) for entry in catalog.entries()]
@@ -70,9 +72,9 @@ def doctor(json: Json = False) -> None:
         "",
         Table(["device", "what", "memory", "precisions"], [_device_row(device) for device in devices]),
         "",
-        Table(["network", ""], [(n, "installed" if there else "missing") for n, _, there in networks]),
-        f"\nembedded networks: {fetch.embedded_folder()}",
-        f"other networks:    {home or 'nowhere'}",
+        Table(["model", ""], [(n, "installed" if there else "missing") for n, _, there in networks]),
+        f"\nbundled models:    {fetch.embedded_folder()}",
+        f"downloaded models: {home or 'no folder'}",
         f"face landmarks:    {landmarks or 'missing: photos cannot be aligned'}",
     )
     for problem in problems:
@@ -81,7 +83,7 @@ def doctor(json: Json = False) -> None:
 
 def _version(package: str) -> str | None:
     """Installed version, or None."""
-    import importlib.metadata  # a tenth of a second, which `restyle --help` need not spend
+    import importlib.metadata  # takes 0.1 s, too long for `restyle --help`
 
     try:
         return importlib.metadata.version(package)
@@ -90,7 +92,7 @@ def _version(package: str) -> str | None:
 
 
 def _torch() -> tuple[str, list[dict[str, Any]]]:
-    """Torch's own version, which says for which GPUs it was built as the package's does not; and the devices."""
+    """`torch.__version__`, which unlike the package's version names the CUDA build; and the devices."""
     import torch
 
     from restyle_cli import devices

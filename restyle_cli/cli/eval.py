@@ -1,4 +1,4 @@
-"""`restyle eval`: how near methods come to pictures, step by step, and how long they take."""
+"""`restyle eval`: the error of inversion methods per step, and their time."""
 
 from __future__ import annotations
 
@@ -23,16 +23,12 @@ if TYPE_CHECKING:
     from restyle_cli.report.study import Study
     from restyle_cli.sources import Source
 
-EPILOG = """Examples:
-
-    [bold]restyle eval faces -n 5[/]
-
-    [bold]restyle eval faces --methods psp-portrait,restyle-psp-portrait:5[/]
-
-    [bold]restyle eval faces --methods "psp-portrait; psp-portrait,restyle-psp-portrait:3"[/]
-
-    [bold]restyle eval photos --against reconstructions --metrics l2,ms_ssim[/]
-"""
+EPILOG = options.examples(
+    "restyle eval faces -n 5",
+    "restyle eval faces -m psp-portrait,restyle-psp-portrait:5",
+    'restyle eval faces -m "psp-portrait; psp-portrait,restyle-psp-portrait:3"',
+    "restyle eval photos --against reconstructions --metrics l2,ms_ssim",
+)
 
 Methods = Annotated[
     str | None,
@@ -40,29 +36,31 @@ Methods = Annotated[
         "--methods",
         "-m",
         metavar="A,B:5,…",
-        help="Models to compare; with [bold];[/] between them, chains as --via has them: [bold]'a; b,c:5'[/]. "
-        "By default all that are installed of one domain.",
+        help="Models to compare, or chains separated by semicolons: [bold]'a; b,c:5'[/]. "
+        "Default: all installed models of one domain.",
         show_default=False,
     ),
 ]
 Against = Annotated[
     Path | None,
-    typer.Option("--against", metavar="DIR", help="Pictures of the same names to measure, instead of methods."),
+    typer.Option(
+        "--against", metavar="DIR", help="Folder of images with the same names to compare with, instead of methods."
+    ),
 ]
 Metrics = Annotated[
     str | None,
     typer.Option(
         "--metrics",
         metavar="A,B",
-        help="Of l2, lpips, structure, ms_ssim, id, id/curricularface, id/dlib, id/portrait; by default all that are "
-        "installed, of the last three the first that fits the domain.",
+        help="Metrics: l2, lpips, structure, ms_ssim, id, id/curricularface, id/dlib, id/portrait. Default: all "
+        "installed ones, and the one identity metric that fits the domain.",
         show_default=False,
     ),
 ]
 
 
 def evaluate(
-    paths: options.Pictures,
+    paths: options.Images,
     methods: Methods = None,
     via: options.Via = None,
     generator: options.Generator = None,
@@ -72,7 +70,7 @@ def evaluate(
     align: options.Align = "auto",
     output: options.Output = options.OUTPUT / "eval",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin again, and replace the report of another run.")
+        bool, typer.Option("--overwrite", help="Start over, and replace the report of another run.")
     ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -81,18 +79,18 @@ def evaluate(
     batch_size: options.BatchSize = None,
     offline: options.Offline = False,
 ) -> None:
-    """Measure how near methods come to pictures, step by step, and how long they take.
+    """Compare inversion methods: error per step, and time.
 
-    Writes report.html with curves, tables, the best and the worst, and the protocol;
-    report.json and images.csv with every number; journal.jsonl, from which an
-    interrupted run goes on where it stopped.
+    Writes report.html (curves, tables, best and worst images, protocol),
+    report.json and images.csv with all numbers, and journal.jsonl, from which
+    an interrupted run continues.
     """
     began = time.perf_counter()
     terminal = Terminal(json=json, quiet=quiet)
     names = None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
     if against is not None and (methods or via or generator or steps or align == "always"):
         hint = "leave out --methods, --via, --generator, --steps and --align"
-        raise UsageError("--against measures pictures as they are", hint)
+        raise UsageError("--against compares images without inverting or aligning them", hint)
     sources, missing = find(paths, output, terminal)
     others = _others(paths, against, output)
 
@@ -110,7 +108,7 @@ def evaluate(
     if against is not None:
         items, left = pair_up(paths[0], sources, against, others)
         if left:
-            terminal.note(f"{left} of the pictures in {str(against)!r} have no partner, and are left out")
+            terminal.note(f"{left} images in {str(against)!r} have no counterpart and are left out")
     else:
         plans = schedules.plans(methods, via, steps, fetching(offline, terminal), generator)
         for notice in dict.fromkeys(notice for plan in plans for notice in plan.notices):
@@ -130,7 +128,7 @@ def evaluate(
 
 
 def _others(paths: list[Path], against: Path | None, output: Path) -> list[Source]:
-    """The pictures of `against`; UsageError where it is not one path that is compared with another."""
+    """The images of `against`; UsageError unless both are folders or both are files."""
     from restyle_cli.sources import find_pictures
 
     if against is None:
@@ -141,7 +139,7 @@ def _others(paths: list[Path], against: Path | None, output: Path) -> list[Sourc
 
 
 def _run(study: Study, items: Sequence[Photo] | Sequence[Pair], terminal: Terminal) -> int:
-    """Measure all, showing progress and what is skipped; how many were."""
+    """Measure everything, with progress and errors; returns how many were skipped."""
     total, done, skipped = len(items) * len(study.courses), 0, 0
     try:
         with closing(study.run(items)) as outcomes, terminal.progress("measuring", total) as progress:
@@ -153,12 +151,12 @@ def _run(study: Study, items: Sequence[Photo] | Sequence[Pair], terminal: Termin
                 progress.advance()
     except KeyboardInterrupt:
         message = f"interrupted after {done} of {total} measurements"
-        raise Interrupted(message, "the same command goes on from there") from None
+        raise Interrupted(message, "run the same command again to continue") from None
     return skipped
 
 
 def _views(report: dict[str, Any], task: Task, files: dict[str, Path], seconds: float) -> list[Table | str]:
-    """For people: the curve of each method, the table across methods, how they came about, where more is."""
+    """For people: the steps of each method, the table of methods, the protocol, and the report file."""
     from restyle_cli.report.figures import format_value, step_cells, titles
 
     protocol, methods = report["protocol"], report["methods"]
@@ -173,7 +171,7 @@ def _views(report: dict[str, Any], task: Task, files: dict[str, Path], seconds: 
                 rows.append([name, str(step["step"]), *step_cells(method, place, [*names, "seconds"])])
         views += [_table(["method", "step", *names.values(), "seconds"], rows), ""]
     keys = [*names, *(["seconds"] if timed else [])]
-    heads = ["last step" if timed else "pairs", "pictures", *names.values(), *(["seconds"] if timed else [])]
+    heads = ["last step" if timed else "pairs", "images", *names.values(), *(["seconds"] if timed else [])]
     rows = [[m["name"], str(m["images"]), *step_cells(m, -1, keys), format_value(m["peak_memory_mb"])] for m in methods]
     views += [_table([*heads, "peak MB"], rows), ""]
     how = [("—", "; ".join(filter(None, (one["reason"], one["hint"])))) for one in protocol["missing"]]

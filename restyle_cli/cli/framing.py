@@ -1,4 +1,4 @@
-"""What the options about faces mean: which, where, and what is told about them."""
+"""The options about faces: `--align`, `--face` and `--landmarks`, and the warnings about crops."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ def choose(
     rule: Rule = "face",
     others: Sequence[Path] = (),
 ) -> tuple[Framing, dict[str, Any]]:
-    """The framing that `--align`, `--face` and `--landmarks` ask for, and the settings that results depend on.
+    """The framing that the options request, and the settings that results depend on.
 
-    UsageError where they contradict each other; names in the table of landmarks that neither a source nor one of the
-    `others` has are reported.
+    UsageError if the options contradict each other. Warns of names in a table of landmarks that belong neither to a
+    source nor to one of the `others`.
     """
     from restyle_cli.align import Framing, read_points
     from restyle_cli.store.files import sha256
 
     which = options.parse_face(face)
-    asked = "--landmarks" if landmarks else f"--face {face}"
+    option = "--landmarks" if landmarks else f"--face {face}"
     if which != 1 or landmarks:
         if align == "never":
-            raise UsageError(f"{asked} has no meaning with --align never", "leave one of them out")
+            raise UsageError(f"{option} and --align never cannot be combined", "leave one of them out")
         if rule != "face":
-            raise UsageError(f"{asked} has no meaning here: these networks are for pictures without faces")
+            raise UsageError(f"{option} has no effect: these models are not for faces", "leave it out")
     points = read_points(landmarks) if landmarks else None
     for name in points.check([source.path for source in sources], others) if points else ():
-        terminal.warn(f"{str(landmarks)!r} has landmarks of {name!r}, which is none of the pictures")
+        terminal.warn(f"{str(landmarks)!r} has landmarks for {name!r}, which is not one of the images")
     settings = {"align": align, "face": which, "points": sha256(landmarks) if landmarks else None}
     return Framing(align, which, rule, points), settings
 
 
 def warn(outcome: Outcome, terminal: Terminal) -> None:
-    """Tell what looks off about the crop of a picture that was done."""
+    """Print the warnings about the crop of an image that was done."""
     alignment = outcome.made.get("alignment", {})
     which = f", face {alignment['face']}" if alignment.get("face", 1) > 1 else ""
-    for doubt in alignment.get("doubts", ()) if outcome.status == "done" else ():
-        terminal.warn(f"{str(outcome.path)!r}{which}: {doubt}")
+    for text in alignment.get("doubts", ()) if outcome.status == "done" else ():
+        terminal.warn(f"{str(outcome.path)!r}{which}: {text}")

@@ -1,4 +1,4 @@
-"""`restyle heatmap`: where each step changed the picture, and which layers of the code it moved."""
+"""`restyle heatmap`: where each step changed the image, and which layers of the latent it moved."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from restyle_cli.cli import framing, options, running
 from restyle_cli.cli.output import Table, Terminal
 from restyle_cli.store.places import check_writable
 
+EPILOG = options.examples(
+    "restyle heatmap photo.jpg -n 5",
+    "restyle heatmap faces --normalise folder -o maps",
+)
+
 if TYPE_CHECKING:
     from restyle_cli.folder import Outcome
     from restyle_cli.heatmap.results import Average
@@ -20,22 +25,21 @@ Normalise = Annotated[
     Literal["photo", "folder", "none"],
     typer.Option(
         "--normalise",
-        help="Where the scale over the pictures ends: at the photo's own largest changes, the folder's, or at a fixed "
-        "value, the same in every run.",
+        help="Upper end of the colour scale: the largest changes of the photo, of the folder, or (none) a fixed "
+        "value that is the same in every run.",
         rich_help_panel="Results",
     ),
 ]
 
 
 def heatmap(
-    paths: options.Pictures,
+    paths: options.Images,
     steps: options.Steps = None,
     model: options.Model = options.DEFAULT_MODEL,
     via: options.Via = None,
     generator: options.Generator = None,
     align: options.Align = "auto",
     face: options.Face = "1",
-    landmarks: options.Landmarks = None,
     output: options.Output = options.OUTPUT / "heatmap",
     normalise: Normalise = "photo",
     overwrite: options.Overwrite = False,
@@ -45,18 +49,14 @@ def heatmap(
     precision: options.Precision = "auto",
     batch_size: options.BatchSize = None,
     offline: options.Offline = False,
+    landmarks: options.Landmarks = None,
 ) -> None:
-    """Show where each step of an inversion changed the picture, and which layers of the code it moved.
+    """Show where each step changed the image, and which layers of the latent it moved.
 
-    Writes for each PHOTO.heatmap.png and the numbers, PHOTO.heatmap.npz; of several,
-    also their average. The change is measured by LPIPS where its network is installed
-    (restyle weights get lpips-alex), else by the distance of colours; the sheet says which.
-
-    Examples:
-
-        [bold]restyle heatmap photo.jpg -n 5[/]
-
-        [bold]restyle heatmap faces --normalise folder -o maps[/]
+    Writes for each image photo.heatmap.png and the numbers, photo.heatmap.npz;
+    for several images also their average. The change is measured by LPIPS if
+    its model is installed (restyle weights get lpips-alex), otherwise by the
+    distance of the colours.
     """
     began = time.perf_counter()
     terminal = Terminal(json=json, quiet=quiet)
@@ -88,7 +88,7 @@ def heatmap(
     task = Task(methods, results, *where, "last", None, framed, overwrite, machine.batch_size, note=terminal.note)
 
     mean = Mean()
-    tally = running.run(sources, missing, map_all(sources, task, mean), "measuring", terminal)
+    tally = running.run(sources, missing, map_all(sources, task, results, mean), "measuring", terminal)
     average = write_average(mean, tally.steps.means(), sources, results) if mean.count > 1 else None
     summary = tally.summary(began)
     values = {
@@ -114,14 +114,14 @@ def _as_json(average: Average) -> dict[str, Any]:
 
 
 def _views(first: Outcome | None, average: Average | None) -> list[Table | str]:
-    """For people: what each step changed, on average over the pictures, and where the files are."""
+    """For people: what each step changed, on average over the images, and the written files."""
     if average:
-        return [f"mean of {average.count} pictures:", _table(average.steps), *map(str, average.files.values())]
+        return [f"mean of {average.count} images:", _table(average.steps), *map(str, average.files.values())]
     return [_table(first.made["steps"]), *map(str, first.files.values())] if first else []
 
 
 def _table(steps: Sequence[dict[str, Any]]) -> Table:
-    """A row for each step that is shown."""
+    """One row per step that is shown."""
     from restyle_cli.heatmap.drawing import format_number
 
     rows = []
@@ -131,6 +131,6 @@ def _table(steps: Sequence[dict[str, Any]]) -> Table:
             parts = [f"{step[name]:.0%}" for name in ("area", "broad", "way")]
             distance = format_number(step["distance"])
             rows.append((str(step["step"]), step["method"], f"{step['l2']:.4f}", distance, *parts, *layers))
-    titles = ["step", "method", "L2", "change", "half in", "broad", "code", "coarse", "middle", "fine"]
-    spare = ("broad", "half in", "code", "middle", "coarse", "fine")
+    titles = ["step", "method", "L2", "change", "half in", "broad", "latent", "coarse", "middle", "fine"]
+    spare = ("broad", "half in", "latent", "middle", "coarse", "fine")
     return Table(titles, rows, frozenset(titles) - {"method"}, spare)

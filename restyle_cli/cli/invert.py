@@ -1,4 +1,4 @@
-"""`restyle invert`: pictures to latent codes and reconstructions."""
+"""`restyle invert`: images to latents and reconstructions."""
 
 from __future__ import annotations
 
@@ -13,6 +13,16 @@ from restyle_cli.cli.output import Terminal
 from restyle_cli.errors import UsageError
 from restyle_cli.store.places import check_writable
 
+EPILOG = options.examples(
+    "restyle invert photo.jpg -n 5",
+    "restyle invert family.jpg --face all --paste-back",
+    "restyle invert photos --via psp-portrait,restyle-psp-portrait:3",
+    "restyle invert photo.jpg --budget 20s",
+    "restyle invert photos --quality best --budget 2m",
+    "restyle invert sketch.png -m psp-ffhq-sketch --variants 5",
+    "restyle invert photo.jpg -m image2stylegan++ -n 200 --mask known.png",
+)
+
 if TYPE_CHECKING:
     from restyle_cli.folder import Outcome
     from restyle_cli.inversion import Method
@@ -23,27 +33,21 @@ if TYPE_CHECKING:
 
 
 def invert(
-    paths: options.Pictures,
+    paths: options.Images,
     steps: options.Steps = None,
     model: options.Model = options.DEFAULT_MODEL,
     via: options.Via = None,
     generator: options.Generator = None,
-    downscale: options.Downscale = 1,
     quality: options.Quality = None,
     budget: options.Budget = None,
-    tolerance: options.Tolerance = None,
+    mask: options.Mask = None,
     align: options.Align = "auto",
     face: options.Face = "1",
-    landmarks: options.Landmarks = None,
-    mask: options.Mask = None,
-    crossover: options.Crossover = None,
     output: options.Output = options.OUTPUT / "invert",
     save: options.Save = options.DEFAULT_SAVE,
     paste_back: options.PasteBack = False,
     keep: options.Keep = "best",
     variants: options.Variants = None,
-    mix_alpha: options.MixAlpha = None,
-    seed: options.InvertSeed = None,
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -51,36 +55,25 @@ def invert(
     precision: options.Precision = "auto",
     batch_size: options.BatchSize = None,
     offline: options.Offline = False,
+    downscale: options.Downscale = 1,
+    tolerance: options.Tolerance = None,
+    landmarks: options.Landmarks = None,
+    crossover: options.Crossover = None,
+    mix_alpha: options.MixAlpha = None,
+    seed: options.InvertSeed = None,
 ) -> None:
-    """Find the latent codes of pictures, and draw what the codes give.
+    """Find the latents of images and render reconstructions.
 
-    Writes for each its reconstruction, a strip of all steps, and the latent file.
-
-    A picture with a latent file that tells of the same picture, networks and settings
-    is done and skipped: an interrupted run goes on where it stopped.
-
-    Examples:
-
-        [bold]restyle invert photo.jpg -n 5[/]
-
-        [bold]restyle invert family.jpg --face all --paste-back[/]
-
-        [bold]restyle invert photos/ --via psp-portrait,restyle-psp-portrait:3 --save image,latent,npy[/]
-
-        [bold]restyle invert photo.jpg --budget 20s[/]
-
-        [bold]restyle invert photos/ --quality best --budget 2m[/]
-
-        [bold]restyle invert sketch.png -m psp-ffhq-sketch --variants 5[/]
-
-        [bold]restyle invert photo.jpg -m image2stylegan++ -n 200 --mask known.png[/]
+    Writes for each image its reconstruction, a strip of all steps, and the
+    latent file. Images that already have a latent file with the same models
+    and settings are skipped.
     """
     began = time.perf_counter()
     terminal = Terminal(json=json, quiet=quiet)
     kinds = options.parse_save(save) | ({"pasted"} if paste_back else set())
-    wish = _wish(quality, budget, steps, via, tolerance)
+    stopping = _stopping(quality, budget, steps, via, tolerance)
     if via is not None and model != options.DEFAULT_MODEL:
-        raise UsageError("--via names all models, and --model another", "leave one of them out")
+        raise UsageError("--via and --model cannot be combined", "--via names all models")
     sources, missing = running.find(paths, output, terminal)
 
     # From here on torch is needed, which takes seconds to import.
@@ -89,15 +82,15 @@ def invert(
     from restyle_cli.methods.psp import NON_PHOTO
     from restyle_cli.stopping import Plateau
 
-    plan, patience = _plan(wish, model, steps, via, running.fetching(offline, terminal), generator, downscale)
+    plan, patience = _plan(stopping, model, steps, via, running.fetching(offline, terminal), generator, downscale)
     if tolerance is not None:
         _check_tolerance(plan)
     rule = "none" if plan.models[0].task in NON_PHOTO else rule_of(plan.models[0].name, plan.models[0].generator_name)
-    masked = _masked(mask, crossover, plan)
+    known = _mask(mask, crossover, plan)
     mixing = _mixing(variants, mix_alpha, seed or 0)
     if seed is not None and not (mixing or plan.is_random):
-        message = f"--seed changes nothing here: {plan.chain} uses no random numbers"
-        raise UsageError(message, "leave it out; --variants, projector, pti-pivot and pti-local use some")
+        message = f"--seed has no effect: {plan.chain} uses no random numbers"
+        raise UsageError(message, "leave it out; only --variants, projector, pti-pivot and pti-local are random")
     others = () if crossover is None else (crossover,)
     framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule, others)
     machine = running.choose_machine(device, precision, batch_size)
@@ -106,12 +99,12 @@ def invert(
         terminal.note(notice)
     result = {"model": plan.models[-1].name, "chain": plan.chain}
     settings = {**result, "networks": plan.networks(), "keep": keep, "tolerance": tolerance, **framing_settings}
-    settings |= machine.settings | _UNASKED | wish | (masked.described() if masked else {})
+    settings |= machine.settings | _DEFAULTS | stopping | (known.described() if known else {})
     settings |= {"downscale": downscale if downscale > 1 else None, "variants": mixing or None}
     settings |= {"seed": (seed or None) if plan.is_random else None}
     compared = {"perceptual": plan.perceptual} if plan.perceptual else {}
     methods = plan.load(machine.device, seed or 0)
-    live = running.Live(len(methods), open_end=bool(wish), seconds=wish.get("budget"))
+    live = running.Live(len(methods), open_end=bool(stopping), seconds=stopping.get("budget"))
     notes = {**machine.notes, **compared, "generators": plan.generators}
     task = Task(
         methods,
@@ -124,45 +117,43 @@ def invert(
         overwrite,
         machine.batch_size,
         on_step=live.step if live.long else None,
-        mask=masked,
-        stop_rule=partial(Plateau, patience, wish["budget"]) if wish else None,
+        mask=known,
+        stop_rule=partial(Plateau, patience, stopping["budget"]) if stopping else None,
         note=terminal.note,
     )
-    tally = running.run(
-        sources, missing, invert_all(sources, task), "inverting", terminal, live, tell=_tell_of_oddities
-    )
+    tally = running.run(sources, missing, invert_all(sources, task), "inverting", terminal, live, tell=_warn)
     summary = tally.summary(began)
-    told = {**machine.notes, **compared, **result, **wish, "notices": plan.notices}
+    record = {**machine.notes, **compared, **result, **stopping, "notices": plan.notices}
     terminal.result(
-        {"command": "invert", **told, "images": tally.described, "summary": summary},
+        {"command": "invert", **record, "images": tally.described, "summary": summary},
         *running.views(tally, summary, output),
     )
-    running.end(tally, None if wish else len(methods))
+    running.end(tally, None if stopping else len(methods))
 
 
-_UNASKED = {"quality": None, "budget": None, "mask": None, "crossover": None}
-"""Told of every result, so that one made with them is none made without."""
+_DEFAULTS = {"quality": None, "budget": None, "mask": None, "crossover": None}
+"""Written to every latent file, so that a result made with one of these options differs from one made without."""
 
 
-def _wish(
+def _stopping(
     quality: str | None, budget: str | None, steps: int | None, via: str | None, tolerance: float | None
 ) -> dict[str, Any]:
-    """What `--quality` and `--budget` ask for, the latter in seconds; nothing where neither is given.
+    """`quality` and `budget` (in seconds or None); empty if neither option is given.
 
-    UsageError where another option decides already what they are to decide.
+    UsageError if another option also chooses the chain or when to stop.
     """
     if quality is None and budget is None:
         return {}
-    asked = "--quality" if quality is not None else "--budget"
+    given = "--quality" if quality is not None else "--budget"
     for option, value in (("--steps", steps), ("--via", via), ("--tolerance", tolerance)):
         if value is not None:
-            raise UsageError(f"{asked} chooses the chain and when to stop; {option} says it too", "give one of them")
+            raise UsageError(f"{given} and {option} cannot be combined", f"{given} chooses the chain and when to stop")
     seconds = None if budget is None else options.parse_budget(budget)
     return {"quality": quality or options.DEFAULT_QUALITY, "budget": seconds}
 
 
 def _plan(
-    wish: Mapping[str, Any],
+    stopping: Mapping[str, Any],
     model: str,
     steps: int | None,
     via: str | None,
@@ -170,69 +161,73 @@ def _plan(
     generator: str | None,
     downscale: int,
 ) -> tuple[Plan, Sequence[Patience]]:
-    """The chain, and how long each of its links goes on where that is decided by progress."""
+    """The chain, and with `--quality` or `--budget` how long each of its methods runs."""
     from restyle_cli import loading
 
-    if wish:
-        return loading.plan_quality(wish["quality"], model, ensure, generator, downscale)
+    if stopping:
+        return loading.plan_quality(stopping["quality"], model, ensure, generator, downscale)
     return loading.plan(model, steps, via, ensure, generator, downscale), ()
 
 
 def _check_tolerance(plan: Plan) -> None:
-    """UsageError where the last method's steps do not fall one by one."""
+    """UsageError if the last method's steps follow a schedule, so that the L2 may rise before it falls."""
     from restyle_cli.inversion import Scheduled
     from restyle_cli.methods import METHODS
 
     last = plan.models[-1]
     if issubclass(METHODS.load(last.method), Scheduled):
         raise UsageError(
-            f"--tolerance looks at single steps, and those of {last.name} follow a plan over all of them",
-            "leave it out, or let --quality or --budget decide",
+            f"{last.name} does not support --tolerance: its steps follow a schedule",
+            "leave it out, or use --quality or --budget",
         )
 
 
-def _results(mixing: Mapping[str, Any], methods: Sequence[Method], made_of: tuple[Any, ...]) -> Results:
-    """The results, with variants if they are wished; RestyleError where a generator has none to give."""
+def _results(mixing: Mapping[str, Any], methods: Sequence[Method], arguments: tuple[Any, ...]) -> Results:
+    """The results, with variants if requested; RestyleError if a generator has no fine layers."""
     from restyle_cli.results import Results
     from restyle_cli.variants import VariantResults, check_fine
 
     if not mixing:
-        return Results(*made_of)
+        return Results(*arguments)
     for generator in dict.fromkeys(method.generator for method in methods):
         check_fine(generator)
-    return VariantResults(*made_of, **mixing)
+    return VariantResults(*arguments, **mixing)
 
 
 def _mixing(variants: int | None, alpha: float | None, seed: int) -> dict[str, Any]:
-    """What `VariantResults` are made of; nothing where none are asked for."""
+    """The keyword arguments of `VariantResults`; empty if no variants are requested."""
     if variants is None and alpha is None:
         return {}
     count = options.DEFAULT_VARIANTS if variants is None else variants
     return {"count": count, "seed": seed, "alpha": 1.0 if alpha is None else alpha}
 
 
-def _masked(mask: Path | None, crossover: Path | None, plan: Plan) -> Mask | None:
-    """What `--mask` and `--crossover` mean; UsageError where the last method would make them mean nothing."""
+def _mask(mask: Path | None, crossover: Path | None, plan: Plan) -> Mask | None:
+    """The mask, or None; UsageError if the last method does not support one."""
     from restyle_cli.masks import Mask
     from restyle_cli.methods import METHODS, OF_GENERATOR
 
     if mask is None:
         if crossover is not None:
-            raise UsageError("--crossover needs a mask", "--mask FILE: a picture, black where the other photo shows")
+            raise UsageError(
+                "--crossover needs --mask", "add --mask FILE, an image that is black where the other image is used"
+            )
         return None
-    last = [model for model in plan.models if model.method != OF_GENERATOR][-1]  # which draws, and looks at no photo
+    last = [model for model in plan.models if model.method != OF_GENERATOR][-1]  # redraw does not compare
     if crossover is None and not METHODS.load(last.method).takes_mask:
-        message = f"{last.name} heeds no mask: it would find what stands in the place of what is not known"
-        raise UsageError(message, f'let one follow that optimises: --via "{last.name},image2stylegan++:400"')
+        message = f"{last.name} does not support --mask"
+        raise UsageError(
+            message, f'end the chain with an optimisation method: --via "{last.name},image2stylegan++:400"'
+        )
     return Mask(mask, crossover)
 
 
-def _tell_of_oddities(outcome: Outcome, terminal: Terminal) -> None:
+def _warn(outcome: Outcome, terminal: Terminal) -> None:
     if outcome.status != "done":
         return
     path = str(outcome.path)
     if "pasted" in outcome.files and outcome.made["source"]["turned"]:
-        terminal.note(f"{path!r} lies on its side in its file; {str(outcome.files['pasted'])!r} is upright")
-    lost = [step["step"] for step in outcome.made["steps"] if step["l2"] is None]
-    if lost:
-        terminal.warn(f"{path!r}: no numbers from step {lost[0]} on; with --precision fp32 there may be some")
+        terminal.note(f"{path!r} is stored rotated (EXIF); {str(outcome.files['pasted'])!r} is upright")
+    nan_steps = [step["step"] for step in outcome.made["steps"] if step["l2"] is None]
+    if nan_steps:
+        terminal.warn(f"{path!r}: steps from {nan_steps[0]} on produced NaN; try --precision fp32")

@@ -1,4 +1,4 @@
-"""`restyle methods`: the ways to invert, the networks there are for each, and a page for every one."""
+"""`restyle methods`: list the inversion methods, or describe one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from restyle_cli.cli.options import Json
+from restyle_cli.cli.options import Json, examples
 from restyle_cli.cli.output import Table, Terminal
 from restyle_cli.errors import RestyleError, did_you_mean
 from restyle_cli.loading import installed
@@ -15,22 +15,21 @@ from restyle_cli.methods.spec import MEASURED, NETWORKS, SPACES, SPECS, MethodSp
 from restyle_cli.store import catalog
 from restyle_cli.store.catalog import Entry
 
-Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="A method, to show its page.", show_default=False)]
+EPILOG = examples(
+    "restyle methods pti",
+    "restyle invert photo.jpg -m restyle-psp-portrait -n 5",
+    "restyle invert photo.jpg --via psp-portrait,restyle-psp-portrait:5",
+)
+
+Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Method to describe.", show_default=False)]
 
 
 def methods(name: Name = None, json: Json = False) -> None:
-    """List the methods of inversion and the networks installed for each, or show the page of one.
+    """List the inversion methods and their installed models, or describe one.
 
-    A page tells of the paper, what a step does, what the method is good and bad at, what it costs, and under which
-    licences its published networks are.
-
-    A model's name is METHOD-DOMAIN. Examples:
-
-        [bold]restyle methods pti[/]
-
-        [bold]restyle invert photo.jpg -m restyle-psp-portrait -n 5[/]
-
-        [bold]restyle invert photo.jpg --via psp-portrait,restyle-psp-portrait:5[/]
+    A description has the paper, what a step does, strengths and weaknesses,
+    time, and the licences of the published models. A model's name is
+    METHOD-DOMAIN.
     """
     terminal = Terminal(json=json)
     if name is not None:
@@ -40,21 +39,21 @@ def methods(name: Name = None, json: Json = False) -> None:
         terminal.result(values, Table(["", ""], list(_rows(values, page, published).items())))
         return
     found = [{"name": n, "description": page.summary, "installed": installed(n)} for n, page in SPECS.items()]
-    rows = [(m["name"], m["description"], ", ".join(m["installed"]) or "—") for m in found]
-    terminal.result({"methods": found}, Table(["method", "what a step does", "installed"], rows, spare=("installed",)))
+    rows = [(n, page.summary, ", ".join(installed(n)) or "—") for n, page in SPECS.items()]
+    terminal.result({"methods": found}, Table(["method", "step", "installed"], rows, spare=("installed",)))
 
 
 def _page(name: str) -> MethodSpec:
     if name in SPECS:
         return SPECS[name]
     if any(entry.name == name for entry in catalog.entries()):
-        raise RestyleError(f"'{name}' is a network and no method", f"`restyle weights info {name}` tells of it")
-    near, every = did_you_mean(name, SPECS), "`restyle methods` shows all"
+        raise RestyleError(f"'{name}' is a model, not a method", f"see `restyle weights info {name}`")
+    near, every = did_you_mean(name, SPECS), "see `restyle methods`"
     raise RestyleError(f"no method named '{name}'", f"{near}  {every}" if near else every)
 
 
 def _published(name: str) -> list[Entry]:
-    """The catalog's networks of the method, those that are not embedded."""
+    """The catalog's published models of the method, without the bundled ones."""
     return [entry for entry in catalog.entries() if entry.method == name and not (entry.embedded or entry.own)]
 
 
@@ -95,16 +94,16 @@ def _described(name: str, page: MethodSpec, published: list[Entry]) -> dict[str,
 
 
 def _rows(values: dict[str, Any], page: MethodSpec, published: list[Entry]) -> dict[str, str]:
-    """The page for people, by title."""
+    """The description for people, by title."""
     return {
         "method": values["name"],
         "": page.summary,
         "paper": str(page.paper),
         "link": page.paper.link,
-        "a step": page.step,
-        "good at": page.strengths,
-        "bad at": page.weaknesses,
-        "finds": "; ".join(SPACES[space] for space in page.space),
+        "step": page.step,
+        "strengths": page.strengths,
+        "weaknesses": page.weaknesses,
+        "optimises": "; ".join(SPACES[space] for space in page.space),
         "needs": "; ".join(NETWORKS[network] for network in page.networks),
         **({"compares": page.compares} if page.compares else {}),
         "steps": _steps(values["name"], page),
@@ -116,24 +115,24 @@ def _rows(values: dict[str, Any], page: MethodSpec, published: list[Entry]) -> d
 
 
 def _steps(name: str, page: MethodSpec) -> str:
-    least = "1, always" if page.steps == 1 else f"{page.steps:,} by default"
+    default = "always 1" if page.steps == 1 else f"{page.steps:,} by default"
     after = f", after the encoder's; see `restyle methods {CHAINS[name]}`" if name in CHAINS else ""
-    return least + after + (f"; {page.paper_steps} in the paper" if page.paper_steps else "")
+    return default + after + (f"; {page.paper_steps} in the paper" if page.paper_steps else "")
 
 
 def _cost(page: MethodSpec) -> str:
     if page.seconds is None:
-        return "not measured: no network of it is embedded, and there is no recipe for one"
+        return "not measured: there is no bundled model and no recipe for one"
     all_of_them = page.seconds * page.steps
     whole = "" if page.steps == 1 else f", {all_of_them:.{0 if all_of_them >= 9.5 else 1}f} s for {page.steps:,}"
-    return f"{page.seconds:.3f} s a step{whole}, with the embedded networks on one thread of a CPU: {MEASURED}"
+    return f"{page.seconds:.3f} s per step{whole}, with the bundled models on one CPU thread: {MEASURED}"
 
 
 def _licences(name: str, published: list[Entry]) -> str:
-    """The licences of the published weights, a line each, with the networks that are under it."""
+    """The licences of the published weights, one per line, with their models."""
     if not published:
         whose = "its links'" if name in CHAINS else "the generator's"
-        return f"no weights of its own; {whose} licence counts: `restyle weights list`"
+        return f"no weights of its own; {whose} licence applies, see `restyle weights list`"
     under: dict[str, list[str]] = {}
     for entry in published:
         under.setdefault(f"{entry.licence_weights}; commercial use: {entry.commercial}", []).append(entry.name)

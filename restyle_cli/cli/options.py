@@ -1,7 +1,6 @@
 """Options that several commands share, each spelled and explained once.
 
-A command takes what it needs, `def invert(paths: Pictures, steps: Steps = None, ...)`, and chooses the
-default.
+A command declares those that it takes, `def invert(paths: Images, steps: Steps = None, ...)`, with its defaults.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from restyle_cli.cli.standard_input import with_standard_input
 from restyle_cli.errors import UsageError, did_you_mean
 
 OUTPUT = Path("restyle-out")
-"""Each command writes to a folder of its own in it, so that none overwrites another's files."""
+"""Each command writes to its own sub-folder, so that commands never overwrite each other's files."""
 DEFAULT_MODEL = "restyle-psp"
 DEFAULT_QUALITY = "balanced"
 DEFAULT_SAVE = "image,strip,latent"
@@ -30,8 +29,13 @@ DEFAULT_VARIANTS, MAX_VARIANTS = 5, 100
 MAX_BATCH = 1024
 
 
+def examples(*lines: str) -> str:
+    """The epilog of a command: its examples, one per line."""
+    return "\n\n".join(["Examples:", *(f"[bold]{line}[/]" for line in lines)])
+
+
 def between(least: int, most: int) -> Callable[[int | None], int | None]:
-    """A check for a whole number that says what is allowed; a value not given (None) passes."""
+    """Returns a callback that refuses integers outside `least` to `most`; None passes."""
 
     def check(value: int | None) -> int | None:
         if value is not None and not least <= value <= most:
@@ -41,37 +45,40 @@ def between(least: int, most: int) -> Callable[[int | None], int | None]:
     return check
 
 
-def _from_zero_on(value: float | None) -> float | None:
+def _not_negative(value: float | None) -> float | None:
     if value is not None and not 0 <= value < math.inf:  # nor NaN
-        raise typer.BadParameter(f"{value} is not a number from 0 on")
+        raise typer.BadParameter(f"{value} is not a number of at least 0")
     return value
 
 
-def _of(values: Sequence[int]) -> Callable[[int], int]:
+def _one_of(values: Sequence[int]) -> Callable[[int], int]:
     def check(value: int) -> int:
         if value not in values:
-            raise typer.BadParameter(f"{value} is none of {', '.join(map(str, values))}")
+            raise typer.BadParameter(f"{value} is not one of {', '.join(map(str, values))}")
         return value
 
     return check
 
 
-def _part(value: float | None) -> float | None:
+def _fraction(value: float | None) -> float | None:
     if value is not None and not 0 <= value <= 1:  # nor NaN
         raise typer.BadParameter(f"{value} is not between 0 and 1")
     return value
 
 
 _MODEL = "Model"
+_FACE = "Face"
 _MACHINE = "Machine"
 _RESULTS = "Results"
+ADVANCED = "Advanced"
+"""Panel of rare options. Panels appear in the order of a command's parameters, so these options come last there."""
 
-Pictures = Annotated[
+Images = Annotated[
     list[Path],
     typer.Argument(
         metavar="PATH",
         callback=with_standard_input,
-        help="Images, folders (with sub-folders, without results of earlier runs), or - for standard input.",
+        help="Images or folders (with sub-folders). Use - for an image on standard input. Result files are left out.",
     ),
 ]
 Steps = Annotated[
@@ -80,7 +87,8 @@ Steps = Annotated[
         "--steps",
         "-n",
         callback=between(1, MAX_STEPS),
-        help="How often the estimate is corrected: by default 5 times for ReStyle, 1,000 for optimisations, else once.",
+        help="Number of steps. Defaults: 5 for ReStyle and HyperStyle, 350 for PTI, 1,000 for optimisation, 1 for "
+        "other encoders; see [bold]restyle methods NAME[/].",
         show_default=False,
         rich_help_panel=_MODEL,
     ),
@@ -91,7 +99,7 @@ Model = Annotated[
         "--model",
         "-m",
         metavar="NAME|FILE",
-        help="Name from [bold]restyle weights list[/], or a file; a generator alone means the projector on it.",
+        help="Name from [bold]restyle weights list[/], or a file. A generator alone uses the projector method.",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -100,7 +108,7 @@ Generator = Annotated[
     typer.Option(
         "--generator",
         metavar="NAME|FILE",
-        help="Draw with this generator instead of the model's own.",
+        help="Generate with this generator instead of the model's own.",
         show_default=False,
         rich_help_panel=_MODEL,
     ),
@@ -110,7 +118,7 @@ Via = Annotated[
     typer.Option(
         "--via",
         metavar="CHAIN",
-        help="Several models in turn, each with its steps: [bold]psp-portrait,restyle-psp-portrait:5[/].",
+        help="Run several models in sequence, each with its steps: [bold]psp,restyle-psp:5[/].",
         rich_help_panel=_MODEL,
     ),
 ]
@@ -119,11 +127,11 @@ Downscale = Annotated[
     typer.Option(
         "--downscale",
         metavar="N",
-        callback=_of(DOWNSCALES),
-        help="Show pSp's encoder the picture N times smaller, as those for super-resolution were trained: "
+        callback=_one_of(DOWNSCALES),
+        help="Downscale the input of a pSp encoder N times (super-resolution models): "
         f"{', '.join(map(str, DOWNSCALES))}.",
         show_default=False,
-        rich_help_panel=_MODEL,
+        rich_help_panel=ADVANCED,
     ),
 ]
 Variants = Annotated[
@@ -132,8 +140,8 @@ Variants = Annotated[
         "--variants",
         metavar="N",
         callback=between(1, MAX_VARIANTS),
-        help="Also draw each N times with other fine layers, of random codes: photo.variant-1.png, … "
-        f"With --mix-alpha alone {DEFAULT_VARIANTS}.",
+        help="Also render N variants with random fine layers (style mixing): photo.variant-1.png, … "
+        f"{DEFAULT_VARIANTS} if only --mix-alpha is given.",
         show_default=False,
         rich_help_panel=_RESULTS,
     ),
@@ -143,19 +151,18 @@ MixAlpha = Annotated[
     typer.Option(
         "--mix-alpha",
         metavar="A",
-        callback=_part,
-        help="How far the variants' fine layers go towards the random ones, from 0 to 1 (all of the way, as by "
-        "default).",
+        callback=_fraction,
+        help="Strength of the style mixing in variants, from 0 (none) to 1 (the default).",
         show_default=False,
-        rich_help_panel=_RESULTS,
+        rich_help_panel=ADVANCED,
     ),
 ]
 Quality = Annotated[
     Literal["fast", "balanced", "best"] | None,
     typer.Option(
         "--quality",
-        help="Choose a chain, and go on with each of its links while it pays. fast: the encoder; balanced: then the "
-        "hypernetwork, or a short optimisation; best: then pti too, as long as it takes.",
+        help="Choose the chain automatically, and run each method while it lowers the L2. fast: the encoder; "
+        "balanced: also a hypernetwork or a short optimisation; best: also PTI.",
         show_default=False,
         rich_help_panel=_MODEL,
     ),
@@ -165,8 +172,8 @@ Budget = Annotated[
     typer.Option(
         "--budget",
         metavar="TIME",
-        help="Time for each picture, [bold]20s[/] or [bold]2m[/]: the best that is reached by then is kept. "
-        "Without --quality, balanced.",
+        help="Time limit for each image, such as [bold]20[/] (seconds), [bold]20s[/] or [bold]2m[/]. Writes the best "
+        f"step within it. Implies --quality {DEFAULT_QUALITY}.",
         show_default=False,
         rich_help_panel=_MODEL,
     ),
@@ -176,18 +183,18 @@ Tolerance = Annotated[
     typer.Option(
         "--tolerance",
         metavar="T",
-        callback=_from_zero_on,
-        help="Stop a picture once a step of the last method lowers its L2 by less than T.",
+        callback=_not_negative,
+        help="Stop an image when a step of the last method lowers its L2 by less than T.",
         show_default=False,
-        rich_help_panel=_MODEL,
+        rich_help_panel=ADVANCED,
     ),
 ]
 Align = Annotated[
     Literal["auto", "always", "never"],
     typer.Option(
         "--align",
-        help="Find the face and crop as the networks expect; auto leaves alone what fits already.",
-        rich_help_panel=_MODEL,
+        help="Find the face and crop it as the models expect. auto leaves images that already fit unchanged.",
+        rich_help_panel=_FACE,
     ),
 ]
 Face = Annotated[
@@ -195,8 +202,8 @@ Face = Annotated[
     typer.Option(
         "--face",
         metavar="N|all",
-        help="Which of several faces, 1 being the largest; all: each, as photo.1, photo.2, …",
-        rich_help_panel=_MODEL,
+        help="Which of several faces, 1 is the largest. all: each face, as photo.1, photo.2, …",
+        rich_help_panel=_FACE,
     ),
 ]
 Landmarks = Annotated[
@@ -204,10 +211,10 @@ Landmarks = Annotated[
     typer.Option(
         "--landmarks",
         metavar="FILE",
-        help="Your own points of the faces, 68 or 5 (eyes, nose, corners of the mouth): JSON, text or npy for one "
-        "picture, or a table by file name.",
+        help="Your own face landmarks, 68 or 5 points (eyes, nose, corners of the mouth): JSON, text or npy for one "
+        "image, or a table by file name.",
         show_default=False,
-        rich_help_panel=_MODEL,
+        rich_help_panel=ADVANCED,
     ),
 ]
 Mask = Annotated[
@@ -215,8 +222,8 @@ Mask = Annotated[
     typer.Option(
         "--mask",
         metavar="FILE",
-        help="A picture of the photo's shape: what is black or erased is not known, and methods that optimise fill it "
-        "in.",
+        help="Image of the photo's aspect ratio: white is known; black or transparent is filled in. Needs an "
+        "optimisation method.",
         show_default=False,
         rich_help_panel=_MODEL,
     ),
@@ -226,57 +233,54 @@ Crossover = Annotated[
     typer.Option(
         "--crossover",
         metavar="FILE",
-        help="With --mask: the photo that shows where the mask is black.",
+        help="With --mask: the image to use where the mask is black.",
         show_default=False,
-        rich_help_panel=_MODEL,
+        rich_help_panel=ADVANCED,
     ),
 ]
 PasteBack = Annotated[
     bool,
     typer.Option(
         "--paste-back",
-        help="Also put the reconstruction back into the whole photo: photo.pasted.png, with --face all of all faces.",
+        help="Also paste the reconstruction into the full photo: photo.pasted.png, with --face all of all faces.",
         rich_help_panel=_RESULTS,
     ),
 ]
 Seed = Annotated[
     int,
-    typer.Option(
-        "--seed", callback=between(0, MAX_SEED), help="Another seed, other random numbers; the same seed, the same."
-    ),
+    typer.Option("--seed", callback=between(0, MAX_SEED), help="Random seed."),
 ]
 InvertSeed = Annotated[
     int | None,
     typer.Option(
         "--seed",
         callback=between(0, MAX_SEED),
-        help="Of the random numbers of --variants, of projector and pti-pivot (noise on the code) and of pti-local; 0 "
-        "if not given.",
+        help="Random seed, for --variants, projector, pti-pivot and pti-local. Default: 0.",
         show_default=False,
-        rich_help_panel=_RESULTS,
+        rich_help_panel=ADVANCED,
     ),
 ]
 
 Output = Annotated[
     Path,
-    typer.Option("--output", "-o", metavar="DIR", help="Folder to write to.", rich_help_panel=_RESULTS),
+    typer.Option("--output", "-o", metavar="DIR", help="Output folder.", rich_help_panel=_RESULTS),
 ]
 Save = Annotated[
     str,
     typer.Option(
         "--save",
         metavar="KINDS",
-        help=f"What to write, of {', '.join(SAVE_KINDS)}. The latent file is always written.",
+        help=f"Files to write, of {', '.join(SAVE_KINDS)}. The latent file is always written.",
         rich_help_panel=_RESULTS,
     ),
 ]
 Keep = Annotated[
     Literal["best", "last"],
-    typer.Option("--keep", help="Keep each picture's nearest step, or its last.", rich_help_panel=_RESULTS),
+    typer.Option("--keep", help="Select each image's best step or its last.", rich_help_panel=_RESULTS),
 ]
 Overwrite = Annotated[
     bool,
-    typer.Option("--overwrite", help="Do again what is done already.", rich_help_panel=_RESULTS),
+    typer.Option("--overwrite", help="Process finished images again.", rich_help_panel=_RESULTS),
 ]
 Json = Annotated[
     bool,
@@ -284,13 +288,13 @@ Json = Annotated[
 ]
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="No progress and no notes.", rich_help_panel=_RESULTS),
+    typer.Option("--quiet", "-q", help="Print no progress and no notes.", rich_help_panel=_RESULTS),
 ]
 Offline = Annotated[
     bool,
     typer.Option(
         "--offline",
-        help="Fetch no networks; RESTYLE_OFFLINE=1 says the same for every command.",
+        help="Never download; same as RESTYLE_OFFLINE=1.",
         rich_help_panel=_MACHINE,
     ),
 ]
@@ -300,7 +304,7 @@ Device = Annotated[
     typer.Option(
         "--device",
         metavar="auto|cpu|cuda[:i]|mps",
-        help="Where to compute.",
+        help="Device to compute on.",
         rich_help_panel=_MACHINE,
     ),
 ]
@@ -314,7 +318,7 @@ BatchSize = Annotated[
         "--batch-size",
         "-b",
         callback=between(1, MAX_BATCH),
-        help="Pictures computed at once; chosen by the device if not given.",
+        help="Images per batch. Default: depends on the device.",
         show_default=False,
         rich_help_panel=_MACHINE,
     ),
@@ -322,31 +326,31 @@ BatchSize = Annotated[
 
 
 def parse_save(kinds: str) -> frozenset[str]:
-    """The kinds named in `--save`, always with "latent", which marks a picture as done.
+    """The kinds named in `--save`, and always "latent", whose file marks an image as done.
 
-    UsageError for a kind that does not exist.
+    UsageError for an unknown kind.
     """
     names = [name.strip() for name in kinds.split(",") if name.strip()]
     for name in names:
         if name not in SAVE_KINDS:
             near = did_you_mean(name, SAVE_KINDS)
-            raise UsageError(f"--save knows no '{name}'", near or f"choose from {', '.join(SAVE_KINDS)}")
+            raise UsageError(f"unknown kind '{name}' in --save", near or f"choose from {', '.join(SAVE_KINDS)}")
     return frozenset(names) | {"latent"}
 
 
 def parse_budget(text: str) -> float:
-    """The seconds that `--budget` names ("20s", "1.5m", "1h"); UsageError when it names none."""
-    found = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|h)", text.strip(), re.ASCII)
-    seconds = float(found[1]) * {"s": 1, "m": 60, "min": 60, "h": 3600}[found[2]] if found else 0.0
+    """The seconds in a `--budget` ("20", "20s", "1.5m", "1h"); UsageError if it is not a positive time."""
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|m|min|h)?", text.strip(), re.ASCII)
+    seconds = float(match[1]) * {None: 1, "s": 1, "m": 60, "min": 60, "h": 3600}[match[2]] if match else 0.0
     if not 0 < seconds < math.inf:
-        raise UsageError(f"--budget takes a time, not '{text}'", "20s, 1.5m or 1h")
+        raise UsageError(f"--budget takes a time, not '{text}'", "for example 20s, 1.5m or 1h")
     return seconds
 
 
 def parse_face(text: str) -> int | Literal["all"]:
-    """What `--face` names; UsageError when it is neither a number from 1 on nor "all"."""
+    """The number of a face, from 1 on, or "all"; UsageError for anything else."""
     if text == "all":
         return "all"
     if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
-    raise UsageError(f"--face takes a number from 1 on, or all, not '{text}'", "1 is the largest face")
+    raise UsageError(f"--face takes a number from 1 on or 'all', not '{text}'", "1 is the largest face")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from textwrap import indent
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import typer
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LINE_EVERY = 10.0
-"""Seconds between two lines of progress where no bar can be drawn."""
+"""Seconds between two lines of progress if standard error is not a terminal."""
 
 _GAP = 2  # between columns
-_READABLE = 16  # columns that text of several words gets at least
-_HERE = "\N{OBJECT REPLACEMENT CHARACTER} here"  # where a stored list goes in the text around it
-_WIDE = 10_000  # columns when the reader is a file or a program: never cut a line
+_READABLE = 16  # minimum width of a column of text, if the text is that long
+_HERE = "\N{OBJECT REPLACEMENT CHARACTER} here"  # placeholder of a stored list in the JSON around it
+_WIDE = 10_000  # width if the output is a file or a pipe: lines are never wrapped
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under column titles (none: no title line). Those in `right` are aligned as numbers are.
+    """Rows of text under column titles (all empty: no title line). Columns in `right` are right-aligned.
 
-    Lines break between words, and never in the first column nor in numbers. Where a terminal is too narrow, the
-    columns in `spare` are left out, from the first on.
+    Lines break between words, and never in the first column or a right-aligned one. If the terminal is too narrow,
+    columns are left out in the order of `spare`.
     """
 
     columns: Sequence[str]
@@ -44,7 +44,7 @@ class Table:
 
 
 class Stored:
-    """Values of a list that are printed as JSON one by one, and need not be in memory together."""
+    """A list whose values are read and printed as JSON one at a time."""
 
     def __iter__(self) -> Iterator[Any]:
         """The values."""
@@ -55,10 +55,10 @@ class Progress(Protocol):
     """What `Terminal.progress` yields."""
 
     def advance(self, count: int = 1) -> None:
-        """`count` more are done."""
+        """Count `count` more as done."""
 
-    def tell(self, text: str) -> None:
-        """Show `text` beside it, until another one comes."""
+    def describe(self, text: str) -> None:
+        """Show `text` next to the count."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Terminal:
     _errors: Console = field(default_factory=lambda: _console(stderr=True), repr=False, compare=False)
 
     def result(self, values: dict[str, Any], *views: Table | str) -> None:
-        """The outcome on standard output: `values` with --json, otherwise the `views`, for people to read."""
+        """Print on standard output: `values` with --json, otherwise the `views`."""
         if self.json:
             _show_json(values)
             return
@@ -81,7 +81,7 @@ class Terminal:
             text, hidden = _laid_out(view)
             show(text)
             if hidden:
-                self.note(f"not shown for want of room: {', '.join(hidden)}; --json has everything")
+                self.note(f"the terminal is too narrow for: {', '.join(hidden)}; --json prints everything")
 
     def note(self, text: str) -> None:
         """A line that --quiet leaves out."""
@@ -89,19 +89,19 @@ class Terminal:
             say(printable(text))
 
     def warn(self, text: str) -> None:
-        """A line about something that may not be what was wanted; the work goes on."""
+        """A line about a possible problem; the run continues."""
         label = typer.style("warning:", fg="yellow", bold=True)
         say(f"{label} {printable(text)}")
 
     def error(self, error: RestyleError) -> None:
-        """What could not be done, and what to do about it; the caller decides whether the rest goes on."""
+        """Print `error` and its hint; the caller decides whether the run continues."""
         report(error)
 
     @contextmanager
     def progress(self, what: str, total: int | None) -> Iterator[Progress]:
-        """Progress of `total` things, and the time left: a bar on a terminal, else a line now and then.
+        """Progress of `total` items (None: unknown) and the time left: a bar on a terminal, else a line now and then.
 
-        `what` names the work ("inverting"); how many there are may not be known. Nothing is shown with --quiet.
+        `what` is the label ("inverting"). Nothing is shown with --quiet.
         """
         if self.quiet:
             yield _Silent()
@@ -113,7 +113,7 @@ class Terminal:
 
     @contextmanager
     def transfer(self, what: str, total: int | None, done: int = 0) -> Iterator[Progress]:
-        """Progress of a file of `total` bytes, if that is known, of which `done` are there already."""
+        """Progress of a download of `total` bytes (None: unknown), of which `done` are already on disk."""
         if self.quiet:
             yield _Silent()
         elif not self._errors.is_terminal:
@@ -124,7 +124,7 @@ class Terminal:
 
 
 def report(error: RestyleError) -> None:
-    """Print `error` and its hint on standard error, in the one form that all errors have."""
+    """Print `error` and its hint on standard error."""
     label = typer.style("error:", fg="red", bold=True)
     say(f"{label} {printable(error.message)}")
     if error.hint:
@@ -132,7 +132,7 @@ def report(error: RestyleError) -> None:
 
 
 def say(text: str) -> None:
-    """Print a line on standard error. Where it cannot be written any more, the work goes on without."""
+    """Print a line on standard error; if that is no longer possible, drop it."""
     try:
         typer.echo(text, err=True)
     except OSError:
@@ -140,13 +140,13 @@ def say(text: str) -> None:
 
 
 def show(text: str, end: str = "\n") -> None:
-    """Print text on standard output. RestyleError when it cannot be written, BrokenPipeError when nobody reads on."""
+    """Print text on standard output. RestyleError if it cannot be written, BrokenPipeError if the pipe is closed."""
     with _printing():
         print(text, end=end, flush=bool(end))
 
 
 def finish() -> None:
-    """Write what is still buffered for standard output, as `show` does."""
+    """Flush standard output; errors as in `show`."""
     with _printing():
         sys.stdout.flush()
 
@@ -160,12 +160,12 @@ def _printing() -> Iterator[None]:
     except OSError as error:
         streams.silence(sys.stdout)
         reason = (error.strerror or str(error)).lower()
-        hint = "files that were to be written are written"
+        hint = "all output files were written"
         raise RestyleError(f"the result cannot be printed: {reason}", hint) from error
 
 
 def printable(text: str) -> str:
-    """`text` with control characters, which a file name may hold, made visible; line breaks stay."""
+    """`text` with control characters escaped (file names may contain them), except line breaks."""
     return "".join(c if c == "\n" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -194,7 +194,7 @@ class _Silent:
     def advance(self, count: int = 1) -> None:
         """Show nothing."""
 
-    def tell(self, text: str) -> None:
+    def describe(self, text: str) -> None:
         """Show nothing."""
 
 
@@ -209,7 +209,7 @@ class _Lines:
         self._done += count
         self._show()
 
-    def tell(self, text: str) -> None:
+    def describe(self, text: str) -> None:
         self._text = text
         self._show()
 
@@ -237,7 +237,7 @@ class _Bar:
     def advance(self, count: int = 1) -> None:
         self._bar.advance(self._task, count)
 
-    def tell(self, text: str) -> None:
+    def describe(self, text: str) -> None:
         self._bar.update(self._task, description=f"{self._what}: {text}")
 
 
@@ -285,7 +285,7 @@ def _console(stderr: bool) -> Console:
 
 
 def _show_json(values: dict[str, Any]) -> None:
-    """Print the object, of which one value may be `Stored`."""
+    """Print the object; one of its values may be `Stored`."""
     stored = next((key for key, value in values.items() if isinstance(value, Stored)), None)
     if stored is None:
         show(_as_json(values))
@@ -301,12 +301,12 @@ def _show_json(values: dict[str, Any]) -> None:
 
 
 def _as_json(values: Any) -> str:
-    """JSON in which only what standard output cannot encode is escaped, as the bytes of names that are no text."""
+    """JSON; characters that standard output cannot encode are escaped."""
     return to_json(values, 2, sys.stdout.encoding or "ascii")
 
 
 def _laid_out(table: Table) -> tuple[str, list[str]]:
-    """The table as text, and the columns left out of it where the terminal is too narrow."""
+    """The table as text, and the titles of the columns left out because the terminal is too narrow."""
     from rich.table import Table as RichTable
 
     console = _console(stderr=False)
@@ -316,7 +316,7 @@ def _laid_out(table: Table) -> tuple[str, list[str]]:
     laid = RichTable(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     laid.show_header = any(table.columns)
     for index, width in widths.items():
-        justify = "right" if table.columns[index] in table.right else "left"
+        justify: Literal["left", "right"] = "right" if table.columns[index] in table.right else "left"
         laid.add_column(table.columns[index], justify=justify, width=width)
     for row in rows:
         laid.add_row(*(row[index] for index in widths))
@@ -327,9 +327,9 @@ def _laid_out(table: Table) -> tuple[str, list[str]]:
 
 
 def _widths(table: Table, rows: Sequence[Sequence[str]], room: int) -> dict[int, int]:
-    """The columns that are shown, by their place, and their widths: wide enough for each word, so that none is broken.
+    """Width by index of the columns that are shown: at least the longest word, so that no word is broken.
 
-    Where even that is too much, those of `table.spare` go, one by one.
+    If even that is too wide, columns are left out in the order of `table.spare`.
     """
     from rich.cells import cell_len
 

@@ -1,4 +1,4 @@
-"""Warnings about images, as lines: threads that read ahead have no terminal to print on."""
+"""Print warnings about images as lines: the threads that read ahead have no `Terminal`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from restyle_cli.errors import RestyleWarning
 
 @contextmanager
 def warnings_as_lines() -> Iterator[None]:
-    """Within, every RestyleWarning is printed as `Terminal.warn` prints, each text once."""
+    """Print every RestyleWarning in the block by `Terminal.warn`, each text once."""
     shown: set[str] = set()
     show_others = warnings.showwarning
 
@@ -21,7 +21,7 @@ def warnings_as_lines() -> Iterator[None]:
         if not issubclass(category, RestyleWarning):
             show_others(message, category, *where, **options)
         elif (text := str(message)) not in shown:
-            shown.add(text)  # a photo is read again to paste into it, a mask for each photo
+            shown.add(text)  # a photo is read again for --paste-back, a mask for each photo
             Terminal().warn(text)
 
     with warnings.catch_warnings():

@@ -1,10 +1,10 @@
-"""What the commands have in common that put pictures through a chain of models."""
+"""Shared parts of the commands that process images: find the inputs, choose the device, run, report."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 CPU_BATCH, GPU_BATCH = 4, 8
 LONG = 20
-"""Steps of a schedule from which on its L2 is shown as it goes, and Ctrl-C keeps what it has reached."""
+"""Longer schedules show their L2 while they run, and Ctrl-C writes the best step so far."""
 Missing = list[tuple[Path, RestyleError]]
-"""Paths where no picture was, and why."""
+"""Paths without an image, and why."""
 
 
 def find(paths: list[Path], output: Path, terminal: Terminal) -> tuple[list[Source], Missing]:
-    """The images, and the paths where none are, which are reported at once; RestyleError where there is nothing.
+    """The images, and the paths without one, whose errors are printed. RestyleError if there is no image at all.
 
-    Results of earlier runs in a folder are left out, with a note.
+    Result files in folders are left out, with a note.
     """
     from restyle_cli.sources import find_pictures
 
@@ -52,12 +52,12 @@ def find(paths: list[Path], output: Path, terminal: Terminal) -> tuple[list[Sour
         terminal.error(error)
     if results:
         which = str(results[0]) if len(results) == 1 else f"{results[0]} … {results[-1].name}, {len(results)} files"
-        terminal.note(f"left out results of earlier runs ({which}); to work on such a file, name it")
+        terminal.note(f"result files of earlier runs left out ({which}); name a file to use it as input")
     return sources, missing
 
 
 def fetching(offline: bool, terminal: Terminal) -> Ensure:
-    """`fetch.ensure` that tells the terminal what it does; models that cannot be used are warned of before."""
+    """`fetch.ensure` with notes and progress on the terminal. Warns of models in the catalog that cannot be used."""
     from restyle_cli.store import catalog, fetch
 
     for problem in catalog.problems():
@@ -67,10 +67,7 @@ def fetching(offline: bool, terminal: Terminal) -> Ensure:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where and how to compute, and how many pictures at once; `notes` tell it in results.
-
-    `settings` is what results depend on: "auto" is resolved, so that it equals what it stands for.
-    """
+    """Device, precision and batch size, "auto" resolved; `notes` is their record in results."""
 
     device: torch.device
     dtype: torch.dtype
@@ -79,12 +76,12 @@ class Machine:
 
     @property
     def settings(self) -> dict[str, str]:
-        """The part of `notes` of which a result of other values is another result."""
+        """The part of `notes` that changes the result."""
         return {"precision": self.notes["precision"]}
 
 
 def choose_machine(device: str, precision: str, batch_size: int | None) -> Machine:
-    """What the options `--device`, `--precision` and `--batch-size` mean here; UsageError where they mean nothing."""
+    """The machine that `--device`, `--precision` and `--batch-size` request; UsageError if it does not exist."""
     from restyle_cli.devices import PRECISIONS, choose_device, choose_dtype
 
     where = choose_device(device)
@@ -95,10 +92,10 @@ def choose_machine(device: str, precision: str, batch_size: int | None) -> Machi
 
 
 class Live:
-    """The L2 of a schedule of so many `steps`, shown as it goes if it is `long`.
+    """Progress within a batch: step and L2 of a schedule of `steps`, shown if it is `long`.
 
-    `open_end`: so many at most. `seconds`: the budget, which then is what progress is counted by. `total`: what it
-    counts up to with one picture alone, if that is known.
+    `open_end`: `steps` is an upper limit. `seconds`: a budget; progress then counts seconds. `total`: the end of the
+    count for a single image, None if unknown.
     """
 
     def __init__(self, steps: int, open_end: bool = False, seconds: float | None = None) -> None:
@@ -113,17 +110,17 @@ class Live:
         self._progress: Progress | None = None
 
     def begin(self, progress: Progress, alone: bool) -> None:
-        """Show it on `progress`, which with a picture `alone` counts steps."""
+        """Show it on `progress`, which counts steps (or seconds) if the image is `alone`."""
         self._progress, self._alone = progress, alone
 
     def step(self, k: int, l2: Tensor) -> None:
-        """Step k of a batch was made, and its pictures have these L2."""
+        """Show step `k` of a batch, whose images have these L2 [N]."""
         if k == 0:
             self._began = time.perf_counter()
         if self._progress is None or k == 0:
             return
-        where = "" if self._alone and not self._timed else f"step {k}{self._of}, "
-        self._progress.tell(f"{where}L2 {float(l2.mean()):.4f}")
+        step = "" if self._alone and not self._timed else f"step {k}{self._of}, "
+        self._progress.describe(f"{step}L2 {float(l2.mean()):.4f}")
         if self._alone:
             reached = min(int(time.perf_counter() - self._began), self.total or 0) if self._timed else k
             self._progress.advance(reached - self._counted)
@@ -133,23 +130,23 @@ class Live:
 def run(
     sources: Sequence[Source],
     missing: Missing,
-    done: Iterator[Outcome],
+    done: Generator[Outcome, None, None],
     what: str,
     terminal: Terminal,
     live: Live | None = None,
     describe: Callable[[Outcome], dict[str, Any]] | None = None,
     tell: Callable[[Outcome, Terminal], None] | None = None,
 ) -> Tally:
-    """Exhaust `done`, showing progress of `what` and each failure, and tally it with what is missing.
+    """Exhaust `done`, showing progress of `what` and each failure; returns the tally, `missing` included.
 
-    `describe` gives the JSON of an outcome, by default `as_json`; `tell` prints what there is to say about one.
+    `describe` returns the JSON of an outcome, by default `as_json`; `tell` is called with every outcome.
     """
     from restyle_cli.folder import Outcome
 
     tally = Tally((describe or as_json) if terminal.json else None)
     for place, (path, error) in enumerate(missing, start=-len(missing)):
         tally.add(Outcome(path, "failed", error=error), place)
-    # What was skipped came in between.
+    # Skipped images come before those in the same batch, so the JSON is sorted by the order of the inputs.
     order = {source.path: index for index, source in enumerate(sources)} if terminal.json else {}
     alone = live is not None and live.long and len(sources) == 1
     shown = terminal if len(sources) > 1 or alone else Terminal(quiet=True)
@@ -160,7 +157,7 @@ def run(
             if live is not None:
                 live.begin(progress, alone)
             for outcome in done:
-                if not alone and outcome.path != before:  # else another face of it
+                if not alone and outcome.path != before:  # another face of the same image is not counted
                     progress.advance()
                 before = outcome.path
                 tally.add(outcome, order.get(outcome.path, 0))
@@ -170,24 +167,27 @@ def run(
                 if tell is not None:
                     tell(outcome, terminal)
     except KeyboardInterrupt:
-        message = f"interrupted after {tally.total - len(missing)} of {len(sources)} pictures"
-        raise Interrupted(message, "the same command goes on from there") from None
+        message = f"interrupted after {tally.total - len(missing)} of {len(sources)} images"
+        raise Interrupted(message, "run the same command again to continue") from None
     return tally
 
 
 def end(tally: Tally, steps: int | None = None) -> None:
-    """The exit status that the outcomes of a schedule of so many `steps` ask for; None: that was not decided before."""
+    """Raise for the exit status: Interrupted if Ctrl-C cut an image short, Exit(1) if one failed.
+
+    `steps`: length of the schedule; None if it was not fixed.
+    """
     if tally.cut is not None:
         reached = tally.cut.made["steps"][-1]["step"]
         of, written = "" if steps is None else f" of {steps}", tally.cut_is_written
-        message = f"interrupted after step {reached}{of}" + ("; what was reached by then is written" if written else "")
-        raise Interrupted(message, "the same command begins these pictures again")
+        message = f"interrupted after step {reached}{of}" + ("; the best step so far is written" if written else "")
+        raise Interrupted(message, "run the same command to process these images from the start")
     if tally.counts["failed"]:
         raise typer.Exit(1)
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
-    """A picture in the JSON of a command."""
+    """The JSON of an image."""
     values: dict[str, Any] = {
         "input": str(outcome.path),
         "status": outcome.status,
@@ -204,26 +204,26 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def views(tally: Tally, summary: dict[str, Any], output: Path) -> list[Table | str]:
-    """For people: what each step brought, on average over the pictures, and where the files are."""
+    """For people: L2 and seconds of each step, on average over the images, and the written files."""
     steps, links = tally.steps, tally.links
     shown: list[Table | str] = []
     if tally.total > 1 and steps.images:
-        shown.append(f"mean of {steps.images} pictures:")
+        shown.append(f"mean of {steps.images} images:")
     by_links = bool(links.images) and not links.without
-    if steps.images and not (by_links and steps.images > 1):  # who went different ways has no step in common
+    if steps.images and not (by_links and steps.images > 1):  # images that took different chains share no steps
         shown.append(steps.table())
     if by_links:
         shown.extend(["", links.table()] if steps.images == 1 else [links.table()])
     if tally.total == 1 and tally.first is not None:
         shown.extend(str(file) for file in tally.first.files.values())
         if summary["skipped"]:
-            shown.append("done before; --overwrite does it again")
+            shown.append("already done; use --overwrite to process it again")
     else:
         shown.append(counts(summary, output))
     return shown
 
 
 def counts(summary: dict[str, Any], output: Path) -> str:
-    """What became of the pictures, in one line."""
+    """Number of images done, skipped and failed, time and folder, in one line."""
     counted = ", ".join(f"{summary[status]} {status}" for status in ("done", "skipped", "failed"))
     return f"{counted} in {human_seconds(summary['seconds'])}: {output}"

@@ -10,11 +10,11 @@ from pathlib import Path
 import typer
 
 NAME = "stdin"
-"""What its results are called."""
+"""Base name of its results."""
 
 
 def with_standard_input(ctx: typer.Context, paths: list[Path]) -> list[Path]:
-    """`paths`, with a file in the place of `-` that lasts as long as the command: images are read more than once."""
+    """`paths` with `-` replaced by a temporary file (images are read more than once), removed when the command ends."""
     if Path("-") not in paths:
         return paths
     folder = tempfile.TemporaryDirectory(prefix="restyle-")

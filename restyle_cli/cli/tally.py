@@ -1,6 +1,6 @@
-"""What is kept of the images of a run: counts, means over the steps, and a line on disk for each.
+"""Statistics of a run: counts, means over the steps, and a line of JSON on disk for each image.
 
-Memory does not grow with the number of images, so that a folder of any size can be inverted.
+Memory does not grow with the number of images, so a folder of any size can be inverted.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 
 MOST_ROWS = 20
 IN_MEMORY = 1_000_000
-"""Bytes of JSON above which it is kept on disk."""
+"""Bytes of JSON above which it is stored on disk."""
 
 
 class Tally:
-    """The outcomes of a run. `describe` gives the JSON of one; without it, no JSON is kept."""
+    """The outcomes of a run. `describe` returns the JSON of one; without it no JSON is stored."""
 
     def __init__(self, describe: Callable[[Outcome], dict[str, Any]] | None = None) -> None:
         self.counts: Counter[str] = Counter()
-        self.first: Outcome | None = None  # of those that have a result
+        self.first: Outcome | None = None  # the first with a result
         self.steps, self.links = StepMeans(), LinkMeans()
-        self.cut: Outcome | None = None  # the last one that Ctrl-C cut short
+        self.cut: Outcome | None = None  # the last one that Ctrl-C interrupted
         self.cut_is_written = False
         self.described = Spool()
         self._describe = describe
 
     @property
     def total(self) -> int:
-        """How many there were."""
+        """Number of outcomes."""
         return self.counts.total()
 
     def add(self, outcome: Outcome, place: int) -> None:
-        """Count one more; `place`: where its JSON goes among the others."""
+        """Add one; `place` is the position of its JSON in the output."""
         self.counts[outcome.status] += 1
         if self._describe is not None:
             self.described.add(self._describe(outcome), place)
@@ -57,7 +57,7 @@ class Tally:
             self.links.add(outcome.made)
 
     def summary(self, began: float) -> dict[str, Any]:
-        """How many are done, skipped and failed, and the seconds since `began`."""
+        """Number of images done, skipped and failed, and the seconds since `began`."""
         counts: dict[str, Any] = {status: self.counts[status] for status in ("done", "skipped", "failed")}
         return counts | {"seconds": round(time.perf_counter() - began, 3)}
 
@@ -66,11 +66,11 @@ class Spool(Stored):
     """JSON values, many of them in a temporary file, read back in the order of their places."""
 
     def __init__(self) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 as long as this is there
+        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 closed with this object
         self._places, self._starts = array("q"), array("q")
 
     def add(self, value: Any, place: int) -> None:
-        """Keep one more."""
+        """Store a value."""
         self._places.append(place)
         self._starts.append(self._file.seek(0, 2))
         self._file.write(json.dumps(value).encode("ascii") + b"\n")
@@ -82,24 +82,21 @@ class Spool(Stored):
 
 
 class StepMeans:
-    """L2 and seconds of each step, on average over images.
-
-    One that stopped early counts with its last L2 in the steps after.
-    """
+    """Mean L2 and seconds of each step. An image that stopped early counts with its last L2 in later steps."""
 
     def __init__(self) -> None:
         self.images = 0
-        self.kept: Counter[int] = Counter()
+        self.selected: Counter[int] = Counter()
         self._methods: list[str] = []
         self._l2: list[float] = []  # sums; NaN where one produced NaN
         self._seconds: list[float] = []
         self._times: list[int] = []
         self._ended: dict[int, float] = defaultdict(float)  # sums of last L2s, by the last step
 
-    def add(self, steps: Sequence[Mapping[str, Any]], kept: int) -> None:
-        """Take in one more image."""
+    def add(self, steps: Sequence[Mapping[str, Any]], selected: int) -> None:
+        """Add an image."""
         self.images += 1
-        self.kept[kept] += 1
+        self.selected[selected] += 1
         for k, step in enumerate(steps):
             if k == len(self._l2):
                 self._methods.append(step["method"])
@@ -111,7 +108,7 @@ class StepMeans:
         self._ended[len(steps) - 1] += _number(steps[-1]["l2"])
 
     def means(self) -> list[dict[str, Any]]:
-        """Each step's method, L2 and seconds; seconds are those of the images that made it."""
+        """Method, L2 and seconds of each step; the seconds are the mean over the images that made the step."""
         gone = [sum(last for end, last in self._ended.items() if end < k) for k in range(len(self._l2))]
         return [
             {
@@ -124,20 +121,20 @@ class StepMeans:
         ]
 
     def table(self) -> Table:
-        """One row a step, not all of many."""
+        """One row per step; long schedules show some of them."""
         from restyle_cli.strip import shown_steps
 
         alone, steps = self.images == 1, self.means()
         rows = []
-        for k in sorted({*shown_steps(len(steps) - 1, MOST_ROWS), *(self.kept if alone else ())}):
-            mark = ("kept" if alone else str(self.kept[k])) if self.kept[k] else ""
+        for k in sorted({*shown_steps(len(steps) - 1, MOST_ROWS), *(self.selected if alone else ())}):
+            mark = ("selected" if alone else str(self.selected[k])) if self.selected[k] else ""
             rows.append((str(k), steps[k]["method"], shown(steps[k]["l2"]), f"{steps[k]['seconds']:.3f}", mark))
-        titles = ["step", "method", "L2", "seconds", "" if alone else "kept"]
-        return Table(titles, rows, right=frozenset({"step", "L2", "seconds", "kept"}))
+        titles = ["step", "method", "L2", "seconds", "" if alone else "selected"]
+        return Table(titles, rows, right=frozenset({"step", "L2", "seconds", "selected"}))
 
 
 class LinkMeans:
-    """The links of chains that were decided by progress, on average over images: how far each led, why it ended."""
+    """Means for the links of a `--quality` chain: steps, best L2, seconds, and why each link ended."""
 
     def __init__(self) -> None:
         self.images = self.without = 0
@@ -146,7 +143,7 @@ class LinkMeans:
         self._reasons: dict[str, Counter[str]] = {}
 
     def add(self, made: Mapping[str, Any]) -> None:
-        """Take in one more image."""
+        """Add an image."""
         if not made.get("links"):
             self.without += 1
             return
@@ -158,7 +155,7 @@ class LinkMeans:
             self._reasons.setdefault(link["method"], Counter())[link["ended"]] += 1
 
     def table(self) -> Table:
-        """One row a link."""
+        """One row per link."""
         alone = self.images == 1
         rows = [("start", "", shown(self._start / self.images), "", "")]
         for method, sums in self._sums.items():

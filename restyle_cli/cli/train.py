@@ -1,4 +1,4 @@
-"""`restyle train`: run a recipe."""
+"""`restyle train`: run a training recipe."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
-from restyle_cli.cli.options import OUTPUT, Json, Quiet, between
+from restyle_cli.cli.options import OUTPUT, Json, Quiet, between, examples
 from restyle_cli.cli.output import Terminal
 
-EPILOG = "Examples:  [bold]restyle train portrait[/]  ·  [bold]restyle train my.toml -o runs/mine --resume[/]"
+EPILOG = examples("restyle train portrait", "restyle train my.toml -o runs/mine --resume")
 
 
 def train(
     recipe: Annotated[
         str,
-        typer.Argument(metavar="RECIPE", help="Name of a recipe that comes with restyle, or a TOML file."),
+        typer.Argument(metavar="RECIPE", help="Name of a bundled recipe, or a TOML file."),
     ],
     output: Annotated[
         Path | None,
@@ -24,7 +24,7 @@ def train(
             "--output",
             "-o",
             metavar="DIR",
-            help="Folder for checkpoint, sample sheets and losses; restyle-out/train/RECIPE if not given.",
+            help="Folder for checkpoint, samples and losses. Default: restyle-out/train/RECIPE.",
             show_default=False,
         ),
     ] = None,
@@ -34,13 +34,13 @@ def train(
             "--data", metavar="DIR", help="Folder of photographs, for recipes that blend them.", show_default=False
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the checkpoint in the folder.")] = False,
     steps: Annotated[
         int | None,
         typer.Option(
             "--steps",
             callback=between(1, 10**9),
-            help="Stop after so many steps instead of the recipe's.",
+            help="Number of steps. Default: the recipe's.",
             show_default=False,
         ),
     ] = None,
@@ -49,20 +49,20 @@ def train(
         typer.Option(
             "--threads",
             callback=between(1, 1024),
-            help="Processor threads to use; all if not given.",
+            help="Number of CPU threads. Default: all.",
             show_default=False,
         ),
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a generator or an encoder as a recipe says: steps, losses and data in one TOML file.
+    """Train a generator or an encoder by a recipe: a TOML file of steps, losses and data.
 
-    A run can be stopped at any time and goes on with --resume as if it had not been.
+    A stopped run continues with --resume and gives the same result.
     """
     from restyle_cli.train import loop
 
     terminal = Terminal(json=json, quiet=quiet)
     folder = output or OUTPUT / "train" / Path(recipe).stem
-    network = loop.run(recipe, folder, data=data, resume=resume, steps=steps, threads=threads, note=terminal.note)
-    terminal.result({"command": "train", "recipe": recipe, "network": str(network)}, str(network))
+    model = loop.run(recipe, folder, data=data, resume=resume, steps=steps, threads=threads, note=terminal.note)
+    terminal.result({"command": "train", "recipe": recipe, "network": str(model)}, str(model))

@@ -1,4 +1,4 @@
-"""`restyle weights`: which networks there are, what they are, where they lie."""
+"""`restyle weights`: list and describe models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from restyle_cli.cli import weights_files
-from restyle_cli.cli.options import Json
+from restyle_cli.cli.options import Json, examples
 from restyle_cli.cli.output import Table, Terminal, human_bytes
 from restyle_cli.errors import RestyleError
 from restyle_cli.loading import installed
@@ -16,27 +16,27 @@ from restyle_cli.methods.spec import SPECS
 from restyle_cli.store import catalog, fetch, web
 from restyle_cli.store.catalog import Entry
 
-app = typer.Typer(help="Networks: which there are, what they are, where they lie.", no_args_is_help=True)
+app = typer.Typer(help="List, download, add and check models.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name from [bold]restyle weights list[/].")]
 
 
-@app.command("list", epilog="Example:  [bold]restyle weights list --domain ffhq[/]")
+@app.command("list", epilog=examples("restyle weights list --domain ffhq"))
 def list_(
     domain: Annotated[
-        str | None, typer.Option("--domain", help="Only networks of this domain, such as portrait.")
+        str | None, typer.Option("--domain", help="Only models of this domain, such as portrait.")
     ] = None,
-    installed: Annotated[bool, typer.Option("--installed", help="Only what is on this machine.")] = False,
+    installed: Annotated[bool, typer.Option("--installed", help="Only installed models.")] = False,
     json: Json = False,
 ) -> None:
-    """List the networks that restyle knows by name, and which of them are installed."""
+    """List the models that restyle knows by name, and which of them are installed."""
     terminal = Terminal(json=json)
     known = catalog.entries()
     for problem in catalog.problems():
         terminal.warn(problem.whole)
     domains = sorted({entry.domain for entry in known})
     if domain is not None and domain not in domains:
-        raise RestyleError(f"no networks of domain '{domain}'", f"there are: {', '.join(domains)}")
+        raise RestyleError(f"no models of domain '{domain}'", f"there are: {', '.join(domains)}")
     shown = [e for e in known if domain in (None, e.domain) and (fetch.installed(e) or not installed)]
     table = Table(
         ["name", "kind", "domain", "installed", "size", "licence", "commercial"],
@@ -47,9 +47,9 @@ def list_(
     terminal.result({"networks": [_described(entry) for entry in shown]}, table)
 
 
-@app.command("info", epilog="Example:  [bold]restyle weights info restyle-psp-ffhq[/]")
+@app.command("info", epilog=examples("restyle weights info restyle-psp-ffhq"))
 def info(name: Name, json: Json = False) -> None:
-    """Show all that is known of one network: licences, origin, and what its file says of itself."""
+    """Show a model: licences, sources, and the configuration in its file."""
     entry = _find(name)
     values = _described(entry)
     if fetch.installed(entry):
@@ -58,31 +58,42 @@ def info(name: Name, json: Json = False) -> None:
     Terminal(json=json).result(values, Table(["", ""], rows))
 
 
-@app.command("path", epilog='Example:  [bold]cp "$(restyle weights path portrait)" .[/]')
+@app.command("path", epilog=examples('cp "$(restyle weights path portrait)" .'))
 def path(name: Name, json: Json = False) -> None:
-    """Print where the file of one network lies; exit status 1 when it is not installed."""
+    """Print the path of a model's file; exit status 1 if it is not installed."""
     file = fetch.installed_path(_find(name))
     Terminal(json=json).result({"name": name, "path": str(file)}, str(file))
 
 
-app.command("get")(weights_files.get)
-app.command("add")(weights_files.add)
-app.command("verify")(weights_files.verify)
-app.command("remove")(weights_files.remove)
+app.command("get", epilog=examples("restyle weights get restyle-psp-ffhq", "restyle weights get --domain cars"))(
+    weights_files.get
+)
+app.command(
+    "add",
+    epilog=examples(
+        "restyle weights add ~/Downloads/restyle_psp_ffhq_encode.pt",
+        "restyle weights add network-snapshot-005000.pkl --as my-cats --move",
+        "restyle weights add tuned.pt --latent-space restyle-psp-ffhq",
+    ),
+)(weights_files.add)
+app.command("verify", epilog=examples("restyle weights verify", "restyle weights verify restyle-psp-ffhq"))(
+    weights_files.verify
+)
+app.command("remove", epilog=examples("restyle weights remove restyle-psp-ffhq"))(weights_files.remove)
 
 
 def _find(name: str) -> Entry:
-    """The network called `name`. RestyleError too where it is one of the models that are made of others' networks."""
+    """The model called `name`; RestyleError if it is unknown, or a method that uses other models' files."""
     if all(entry.name != name for entry in catalog.entries()):
-        made_up = next((method for method in SPECS if name in installed(method)), None)
-        if made_up is not None:
-            message = f"'{name}' has no network of its own: it is the method {made_up} with networks of others"
-            raise RestyleError(message, f"`restyle methods {made_up}` tells of it")
+        derived = next((method for method in SPECS if name in installed(method)), None)
+        if derived is not None:
+            message = f"'{name}' has no file of its own: it is the method {derived} with the files of other models"
+            raise RestyleError(message, f"see `restyle methods {derived}`")
     return catalog.find(name)
 
 
 def _contents(entry: Entry) -> dict[str, Any]:
-    """What the installed file says: of one network its family and settings, of several those of each."""
+    """Family and configuration from the installed file; for a file of several models a list of them."""
     from restyle_cli.store.files import describe
 
     parts = describe(fetch.path_of(entry))
@@ -106,16 +117,16 @@ def _row(entry: Entry) -> list[str]:
 def _installed(entry: Entry) -> str:
     if not fetch.installed(entry):
         return "no"
-    return "embedded" if entry.embedded else "yes"
+    return "bundled" if entry.embedded else "yes"
 
 
 def _size(entry: Entry) -> int | None:
-    """Bytes of the file where it is installed, else those the catalog states."""
+    """Size of the installed file in bytes, else the size in the catalog."""
     return fetch.path_of(entry).stat().st_size if fetch.installed(entry) else entry.bytes
 
 
 def _path(entry: Entry) -> str | None:
-    """Where the file is or would be; None where there is no folder for it."""
+    """Path of the file, installed or not; None if there is no folder for models."""
     try:
         return str(fetch.path_of(entry))
     except RestyleError:
@@ -146,11 +157,11 @@ def _described(entry: Entry) -> dict[str, Any]:
 
 
 def _flat(values: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """All pairs, those of tables inside in the table's place: what a file says is shown line by line."""
+    """All pairs, nested dicts flattened."""
     for key, value in values.items():
         if key == "holds":
-            for network in value:
-                yield from _flat(network)
+            for part in value:
+                yield from _flat(part)
             continue
         if isinstance(value, dict) and (not value or not all(name.isdigit() for name in value)):
             yield from _flat(value)

@@ -1,7 +1,8 @@
-"""`restyle weights get`, `add`, `verify`, `remove`: bringing networks to this machine, and taking them away."""
+"""`restyle weights get`, `add`, `verify` and `remove`: the files of models."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,30 +25,24 @@ def get(
     names: Names = None,
     domain: Annotated[
         str | None,
-        typer.Option("--domain", help="What is needed to invert pictures of this domain, such as ffhq."),
+        typer.Option("--domain", help="All models needed to invert images of this domain, such as ffhq."),
     ] = None,
     offline: Offline = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Fetch networks, and check them.
+    """Download models and check them.
 
-    A fetch that was interrupted goes on where it stopped. Sources are tried in turn,
-    through the proxy of the environment (https_proxy) if there is one. Another file
-    than the known one is refused.
-
-    Examples:
-
-        [bold]restyle weights get restyle-psp-ffhq[/]
-
-        [bold]restyle weights get --domain cars[/]
+    An interrupted download continues. Sources are tried in turn, through the
+    proxy in https_proxy if it is set. A file with another SHA-256 than the
+    known one is refused.
     """
     terminal = Terminal(json=json, quiet=quiet)
     wanted = [catalog.find(name) for name in names or ()]
     wanted += _of_domain(domain) if domain is not None else []
     if not wanted:
-        raise UsageError("nothing is named", "name a network of `restyle weights list`, or a --domain")
-    results = []
+        raise UsageError("no model is named", "give a name from `restyle weights list`, or --domain")
+    results: list[dict[str, Any]] = []
     for entry in dict.fromkeys(wanted):
         there = fetch.installed(entry)
         try:
@@ -57,7 +52,7 @@ def get(
             results.append({"name": entry.name, "status": "failed", "error": error.message})
         except KeyboardInterrupt:
             raise Interrupted(
-                f"interrupted while fetching {entry.name}", "the same command goes on from there"
+                f"interrupted while downloading {entry.name}", "run the same command again to continue"
             ) from None
         else:
             size, status = path.stat().st_size, "installed" if there else "fetched"
@@ -67,11 +62,11 @@ def get(
 
 
 def add(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A network, ours or a published one.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint, written by restyle or published.")],
     name: Annotated[
         str | None,
         typer.Option(
-            "--as", metavar="NAME", help="Which network it is, or how it shall be called.", show_default=False
+            "--as", metavar="NAME", help="Name: of the known model that the file is, or a new one.", show_default=False
         ),
     ] = None,
     move: Annotated[bool, typer.Option("--move", help="Move the file instead of copying it.")] = False,
@@ -80,24 +75,16 @@ def add(
         typer.Option(
             "--latent-space",
             metavar="NAME",
-            help="The network whose latent space it shares, or a name for one: such networks can be chained.",
+            help="Model whose latent space it shares, or a name for a latent space. Such models can be chained.",
             show_default=False,
         ),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Take a file that you have among the networks.
+    """Register a checkpoint file that you have.
 
-    Without --as it is known by its SHA-256 or its name. What restyle does not know
-    becomes a network of your own.
-
-    Examples:
-
-        [bold]restyle weights add ~/Downloads/restyle_psp_ffhq_encode.pt[/]
-
-        [bold]restyle weights add network-snapshot-005000.pkl --as my-cats --move[/]
-
-        [bold]restyle weights add tuned.pt --latent-space restyle-psp-ffhq[/]
+    Without --as, known models are recognised by SHA-256 or file name. Any other
+    file becomes a model of your own.
     """
     from restyle_cli.store import adding
 
@@ -105,22 +92,22 @@ def add(
         raise UsageError(f"'{name}' is the name of a method", f"choose another, such as --as {name}-mine")
     entry, digest = adding.add(file, name, move, latent_space)
     path = fetch.path_of(entry)
-    values = {"command": "weights add", "name": entry.name, "kind": entry.kind, "path": str(path), "sha256": digest}
-    values["latent_space"] = entry.latent_space
+    values = {
+        "command": "weights add",
+        "name": entry.name,
+        "kind": entry.kind,
+        "path": str(path),
+        "sha256": digest,
+        "latent_space": entry.latent_space,
+    }
     view = f"{entry.name}: {entry.summary}\n{path}\nSHA-256 {digest}"
     Terminal(json=json).result(values, view)
 
 
 def verify(names: Names = None, json: Json = False, quiet: Quiet = False) -> None:
-    """Read installed networks again and compare their SHA-256 with the known one.
+    """Compare the SHA-256 of installed models with the known ones.
 
-    All of them, if none is named. Exit status 1 when one is not as it should be.
-
-    Examples:
-
-        [bold]restyle weights verify[/]
-
-        [bold]restyle weights verify restyle-psp-ffhq[/]
+    Checks all models if none is named. Exit status 1 if one differs.
     """
     terminal = Terminal(json=json, quiet=quiet)
     chosen = [catalog.find(name) for name in names] if names else [e for e in catalog.entries() if fetch.installed(e)]
@@ -131,15 +118,15 @@ def verify(names: Names = None, json: Json = False, quiet: Quiet = False) -> Non
             good, digest = fetch.verify(entry)
             if not good:
                 raise RestyleError(
-                    f"'{entry.name}' is not as it should be: its SHA-256 begins with {digest[:8]}, not {known[:8]}",
-                    _mending(entry),
+                    f"'{entry.name}' is damaged or another file: its SHA-256 begins with {digest[:8]}, not {known[:8]}",
+                    _repair_hint(entry),
                 )
         except RestyleError as error:
             terminal.error(error)
             results.append({"name": entry.name, "status": "failed", "error": error.message})
         else:
             results.append({"name": entry.name, "status": "good" if known else "new", "sha256": digest})
-    words = {"good": "as it should be", "new": "not known before, kept from now on", "failed": "not as it should be"}
+    words = {"good": "verified", "new": "SHA-256 recorded", "failed": "failed"}
     rows = [(r["name"], words[r["status"]], r.get("sha256", "")) for r in results]
     _end(terminal, "weights verify", results, [Table(["name", "", "SHA-256"], rows, spare=("SHA-256",))])
 
@@ -148,14 +135,11 @@ def remove(
     names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names from [bold]restyle weights list[/].")],
     forget: Annotated[
         bool,
-        typer.Option("--forget", help="Also forget the SHA-256 it had, so that another file of its name may come."),
+        typer.Option("--forget", help="Also forget its SHA-256, so that another file is accepted under its name."),
     ] = False,
     json: Json = False,
 ) -> None:
-    """Delete fetched or added networks, and what is left of an interrupted fetch.
-
-    Example:  [bold]restyle weights remove restyle-psp-ffhq[/]
-    """
+    """Delete downloaded or added models, and partial downloads."""
     terminal = Terminal(json=json)
     results: list[dict[str, Any]] = []
     for entry in [catalog.find(name) for name in names]:
@@ -171,28 +155,28 @@ def remove(
 
 
 def _of_domain(name: str) -> list[Entry]:
-    """The encoder of a domain, and its generator where that is another file."""
+    """The encoder of a domain, and its generator if that is a separate file."""
     domain = catalog.domain(name)
     if domain.encoder is None:
-        raise RestyleError(f"there are no networks of domain '{name}' to fetch", "`restyle weights list` shows all")
+        raise RestyleError(f"no models of domain '{name}' to download", "see `restyle weights list`")
     encoder = catalog.find(domain.encoder)
-    apart = encoder.generator is not None and not encoder.holds_generator
-    return [encoder, catalog.find(str(encoder.generator))] if apart else [encoder]
+    separate = encoder.generator is not None and not encoder.holds_generator
+    return [encoder, catalog.find(str(encoder.generator))] if separate else [encoder]
 
 
 def _got(result: dict[str, Any]) -> str:
-    there = "was there already" if result["status"] == "installed" else human_bytes(result["bytes"])
-    return f"{result['name']}: {result['path']} ({there})"
+    size = "already installed" if result["status"] == "installed" else human_bytes(result["bytes"])
+    return f"{result['name']}: {result['path']} ({size})"
 
 
-def _mending(entry: Entry) -> str:
+def _repair_hint(entry: Entry) -> str:
     if entry.embedded:
         return "install restyle again"
     again = f"`restyle weights get {entry.name}`" if entry.sources else "add it again"
     return f"`restyle weights remove {entry.name}`, then {again}"
 
 
-def _end(terminal: Terminal, command: str, results: list[dict[str, Any]], views: list[Table | str]) -> None:
+def _end(terminal: Terminal, command: str, results: list[dict[str, Any]], views: Sequence[Table | str]) -> None:
     failed = sum(result["status"] == "failed" for result in results)
     terminal.result({"command": command, "networks": results, "failed": failed}, *views)
     if failed:

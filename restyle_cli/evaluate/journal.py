@@ -1,7 +1,7 @@
-"""What a long measurement has come to, line by line on disk: one that was killed goes on where it stopped.
+"""Results of a long evaluation as lines on disk, from which an interrupted run continues.
 
-The first line says what is measured and how; a journal of other settings is another run's. Every line is JSON and is
-written at once, so that a killed process leaves at most one piece of a line, at the end, which is dropped.
+The first line has the settings; a journal with other settings belongs to another run. Every line is JSON and written
+at once, so a killed process leaves at most one partial line, the last, which is dropped.
 """
 
 from __future__ import annotations
@@ -22,50 +22,50 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Journal:
-    """A file of lines, the first of which is `settings`; `open` begins or continues it."""
+    """A file of JSON lines that starts with `settings`; call `open` first."""
 
     path: Path
     settings: Mapping[str, Any]
 
     def open(self, overwrite: bool = False) -> None:
-        """Make the file ready to be added to; `overwrite`: empty, whatever was there.
+        """Create the file, or prepare the existing one to be continued; `overwrite` replaces it.
 
-        RestyleError when it holds a run of other settings, or cannot be written.
+        RestyleError if it has other settings or cannot be written.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if overwrite or not self.path.exists():
-                self._begin()
+                self._create()
                 return
             check_regular(self.path)
             with self.path.open("r+b") as file:
                 whole = _whole_lines(file)
                 file.truncate(whole)
-            if not whole:  # killed before it wrote a line
-                self._begin()
+            if not whole:  # killed before the first line was written
+                self._create()
                 return
         except OSError as error:
             raise self._failed(error) from error
         if (other := self.difference()) is not None:
             raise RestyleError(
-                f"{str(self.path.parent)!r} holds the report of another run: {other}",
+                f"{str(self.path.parent)!r} has the report of another run: {other}",
                 "choose another folder with --output, or replace the report with --overwrite",
             )
 
     def difference(self) -> str | None:
-        """Which setting the file has otherwise, in words; None when all are equal."""
-        first = next(self._lines(), {})
-        theirs = first.get("settings") if first.get("format") == FORMAT else None
-        if not isinstance(theirs, dict):
-            return "one of another version"
-        ours = json.loads(json.dumps(self.settings))
-        for name in {**ours, **theirs}:
-            if ours.get(name) != theirs.get(name):
+        """A description of the first setting that differs in the file; None if all are equal."""
+        first: dict[str, Any] = next(self._lines(), {})
+        written = first.get("settings") if first.get("format") == FORMAT else None
+        if not isinstance(written, dict):
+            return "it has another version"
+        current = json.loads(json.dumps(self.settings))
+        for name in {**current, **written}:
+            if current.get(name) != written.get(name):
                 return f"it has other {name}" if name.endswith("s") else f"it has another {name}"
         return None
 
     def add(self, values: Mapping[str, Any]) -> None:
-        """Append a line. RestyleError when it cannot be written."""
+        """Append a line; RestyleError if it cannot be written."""
         try:
             with self.path.open("ab") as file:
                 file.write(_line(values))
@@ -73,19 +73,19 @@ class Journal:
             raise self._failed(error) from error
 
     def entries(self, kind: Any = dict) -> Iterator[Any]:
-        """All lines but the first, each as the type `kind`, in the order in which they were added, read one at a time.
+        """All lines but the first as values of the type `kind`, in the order of writing, read one at a time.
 
-        RestyleError at a line that is none.
+        RestyleError at a line of another type.
         """
         lines = self._lines(kind)
         next(lines, None)
         yield from lines
 
     def damaged(self, reason: object) -> RestyleError:
-        """The error of a file that is not as it was written."""
-        return RestyleError(f"{str(self.path)!r} is damaged: {reason}", "begin again with --overwrite")
+        """The error for a damaged file."""
+        return RestyleError(f"{str(self.path)!r} is damaged: {reason}", "start over with --overwrite")
 
-    def _begin(self) -> None:
+    def _create(self) -> None:
         first = _line({"format": FORMAT, "settings": self.settings})
         write_atomic(self.path, lambda part: part.write_bytes(first))
 
@@ -109,7 +109,7 @@ def _line(values: Mapping[str, Any]) -> bytes:
 
 
 def _whole_lines(file: BinaryIO) -> int:
-    """Bytes up to the end of the last whole line."""
+    """Number of bytes up to the end of the last complete line."""
     position = file.seek(0, os.SEEK_END)
     while position > 0:
         start = max(position - 65536, 0)

@@ -1,4 +1,4 @@
-"""Which picture of one folder belongs to which of another."""
+"""Pairs of images from two folders."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from restyle_cli.sources import Source
 
 
 def pair_up(folder: Path, sources: Sequence[Source], against: Path, others: Sequence[Source]) -> tuple[list[Pair], int]:
-    """A pair for each picture of `folder`, and how many of `against` are left over.
+    """A pair for each image of `folder`, and the number of images of `against` without a pair.
 
-    They go by their paths inside the folders; suffixes may differ where that leaves no doubt. Two files are a pair
-    whatever they are called. RestyleError naming the first picture without a partner.
+    Images pair by their path inside the folder; suffixes may differ if the match is unique. Two files always pair.
+    RestyleError for the first image without a match.
     """
     if against.is_file() and folder.is_file():
         return [Pair(folder, against)], 0
@@ -28,9 +28,9 @@ def pair_up(folder: Path, sources: Sequence[Source], against: Path, others: Sequ
         candidates = by_stem[name.with_suffix("")]
         same = [path for path in candidates if path.suffix == name.suffix]
         if len(candidates) != 1 and not same:
-            trouble = "more than one picture" if candidates else "no picture"
-            message = f"the folders do not pair: {str(against)!r} has {trouble} for {str(source.path)!r}"
-            raise RestyleError(message, "both need pictures of the same names; suffixes may differ")
+            found = "more than one image" if candidates else "no image"
+            message = f"{str(against)!r} has {found} for {str(source.path)!r}"
+            raise RestyleError(message, "both folders need images with the same names; suffixes may differ")
         pairs.append(Pair(source.path, (same or candidates)[0]))
     return pairs, len(others) - len(pairs)
 

@@ -1,4 +1,4 @@
-"""What is kept of every picture that was measured, as lines of a journal and back."""
+"""Records of measured images, written to and read from a journal."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from restyle_cli.evaluate.journal import Journal
 
 @dataclass(frozen=True)
 class Course:
-    """One of the things compared: a chain of methods, or pictures that were there. `chain` is its name in the journal.
+    """One column of a comparison: a chain of methods, or existing images. `chain` is its key in the journal.
 
-    Measured are the `steps`, each the result of the method at its place in `methods`.
+    `steps` are the measured steps, and `methods` the method of each.
     """
 
     name: str
@@ -25,9 +25,9 @@ class Course:
 
 @dataclass(frozen=True)
 class Row:
-    """A picture's numbers: `values` by step and column, and the `seconds` until each step was done.
+    """The numbers of an image: `values` by step and column, and the `seconds` until the end of each step.
 
-    `quad`: eight numbers, where its face was cut out of the photo; None when it was taken whole.
+    `quad`: eight numbers, the corners of the face crop in the photo; None if there was no crop.
     """
 
     input: str
@@ -39,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Skip:
-    """A picture that has no numbers, why, and what to do; `course`: the chain that failed, if another need not."""
+    """An image without numbers, the reason and a hint. `course`: the chain that failed; None if all would."""
 
     input: str
     sha256: str | None
@@ -50,7 +50,7 @@ class Skip:
 
 @dataclass(frozen=True)
 class Known:
-    """What is in the journal of a picture. `done`: there is a row for the course asked for; `skip`: there is none."""
+    """What the journal has of an image. `done`: a row of the requested course; `skip`: the reason for none."""
 
     sha256: str
     done: bool = False
@@ -61,7 +61,7 @@ class Known:
 def add_batch(
     journal: Journal, course: Course, rows: list[Row], skips: list[Skip], pictures: Mapping[str, str]
 ) -> None:
-    """Keep what a batch came to, in one line; `pictures`: of some rows, base64 of a small JPEG."""
+    """Append the results of a batch in one line; `pictures`: thumbnails of some rows as base64 of JPEGs."""
     journal.add(
         {
             "course": course.chain,
@@ -73,14 +73,14 @@ def add_batch(
 
 
 def add_peak(journal: Journal, course: Course, peak_mb: float) -> None:
-    """Keep how much memory a pass over the pictures needed."""
+    """Append the peak memory of a pass over the images, in MB."""
     journal.add({"course": course.chain, "peak_memory_mb": peak_mb})
 
 
 def rows_of(journal: Journal, course: Course, used: Mapping[str, str], columns: int) -> Iterator[Row]:
-    """The rows of a course, of the pictures in `used` ({input: SHA-256}) alone, each once.
+    """The rows of a course for the images in `used` ({input: SHA-256}), each once.
 
-    RestyleError where one has not `columns` numbers for every step.
+    RestyleError if a row does not have `columns` numbers for every step.
     """
     left = dict(used)
     shape = [columns] * len(course.steps)
@@ -94,7 +94,7 @@ def rows_of(journal: Journal, course: Course, used: Mapping[str, str], columns: 
 
 
 def pictures_of(journal: Journal, course: Course, wanted: set[str]) -> dict[str, str]:
-    """Of the inputs `wanted`, the small pictures that were kept; the last of each."""
+    """The thumbnails of the inputs `wanted`, as base64 of JPEGs."""
     found: dict[str, str] = {}
     for entry in _entries(journal, course):
         found |= {name: data for name, data in entry.get("pictures", {}).items() if name in wanted}
@@ -102,13 +102,13 @@ def pictures_of(journal: Journal, course: Course, wanted: set[str]) -> dict[str,
 
 
 def peak_of(journal: Journal, course: Course) -> float | None:
-    """The most memory that a pass of the course needed, in MB."""
+    """The highest peak memory of the passes of a course, in MB."""
     peaks = [entry["peak_memory_mb"] for entry in _entries(journal, course) if "peak_memory_mb" in entry]
     return max(peaks, default=None)
 
 
 def known_of(journal: Journal, course: Course) -> dict[str, Known]:
-    """What is known of each picture by its input: of this course, and what others found out that holds here too."""
+    """What is known of each image by its input: rows of this course, and face crops and skips of any."""
     known: dict[str, Known] = {}
     for entry in journal.entries(_Entry):
         here = entry["course"] == course.chain
@@ -116,7 +116,7 @@ def known_of(journal: Journal, course: Course) -> dict[str, Known]:
             before = known.get(row.input)
             done = here or (before is not None and before.done and before.sha256 == row.sha256)
             if row.quad and len(row.quad) != 8:
-                raise journal.damaged(f"the face of {row.input!r} has not four corners")
+                raise journal.damaged(f"the face of {row.input!r} does not have four corners")
             quad = array("d", row.quad) if row.quad else None
             known[row.input] = Known(row.sha256, done, quad=quad)
         for skip in entry.get("skipped", ()):

@@ -1,12 +1,12 @@
-"""Pictures through methods, measured at every step; or pairs of pictures, measured as they are.
+"""Inverts images and measures every step, or measures pairs of images.
 
-One pass over the pictures for each course, so that one method's networks are in memory at a time. A batch is always of
-the same pictures, whether the run was interrupted or not, because numbers depend on it in their last digits.
+Each course is one pass over the images, so that only one chain's models are in memory. Batches have the same images
+whether or not the run was interrupted, because the last digits of the numbers depend on the batch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import accumulate, islice
@@ -39,7 +39,7 @@ Item = TypeVar("Item", "Photo", "Pair")
 
 @dataclass(frozen=True)
 class Task:
-    """How pictures are read and measured."""
+    """How images are read and measured."""
 
     metrics: Sequence[Metric]
     device: torch.device
@@ -50,18 +50,18 @@ class Task:
 
     @property
     def columns(self) -> list[Column]:
-        """Those of all metrics."""
+        """The columns of all metrics."""
         return [column for metric in self.metrics for column in metric.columns]
 
     @property
     def ranking(self) -> int:
-        """The column that says which pictures came out best: LPIPS, else the first."""
+        """Index of the column that ranks images as best and worst: LPIPS, else the first."""
         return next((i for i, column in enumerate(self.columns) if column.key == "lpips"), 0)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it went with one picture in one course: it has a row, or was skipped. `new`: only now, and not before."""
+    """The outcome of an image in a course: a row, or a skip. `new`: skipped in this run, not in an earlier one."""
 
     input: str
     sha256: str | None
@@ -71,42 +71,42 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture to be inverted."""
+    """An image to invert."""
 
     path: Path
 
     def digest(self) -> str:
-        """What tells it from every other picture."""
+        """Identifies the image: its SHA-256."""
         return sha256(self.path)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two pictures to be compared as they are; the target's `path` stands for both."""
+    """Two images to compare; the target's `path` identifies the pair."""
 
     path: Path
     result: Path
 
     def digest(self) -> str:
-        """What tells it from every other pair."""
+        """Identifies the pair: the SHA-256 of both."""
         return f"{sha256(self.path)}:{sha256(self.result)}"
 
 
 @dataclass(frozen=True)
 class _Ready:
-    """A picture, or a pair, that waits to be measured: [3, H, W] in [-1, 1] each."""
+    """An image or a pair to be measured: [3, H, W] in [-1, 1] each."""
 
     input: str
     sha256: str
     x: Tensor
     y: Tensor | None = None
     quad: list[float] | None = None
-    full: Tensor | None = None  # x at the generator's full size, where a method compares there
+    full: Tensor | None = None  # x at the generator's full size, if a method compares at that size
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """What a batch came to: `values` [N, S, C], `seconds` [S] of the batch, the pictures of the last step."""
+    """Results of a batch: `values` [N, S, C], `seconds` [S] of the whole batch, targets and images of the last step."""
 
     values: Tensor
     seconds: list[float]
@@ -116,12 +116,11 @@ class _Measured:
 
 def evaluate(
     photos: Iterable[Photo], course: Course, methods: Sequence[Method], task: Task, journal: Journal
-) -> Iterator[Outcome]:
-    """Invert every picture by `methods`, measure the steps of `course`, and yield how it went with each.
+) -> Generator[Outcome, None, None]:
+    """Invert every image by `methods`, measure the steps of `course`, and yield the outcomes.
 
-    Close the iterator, or exhaust it: then no thread runs on.
+    Close the iterator, or exhaust it, to end its thread.
     """
-
     size, full = methods[0].size, full_size(methods)
 
     def read(photo: Photo, digest: str, known: Known | None) -> _Ready:
@@ -130,8 +129,8 @@ def evaluate(
     return _pass(photos, course, task, journal, read, _Inverter(methods, course, task))
 
 
-def compare(pairs: Iterable[Pair], course: Course, task: Task, journal: Journal) -> Iterator[Outcome]:
-    """Measure every pair as it is, and yield how it went with each."""
+def compare(pairs: Iterable[Pair], course: Course, task: Task, journal: Journal) -> Generator[Outcome, None, None]:
+    """Measure every pair, and yield the outcomes."""
     return _pass(pairs, course, task, journal, _read_pair, lambda batch: _compare(batch, task))
 
 
@@ -142,16 +141,18 @@ def _pass(
     journal: Journal,
     read: Callable[[Item, str, Known | None], _Ready],
     measure: Callable[[Sequence[_Ready]], _Measured],
-) -> Iterator[Outcome]:
-    """Read ahead, measure in batches, keep what came of each batch; what is in the journal is not done again."""
+) -> Generator[Outcome, None, None]:
+    """Read ahead, measure in batches, write each batch to the journal; images in the journal are not measured again."""
     known = known_of(journal, course)
     highlights = Highlights(task.columns[task.ranking].higher)
     done = {name: found.sha256 for name, found in known.items() if found.done}
     for row in rows_of(journal, course, done, len(task.columns)):
         highlights.add(row.input, row.values[-1][task.ranking])
 
-    def look(item: Item) -> _Ready | Outcome:
-        name, digest = str(item.path), None
+    def prepare(item: Item) -> _Ready | Outcome:
+        name = str(item.path)
+        digest: str | None = None
+        failed: RestyleError
         try:
             digest = item.digest()
             found = known.get(name)
@@ -160,7 +161,7 @@ def _pass(
                 return Outcome(name, digest, found.skip)
             with enough_for(f"for {name!r}"):
                 return read(item, digest, found)
-        except OutOfMemory as error:  # with no digest, as the next run may have more memory
+        except OutOfMemory as error:  # no digest: the next run may have more memory and tries again
             digest, failed = None, error
         except OSError as error:
             failed = RestyleError(f"{name!r} cannot be read: {(error.strerror or str(error)).lower()}")
@@ -170,24 +171,24 @@ def _pass(
 
     worked, batches = False, Batches(str(task.device), task.note)
     reset_peak(task.device)
-    with closing(in_background(look, items, 2 * task.batch_size)) as looked:
-        for batch in _batched(looked, task.batch_size):
+    with closing(in_background(prepare, items, 2 * task.batch_size)) as prepared:
+        for batch in _batched(prepared, task.batch_size):
             outcomes = {item.input: item for item in batch if isinstance(item, Outcome)}
             skips = [outcome.skip for outcome in outcomes.values() if outcome.skip and outcome.new]
             rows: list[Row] = []
-            pictures: dict[str, str] = {}
+            thumbnails: dict[str, str] = {}
             if ready := [item for item in batch if isinstance(item, _Ready)]:
                 worked = True
                 for part, measured in batches.run(ready, measure):
-                    if isinstance(measured, OutOfMemory):  # not for the journal: another run may have more memory
+                    if isinstance(measured, OutOfMemory):  # not in the journal: another run may have more memory
                         outcomes |= {item.input: _too_large(item, measured, course) for item in part}
                         continue
                     new, failed, small = _described(part, measured, course, task, highlights)
                     outcomes |= {row.input: Outcome(row.input, row.sha256) for row in new}
                     outcomes |= {skip.input: Outcome(skip.input, skip.sha256, skip, new=True) for skip in failed}
-                    rows, skips, pictures = rows + new, skips + failed, pictures | small
+                    rows, skips, thumbnails = rows + new, skips + failed, thumbnails | small
             if rows or skips:
-                add_batch(journal, course, rows, skips, pictures)
+                add_batch(journal, course, rows, skips, thumbnails)
             yield from (outcomes[item.input] for item in batch)
     if worked and (peak := peak_mb(task.device)) is not None:
         add_peak(journal, course, round(peak, 1))
@@ -198,9 +199,9 @@ def _too_large(item: _Ready, error: OutOfMemory, course: Course) -> Outcome:
     return Outcome(item.input, item.sha256, skip, new=True)
 
 
-def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    items = iter(items)
-    while batch := list(islice(items, size)):
+def _batched(items: Iterable[_Ready | Outcome], size: int) -> Iterator[list[_Ready | Outcome]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
         yield batch
 
 
@@ -208,7 +209,7 @@ def _batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 
 def _read(path: Path, digest: str, known: Known | None, size: Size, full: Size | None, task: Task) -> _Ready:
-    """The picture framed as wished; where an earlier course has found the face, it is not searched again."""
+    """The framed image; a face that an earlier course found is not searched again."""
     photo = open_picture(path)
     if known and known.quad:
         corners = tuple((float(x), float(y)) for x, y in np.array(known.quad).reshape(4, 2))
@@ -234,85 +235,85 @@ def _read_pair(pair: Pair, digest: str, known: Known | None) -> _Ready:
 
 
 class _Inverter:
-    """Inverts batches and measures them; the first one after a run that nobody looks at, so that it takes no longer."""
+    """Inverts and measures batches; a warm-up run before the first keeps its time comparable."""
 
     def __init__(self, methods: Sequence[Method], course: Course, task: Task) -> None:
         self.methods, self.steps, self.task = methods, set(course.steps), task
         self._warm = False
 
     def __call__(self, batch: Sequence[_Ready]) -> _Measured:
-        """The values of every measured step."""
+        """Invert a batch and measure its steps."""
         task = self.task
-        # The same random numbers for a batch whether the run was interrupted before it or not.
+        # The same random numbers for a batch whether or not the run was interrupted before it.
         with fork_rng([task.device] if task.device.type == "cuda" else []), compute(task.device, task.dtype):
             torch.manual_seed(0)
             full = [item.full for item in batch if item.full is not None]
-            given = {TARGET: torch.stack(full).to(task.device)} if full else {}
-            return self._invert(torch.stack([item.x for item in batch]).to(task.device), given)
+            inputs = {TARGET: torch.stack(full).to(task.device)} if full else {}
+            return self._invert(torch.stack([item.x for item in batch]).to(task.device), inputs)
 
-    def _invert(self, x: Tensor, given: Mapping[str, Tensor]) -> _Measured:
+    def _invert(self, x: Tensor, inputs: Mapping[str, Tensor]) -> _Measured:
         if not self._warm:
             with torch.no_grad():
-                for _ in iterate(x, list(dict.fromkeys(self.methods)), given):
+                for _ in iterate(x, list(dict.fromkeys(self.methods)), inputs):
                     pass
             self._warm = True
-        judge = _Judge(x, self.task)
+        meter = _Meter(x, self.task)
 
-        def look(k: int, state: State, errors: Tensor) -> None:
+        def on_step(k: int, state: State, errors: Tensor) -> None:
             if k in self.steps:
-                judge.look(state.image)
+                meter.add(state.image)
 
-        inversion = invert(x, self.methods, keep="last", keep_images=(), on_step=look, inputs=given)
+        inversion = invert(x, self.methods, keep="last", keep_images=(), on_step=on_step, inputs=inputs)
         passed = accumulate(step.seconds for step in inversion.steps)
-        return judge.measured([seconds for k, seconds in enumerate(passed) if k in self.steps])
+        return meter.measured([seconds for k, seconds in enumerate(passed) if k in self.steps])
 
 
-class _Judge:
+class _Meter:
     """Measures one batch, step by step."""
 
     def __init__(self, x: Tensor, task: Task) -> None:
-        """`x` [N, 3, H, W] in [-1, 1]: the targets, which are looked at once."""
+        """`x` [N, 3, H, W] in [-1, 1]: the targets; their features are computed once."""
         self.task = task
         self.values: list[Tensor] = []
         with exactly(task.device):
             self.targets = compared(x)
-            self.seen = [metric.look(self.targets) for metric in task.metrics]
+            self.features = [metric.look(self.targets) for metric in task.metrics]
 
-    def look(self, images: Tensor) -> None:
-        """Compare images [N, 3, any, any] with the targets."""
+    def add(self, images: Tensor) -> None:
+        """Compare the images [N, 3, any, any] of a step with the targets."""
         with exactly(self.task.device):
             self.results = compared(images)
-            seen = zip(self.task.metrics, self.seen, strict=True)
-            columns = [metric.compare(target, metric.look(self.results)).cpu().double() for metric, target in seen]
+            features = zip(self.task.metrics, self.features, strict=True)
+            columns = [metric.compare(target, metric.look(self.results)).cpu().double() for metric, target in features]
         self.values.append(torch.cat(columns, dim=1))
 
     def measured(self, seconds: list[float]) -> _Measured:
-        """All that was looked at."""
+        """The results of all steps; `seconds` [S]."""
         return _Measured(torch.stack(self.values, dim=1), seconds, self.targets, self.results)
 
 
 def _compare(batch: Sequence[_Ready], task: Task) -> _Measured:
-    judge = _Judge(torch.stack([item.x for item in batch]).to(task.device), task)
+    meter = _Meter(torch.stack([item.x for item in batch]).to(task.device), task)
     with torch.no_grad():
-        judge.look(torch.stack([item.y for item in batch if item.y is not None]).to(task.device))
-    return judge.measured([])
+        meter.add(torch.stack([item.y for item in batch if item.y is not None]).to(task.device))
+    return meter.measured([])
 
 
 def _described(
     batch: Sequence[_Ready], measured: _Measured, course: Course, task: Task, highlights: Highlights
 ) -> tuple[list[Row], list[Skip], dict[str, str]]:
-    """Each picture's row, or why it has none; and the small pictures of those that are among the best or worst."""
+    """The row or the skip of each image, and the thumbnails of those among the best or worst."""
     rows: list[Row] = []
     skips: list[Skip] = []
-    pictures: dict[str, str] = {}
+    thumbnails: dict[str, str] = {}
     seconds = [round(value / len(batch), 6) for value in measured.seconds]
     for index, item in enumerate(batch):
         values = measured.values[index]
         if not (values.isfinite().all() and measured.results[index].isfinite().all()):
-            reason = f"{course.name} came to no numbers for {item.input!r}"
+            reason = f"{course.name} produced NaN for {item.input!r}"
             skips.append(Skip(item.input, item.sha256, reason, "use --precision fp32", course.chain))
             continue
         rows.append(Row(item.input, item.sha256, values.tolist(), seconds, item.quad))
         if highlights.add(item.input, float(values[-1, task.ranking])):
-            pictures[item.input] = side_by_side(measured.targets[index], measured.results[index])
-    return rows, skips, pictures
+            thumbnails[item.input] = side_by_side(measured.targets[index], measured.results[index])
+    return rows, skips, thumbnails

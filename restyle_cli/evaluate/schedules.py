@@ -1,4 +1,4 @@
-"""From `--methods` as people write it to the chains that are compared."""
+"""Parses `--methods` into the chains that are compared."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from restyle_cli.store import catalog, fetch
 from restyle_cli.strip import shown_steps
 
 MOST_STEPS = 21
-"""Of a longer chain, so many of its steps are measured: the first ones, ever fewer later, the last."""
+"""Maximum number of measured steps: the first ones, fewer and fewer of the later ones, and the last."""
 
 
 def plans(
@@ -26,23 +26,23 @@ def plans(
     ensure: Ensure = fetch.ensure,
     generator: str | None = None,
 ) -> list[Plan]:
-    """The chains of "a,b:5,c", each a model, or of "a;b,c:5", each a chain, then the chain `via`.
+    """The chains of "a,b:5,c" (models) or "a;b,c:5" (chains), then the chain `via`; without both, all installed ones.
 
-    Without either, all that are installed. `steps`: of each model that takes several and says nothing of its own.
-    `generator`, a name or a file, takes the place of the models' own. RestyleError as `loading.plan` has it.
+    `steps` applies to multi-step models without a number of their own. `generator`, a name or a file, replaces the
+    models' own. Errors as in `loading.plan`.
     """
     chains = [*(_separated(text) if text is not None else ()), *((via,) if via is not None else ())]
-    found = {}
+    found: dict[str, Plan] = {}
     for chain in chains or _installed():
         first, *others = parse_chain(chain)
-        wished = {"via": chain} if others else {"steps": first.steps}
-        planned = plan(first.name, ensure=ensure, default=steps, generator=generator, **wished)
+        options = {"via": chain} if others else {"steps": first.steps}
+        planned = plan(first.name, ensure=ensure, default=steps, generator=generator, **options)
         found.setdefault(planned.chain, planned)
     return list(found.values())
 
 
 def courses(plans: Sequence[Plan]) -> list[Course]:
-    """What is measured of each chain, and the name it has in tables: its own, if it is the only one of it."""
+    """The courses of the chains. A name that several chains have is replaced by the full chain."""
     names = [chain.name or chain.chain for chain in plans]
     times = Counter(names)
     made = []
@@ -55,17 +55,21 @@ def courses(plans: Sequence[Plan]) -> list[Course]:
 
 
 def rule(plans: Sequence[Plan]) -> Rule:
-    """How photos are framed for all of them; without any, as faces. UsageError when they take different kinds."""
-    rules = {plan.models[0].name: rule_of(plan.models[0].name, plan.models[0].generator_name) for plan in plans}
-    (first, one), *others = rules.items() or [("", "face")]
+    """How photos are framed for these plans; "face" if there are none. UsageError if they need different rules."""
+    rules: dict[str, Rule] = {
+        plan.models[0].name: rule_of(plan.models[0].name, plan.models[0].generator_name) for plan in plans
+    }
+    if not rules:
+        return "face"
+    (first, one), *others = rules.items()
     for name, other in others:
         if other != one:
-            raise UsageError(f"{first} and {name} take photos of different kinds", "compare them in two runs")
+            raise UsageError(f"{first} and {name} need different crops", "compare them in two runs")
     return one
 
 
 def identities(plans: Sequence[Plan], rule: Rule) -> tuple[str, ...]:
-    """The metrics, best first, that tell who is who in the pictures of these plans; none where they are no faces."""
+    """The identity metrics for these plans, best first; empty if the images are not faces."""
     if rule != "face":
         return ()
     domain = catalog.domain_of(plans[0].models[0].name, plans[0].models[0].generator_name) if plans else None
@@ -73,20 +77,20 @@ def identities(plans: Sequence[Plan], rule: Rule) -> tuple[str, ...]:
 
 
 def _separated(text: str) -> list[str]:
-    """The chains of a text; UsageError when one is empty."""
+    """The chains of a text; UsageError if one is empty."""
     chains = [part.strip() for part in text.split(";" if ";" in text else ",")]
     if not all(chains):
-        message = f"a name is missing in the methods '{text}'"
+        message = f"--methods '{text}' has an empty name"
         raise UsageError(message, "write a,b:5 for two models, 'a; b,c:5' for a model and a chain")
     return chains
 
 
 def _installed() -> list[str]:
-    """Every installed model of the default domain, or of the one that stands in for it, each as a chain."""
+    """Every installed model of the default domain or of its replacement, each as a chain."""
     for domain in catalog.stand_ins():
         entries = [entry for entry in catalog.encoders(domain.name).values() if fetch.installed(entry)]
         if entries:
             order = METHODS.names()
             entries.sort(key=lambda entry: order.index(str(entry.method)))
             return [f"{entry.start},{entry.name}" if entry.start else entry.name for entry in entries]
-    raise RestyleError("no model that inverts is installed", "`restyle weights list` shows all")
+    raise RestyleError("no inversion model is installed", "see `restyle weights list`")

@@ -1,1 +1,1 @@
-"""Where each step of an inversion changed the picture, and which layers of the code it moved."""
+"""Heatmaps: where each step of an inversion changed the image, and which layers of the latent it moved."""

@@ -1,4 +1,4 @@
-"""What the steps of an inversion changed, as numbers: in the picture and in the code, kept in an .npz file."""
+"""The changes of each step in image and latent as arrays, stored in an .npz file."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from restyle_cli.records import conform, parse_json
 
 Bytes = NDArray[np.uint8]
 GROUPS = {"coarse": slice(0, 4), "middle": slice(4, 8), "fine": slice(8, None)}
-"""The layers by what they draw, as the papers name them: up to 8, up to 32, and from 64 pixels on."""
+"""Layer groups as in the StyleGAN papers: resolutions up to 8, up to 32, and from 64 pixels on."""
 _DAMAGES = (OSError, ValueError, RecursionError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile)
-_PERCENTILE = 99.5  # of a map: where its colours end, so that a single place does not darken all others
+_PERCENTILE = 99.5  # upper end of the colour scale, so that a single pixel does not darken the map
 
 
 @dataclass(frozen=True)
 class Changes:
-    """S changes between S + 1 shown states of one picture, or on average over several (`count`)."""
+    """S changes between S + 1 shown steps of one image, or their mean over `count` images."""
 
-    steps: NDArray[np.int64]  # [S + 1], the first is 0; in long schedules not all
-    target: Bytes  # [H, W, 3], the photo
-    pictures: Bytes  # [S + 1, H, W, 3], the generator's, at the photo's size
-    maps: Floats  # [S, H, W], by the measure
-    layers: Floats  # [S, L], how far the code of each layer moved
-    area: Floats  # [S], the least part of the picture that holds half of the change
-    broad: Floats  # [S], the part of the change that is broad; see `broad_share`
+    steps: NDArray[np.int64]  # [S + 1], starts with 0; a selection in long schedules
+    target: Bytes  # [H, W, 3]
+    pictures: Bytes  # [S + 1, H, W, 3], generated images at the size of the target
+    maps: Floats  # [S, H, W], change by the measure
+    layers: Floats  # [S, L], L2 norm of each layer's move
+    area: Floats  # [S], smallest share of the image that has half of the change
+    broad: Floats  # [S], see `broad_share`
     count: int = 1
 
     @property
@@ -50,25 +50,25 @@ class Changes:
 
     @property
     def top(self) -> float:
-        """What is large in these maps: the highest 99.5th percentile of one."""
+        """A large change: the maximum over the maps of their 99.5th percentile."""
         return float(np.percentile(self.maps, _PERCENTILE, axis=(1, 2)).max(initial=0))
 
     @property
     def shares(self) -> Floats:
-        """[S, L], each layer's part of what its step moved; where nothing moved, 0."""
-        return _parts(self.layers, self.layers.sum(axis=1, keepdims=True))
+        """[S, L], share of each layer in the move of its step; 0 if nothing moved."""
+        return _shares(self.layers, self.layers.sum(axis=1, keepdims=True))
 
     @property
     def way(self) -> Floats:
-        """[S], each step's part of all that was moved."""
-        return _parts(self.layers.sum(axis=1), self.layers.sum())
+        """[S], share of each step in the whole path of the latent."""
+        return _shares(self.layers.sum(axis=1), self.layers.sum())
 
     def groups(self, index: int) -> dict[str, float]:
-        """The part of what change `index` moved that fell on the coarse, middle and fine layers."""
+        """Share of the coarse, middle and fine layers in the move of change `index`."""
         return {name: float(self.shares[index, layers].sum()) for name, layers in GROUPS.items()}
 
     def described(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """For each change, the step that it led to and what it was, as JSON has it."""
+        """For each change its step and its record for JSON."""
         for index, step in enumerate(self.steps[1:]):
             values: dict[str, Any] = {"since": int(self.steps[index])}
             for name in ("distance", "area", "broad", "way"):
@@ -77,21 +77,23 @@ class Changes:
 
 
 def changes_of(
-    x: Tensor,  # [3, H, W] in [-1, 1], the photo
-    inversion: Inversion,  # of this photo alone, with pictures of the first and some further steps
+    x: Tensor,  # [3, H, W] in [-1, 1], the target
+    inversion: Inversion,  # of one image, with the images of step 0 and some later steps, and all w_steps
     measure: Measure,
 ) -> Changes:
-    """What happened from each step with a picture to the next one."""
+    """The changes between consecutive steps that have an image. ValueError without `w_steps`."""
     size = (x.shape[1], x.shape[2])
     steps = sorted(inversion.image_steps)
     pictures = torch.cat([fit(displayed(inversion.image_steps[k].float()), size) for k in steps])
+    if inversion.w_steps is None:
+        raise ValueError("the inversion has no w_steps")
     w = inversion.w_steps[0, steps].float()
     maps = measure.maps(pictures)
     return Changes(
         steps=np.array(steps),
         target=as_bytes(x[None])[0],
         pictures=as_bytes(pictures),
-        maps=maps.astype(np.float16).astype(np.float32),  # three digits are enough, and the file half as large
+        maps=maps.astype(np.float16).astype(np.float32),  # fp16 precision halves the size of the file
         layers=(w[1:] - w[:-1]).norm(dim=2).numpy(),
         area=half_area(maps),
         broad=broad_share(pictures),
@@ -99,13 +101,13 @@ def changes_of(
 
 
 def as_bytes(pictures: Tensor) -> Bytes:
-    """[N, 3, H, W] in [-1, 1] -> [N, H, W, 3], as `images.to_picture` has it."""
+    """[N, 3, H, W] in [-1, 1] -> [N, H, W, 3], rounded as by `images.to_picture`."""
     values = ((pictures.float() + 1) / 2).clamp(0, 1) * 255
     return values.byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 class Mean:
-    """The average over pictures of one schedule, of which none is kept."""
+    """A running mean of the changes of images with the same schedule."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -113,7 +115,7 @@ class Mean:
         self._sums: dict[str, NDArray[np.float64]] = {}
 
     def add(self, changes: Changes) -> None:
-        """Take in one more."""
+        """Add an image."""
         self._first = self._first or changes
         self.count += changes.count
         for name in ("target", "pictures", "maps", "layers", "area", "broad"):
@@ -121,32 +123,33 @@ class Mean:
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     def result(self) -> Changes:
-        """Their average; ValueError when there are none."""
+        """The mean; ValueError if nothing was added."""
         if self._first is None:
-            raise ValueError("an average of nothing")
+            raise ValueError("the mean of no images")
         means = {name: total / self.count for name, total in self._sums.items()}
-        made = {name: means[name].astype(np.float32) for name in ("maps", "layers", "area", "broad")}
-        made |= {name: np.round(means[name]).astype(np.uint8) for name in ("target", "pictures")}
-        return replace(self._first, count=self.count, **made)
+        rounded: dict[str, Any] = {name: means[name].astype(np.float32) for name in ("maps", "layers", "area", "broad")}
+        rounded |= {name: np.round(means[name]).astype(np.uint8) for name in ("target", "pictures")}
+        return replace(self._first, count=self.count, **rounded)
 
 
 # --- files
 
 
-def write_changes(path: Path, changes: Changes, made: dict[str, Any]) -> None:
-    """Write all arrays by their names, the distances too, and `made` as JSON; RestyleError where that fails."""
+def write_changes(path: Path, changes: Changes, record: dict[str, Any]) -> None:
+    """Write all arrays, `distance` included, and `record` as JSON; RestyleError if that fails."""
     names = ("steps", "target", "pictures", "maps", "layers", "area", "broad", "count", "distance")
-    arrays = {name: np.asarray(getattr(changes, name)) for name in names}
+    arrays: dict[str, Any] = {name: np.asarray(getattr(changes, name)) for name in names}
+    arrays["made"] = np.array(json.dumps(record))
 
-    def write(aside: Path) -> None:
-        with aside.open("wb") as stream:
-            np.savez_compressed(stream, **arrays, made=np.array(json.dumps(made)))
+    def write(part: Path) -> None:
+        with part.open("wb") as stream:
+            np.savez_compressed(stream, **arrays)
 
     write_atomic(path, write)
 
 
 def read_changes(path: Path) -> Changes:
-    """What `write_changes` wrote; RestyleError when the file is damaged or another."""
+    """The changes in a file of `write_changes`; RestyleError if it is damaged or another kind of file."""
     with _opened(path) as file:
         names = ("steps", "target", "pictures", "maps", "layers", "area", "broad")
         changes = Changes(**{name: file[name] for name in names}, count=int(file["count"]))
@@ -155,31 +158,33 @@ def read_changes(path: Path) -> Changes:
 
 
 def _check_shapes(changes: Changes) -> None:
-    """ValueError where the arrays do not belong together."""
+    """ValueError if the shapes of the arrays do not match or a value is not finite."""
     size, count = changes.target.shape[:2], len(changes.maps)
     shapes = [changes.target.shape, changes.pictures.shape, changes.maps.shape, changes.layers.shape[:1]]
     fitting = [(*size, 3), (count + 1, *size, 3), (count, *size), (count,)]
     each = changes.area.shape == changes.broad.shape == (count,) and changes.steps.shape == (count + 1,)
     numbers = all(np.isfinite(values).all() for values in (changes.maps, changes.layers, changes.area, changes.broad))
     if not (shapes == fitting and each and numbers and changes.layers.ndim == 2 and changes.count > 0):
-        raise ValueError("arrays of other shapes")
+        raise ValueError("the arrays do not match")
 
 
-def read_made(path: Path) -> dict[str, Any]:
-    """The description that `write_changes` wrote; RestyleError when the file is damaged or another."""
+def read_record(path: Path) -> dict[str, Any]:
+    """The record in a file of `write_changes`; RestyleError if it is damaged or another kind of file."""
     with _opened(path) as file:
         return conform(parse_json(str(file["made"])), dict)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """The arrays of an .npz file; whatever is wrong with it becomes one RestyleError."""
+    """The arrays of an .npz file; RestyleError if it cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as file:
             yield file
     except _DAMAGES as error:
-        raise RestyleError(f"{str(path)!r} holds no changes, or is damaged", "--overwrite makes it again") from error
+        raise RestyleError(
+            f"{str(path)!r} is damaged or not a heatmap file", "use --overwrite to write it again"
+        ) from error
 
 
-def _parts(values: Floats, of: Any) -> Floats:
+def _shares(values: Floats, of: Any) -> Floats:
     return np.divide(values, of, out=np.zeros_like(values), where=of > 0)

@@ -1,11 +1,11 @@
-"""How much a picture changed at each place: seen by a network where that is installed, else by its colours.
+"""Measures of the change of an image at each pixel: LPIPS if its model is installed, else colour distance.
 
-Pictures come as [N, 3, H, W] in [-1, 1], one after each step; a map is [H, W], from 0 (as before) on.
+Images are [N, 3, H, W] in [-1, 1], one per step; a map is [H, W] with values from 0 (no change) on.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import cv2
 import numpy as np
@@ -18,21 +18,24 @@ from restyle_cli.devices import exactly
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.files import read_module
 
+if TYPE_CHECKING:
+    from restyle_cli.perceptual.lpips import LPIPS
+
 Floats = NDArray[np.float32]
-_BLUR = 1 / 64  # of the height: what the eye takes in at once, and what hides edges that only moved by a pixel
+_BLUR = 1 / 64  # of the height; hides edges that moved by a pixel
 _BROAD = 1 / 32
 _XYZ = (
     (0.412453 / 0.95047, 0.357580 / 0.95047, 0.180423 / 0.95047),
     (0.212671, 0.715160, 0.072169),
     (0.019334 / 1.08883, 0.119193 / 1.08883, 0.950227 / 1.08883),
 )
-"""From linear sRGB to X, Y and Z, each as a part of daylight's (D65)."""
+"""From linear sRGB to X, Y and Z relative to the white point D65."""
 
 
 class Measure(Protocol):
-    """One way to say how much a place changed. `name` is for files, `title` for people, `unit` for captions.
+    """A measure of change. `name` is for files, `title` for people, `unit` for captions.
 
-    `top` is a large change: where the colours of a map end when they are to be the same for all pictures.
+    `top`: a large change, the end of the colour scale that is the same for all images.
     """
 
     name: str
@@ -41,11 +44,11 @@ class Measure(Protocol):
     top: float
 
     def maps(self, pictures: Tensor) -> Floats:
-        """The change from each picture to the next, [N - 1, H, W]."""
+        """The change from each image to the next, [N - 1, H, W]."""
 
 
 class Colours:
-    """Distance of the colours in CIELAB (1976), blurred: 2 can just be seen, black and white are 100 apart."""
+    """Distance in CIELAB (1976), blurred: 2 is just noticeable, black and white are 100 apart."""
 
     name = "lab"
     title = f"distance of colours in CIELAB, blurred by 1/{round(1 / _BLUR)} of the height"
@@ -53,55 +56,55 @@ class Colours:
     top = 50.0
 
     def maps(self, pictures: Tensor) -> Floats:
-        """The change from each picture to the next, [N - 1, H, W]."""
+        """The change from each image to the next, [N - 1, H, W]."""
         distances = np.linalg.norm(np.diff(lab(pictures), axis=0), axis=3)
         return np.stack([_blurred(distance, _BLUR) for distance in distances])
 
 
 class Perceptual:
-    """LPIPS before it is averaged over the picture: AlexNet's five maps of distances, each brought to full size."""
+    """LPIPS before spatial averaging: the distance maps of the five AlexNet layers, resized to full size and added."""
 
     name = "lpips"
     title = "LPIPS (AlexNet, version 0.1), at each place"
     unit = "LPIPS"
     top = 1.0
 
-    def __init__(self, network: Any, device: torch.device) -> None:
-        """`network` is a `perceptual.lpips.LPIPS` on `device`."""
-        self.network, self.device = network, device
+    def __init__(self, lpips: LPIPS, device: torch.device) -> None:
+        self.lpips, self.device = lpips, device
 
     @torch.no_grad()
     def maps(self, pictures: Tensor) -> Floats:
-        """The change from each picture to the next, [N - 1, H, W]."""
+        """The change from each image to the next, [N - 1, H, W]."""
         size = (pictures.shape[2], pictures.shape[3])
         total = torch.zeros(len(pictures) - 1, *size, device=self.device)
         with exactly(self.device):
-            maps = self.network.features(pictures.clamp(-1, 1).to(self.device))
-            for features, weight in zip(maps, self.network.weights, strict=True):
+            maps = self.lpips.features(pictures.clamp(-1, 1).to(self.device))
+            for features, weight in zip(maps, self.lpips.weights, strict=True):
                 distance = ((features[1:] - features[:-1]).square() * weight[:, None, None]).sum(dim=1, keepdim=True)
                 total += F.interpolate(distance, size, mode="bilinear", align_corners=False)[:, 0]
         return total.cpu().numpy()
 
 
 def choose_measure(device: torch.device) -> Measure:
-    """LPIPS where its network is installed, else the colours."""
+    """LPIPS if its model is installed, else the distance of the colours."""
     entry = catalog.find("lpips-alex")
     if not fetch.installed(entry):
         return Colours()
-    return Perceptual(read_module(fetch.installed_path(entry), device, role="perceptual"), device)
+    lpips = read_module(fetch.installed_path(entry), device, role="perceptual")
+    return Perceptual(cast("LPIPS", lpips), device)
 
 
 def half_area(maps: Floats) -> Floats:
-    """For each map [N, H, W], the least part of the picture that holds half of the change: 0 to 0.5."""
+    """For each map [N, H, W] the smallest share of the image that has half of the change: 0 to 0.5."""
     flat = -np.sort(-maps.reshape(len(maps), -1).astype(np.float64), axis=1)
-    held = np.cumsum(flat, axis=1)
-    return (held < held[:, -1:] / 2).mean(axis=1).astype(np.float32)
+    cumulated = np.cumsum(flat, axis=1)
+    return (cumulated < cumulated[:, -1:] / 2).mean(axis=1).astype(np.float32)
 
 
 def broad_share(pictures: Tensor) -> Floats:
-    """For each of the N - 1 changes, the part of its energy that a blur by 1/32 of the height leaves: 0 to 1.
+    """For each of the N - 1 changes, the share of its energy that remains after a blur by 1/32 of the height: 0 to 1.
 
-    Shapes that move and areas that change their colour are broad; strands and edges are not.
+    Moving shapes and changes of colour are broad; strands of hair and edges are not.
     """
     changes = np.diff(lab(pictures), axis=0)
     left = np.stack([_blurred(change, _BROAD) for change in changes])
@@ -110,9 +113,9 @@ def broad_share(pictures: Tensor) -> Floats:
 
 
 def lab(pictures: Tensor) -> Floats:
-    """The pictures in CIELAB, [N, H, W, 3]: lightness from 0 to 100, and two colours.
+    """The images in CIELAB, [N, H, W, 3]: L from 0 to 100, a and b.
 
-    OpenCV's own conversion is off by up to 0.5, which is as much as a late step changes.
+    OpenCV's conversion has errors of up to 0.5, as much as a late step changes.
     """
     rgb = ((pictures.float().cpu().clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1)
     linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
@@ -123,4 +126,6 @@ def lab(pictures: Tensor) -> Floats:
 
 
 def _blurred(values: Floats, part: float) -> Floats:
-    return cv2.GaussianBlur(values, (0, 0), part * values.shape[0], borderType=cv2.BORDER_REFLECT)
+    return np.asarray(
+        cv2.GaussianBlur(values, (0, 0), part * values.shape[0], borderType=cv2.BORDER_REFLECT), np.float32
+    )

@@ -22,4 +22,4 @@ WITHOUT_ENCODER = frozenset(
 """Methods that need a generator only: METHOD uses that of the previous link, METHOD-DOMAIN that of the domain."""
 
 BORROWED: Mapping[str, Sequence[str]] = {name: spec.borrows for name, spec in SPECS.items() if spec.borrows}
-"""Methods that can use the encoders of these other methods, in this order, in domains without an encoder of their own."""
+"""Methods that can use the encoders of other methods, in this order, in domains without one of their own."""

@@ -1,4 +1,4 @@
-"""report.html: one file that needs nothing else, neither scripts nor the network."""
+"""report.html: one self-contained file without scripts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from restyle_cli.report.curves import plot
 from restyle_cli.report.figures import NOTHING, format_value, step_cells, titles
 
 MOST_SKIPPED = 100
-"""Pictures without numbers that are named; report.json names all."""
+"""Maximum number of skipped images that are listed; report.json lists all."""
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#222;background:#fff;max-width:1180px;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.6rem;margin-bottom:.2rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid #ddd}
@@ -27,8 +27,8 @@ figcaption{font-size:12px;color:#555;overflow-wrap:anywhere}
 """
 
 
-def page(report: Mapping[str, Any], columns: Sequence[Column], pictures: Mapping[str, Mapping[str, str]]) -> str:
-    """The page of a report.json; `pictures`: for each method's name, its examples as base64 of JPEGs by input."""
+def page(report: Mapping[str, Any], columns: Sequence[Column], thumbnails: Mapping[str, Mapping[str, str]]) -> str:
+    """The HTML of a report; `thumbnails`: for each method the examples as base64 of JPEGs, by input."""
     protocol, methods = report["protocol"], report["methods"]
     missing = [one["name"] for one in protocol["missing"]]
     names = titles(columns, missing)
@@ -39,7 +39,7 @@ def page(report: Mapping[str, Any], columns: Sequence[Column], pictures: Mapping
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>restyle eval</title>',
             f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>',
-            f"<h1>restyle eval</h1><p>{report['images']} pictures of "
+            f"<h1>restyle eval</h1><p>{report['images']} images of "
             f"{', '.join(map(_code, protocol['inputs']))}{against}{skipped}. "
             f"Figures are {escape(protocol['statistics'])}.</p>",
             "<h2>Methods</h2>" if protocol["against"] is None else "<h2>Pairs</h2>",
@@ -47,11 +47,11 @@ def page(report: Mapping[str, Any], columns: Sequence[Column], pictures: Mapping
             f"<h2>Quality over time</h2>{curves}" if curves else "",
             "<h2>Steps</h2>" + _steps(methods, names) if curves else "",
             "<h2>Best and worst</h2>",
-            *(_examples(method, columns, pictures[method["name"]]) for method in methods),
+            *(_examples(method, columns, thumbnails[method["name"]]) for method in methods),
             _skipped(report["skipped"]),
             "<h2>Protocol</h2>",
             _protocol(report),
-            "<h2>Networks and licences</h2>",
+            "<h2>Models and licences</h2>",
             _networks(protocol["networks"]),
             "</body></html>\n",
         ]
@@ -59,25 +59,26 @@ def page(report: Mapping[str, Any], columns: Sequence[Column], pictures: Mapping
 
 
 def _methods(methods: Sequence[Mapping[str, Any]], names: Mapping[str, str], protocol: Mapping[str, Any]) -> str:
-    """One row a method: its last step."""
+    """One row per method: its last step."""
     timed = protocol["against"] is None
     keys = [*names, *(["seconds"] if timed else [])]
-    heads = ["method", "pictures", *(["steps"] if timed else []), *names.values(), *(["seconds"] if timed else [])]
+    heads = ["method", "images", *(["steps"] if timed else []), *names.values(), *(["seconds"] if timed else [])]
     rows = []
     for method in methods:
         steps = [str(method["steps"][-1]["step"])] if timed else []
         cells = step_cells(method, -1, keys)
         rows.append([method["name"], str(method["images"]), *steps, *cells, format_value(method["peak_memory_mb"])])
-    told = "".join(
+    notes = "".join(
         f"<p class='note'>{NOTHING} {escape(one['reason'])}{'; ' + _marked(one['hint']) if one['hint'] else ''}</p>"
         for one in protocol["missing"]
     )
-    return _table([*heads, "peak MB"], rows, texts=1) + told
+    return _table([*heads, "peak MB"], rows, texts=1) + notes
 
 
 def _steps(methods: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> str:
-    """Every measured step of every method; the best on average is marked."""
-    rows, firsts = [], set()
+    """Every measured step of every method; the one with the best mean is marked."""
+    rows: list[list[str]] = []
+    firsts: set[int] = set()
     for method in methods:
         firsts.add(len(rows))
         for place, step in enumerate(method["steps"]):
@@ -89,7 +90,7 @@ def _steps(methods: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> st
     return _table(["method", "by", "step", *names.values(), "seconds", ""], rows, texts=2, firsts=firsts)
 
 
-def _examples(method: Mapping[str, Any], columns: Sequence[Column], pictures: Mapping[str, str]) -> str:
+def _examples(method: Mapping[str, Any], columns: Sequence[Column], thumbnails: Mapping[str, str]) -> str:
     by = method["examples"]["by"]
     title = next(column.title for column in columns if column.key == by)
     parts = [f"<h3>{escape(method['name'])}</h3>"]
@@ -98,7 +99,7 @@ def _examples(method: Mapping[str, Any], columns: Sequence[Column], pictures: Ma
             continue
         parts.append(f"<p class='note'>{kind} by {escape(title)}: target and result</p><div class='row'>")
         for example in method["examples"][kind]:
-            data = pictures.get(example["input"])
+            data = thumbnails.get(example["input"])
             image = f'<img alt="target and result" src="data:image/jpeg;base64,{data}">' if data else ""
             caption = f"{escape(_clean(example['input']))}: {format_value(example[by])}"
             parts.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
@@ -111,9 +112,9 @@ def _skipped(skipped: Sequence[Mapping[str, str]]) -> str:
         return ""
     named = [[one["input"], one.get("method", "all"), one["reason"]] for one in skipped[:MOST_SKIPPED]]
     counts = Counter(one.get("method", "all methods") for one in skipped)
-    told = ", ".join(f"{count} for {method}" for method, count in counts.items())
+    numbers = ", ".join(f"{count} for {method}" for method, count in counts.items())
     more = f"; the first {MOST_SKIPPED}, report.json has all" if len(skipped) > MOST_SKIPPED else ""
-    return f"<h2>Skipped</h2><p>{escape(told)}{more}</p>" + _table(["picture", "methods", "reason"], named, texts=3)
+    return f"<h2>Skipped</h2><p>{escape(numbers)}{more}</p>" + _table(["image", "methods", "reason"], named, texts=3)
 
 
 def _protocol(report: Mapping[str, Any]) -> str:
@@ -138,13 +139,13 @@ def _networks(networks: Sequence[Mapping[str, str]]) -> str:
         ]
         for one in networks
     ]
-    return _table(["network", "for", "licences", "file"], rows, texts=4) if rows else "<p>none</p>"
+    return _table(["model", "for", "licences", "file"], rows, texts=4) if rows else "<p>none</p>"
 
 
 def _table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int, firsts: frozenset[int] | set[int] = frozenset()
 ) -> str:
-    """Cells after the first `texts` are numbers; before the rows `firsts` there is a line."""
+    """A table whose columns from `texts` on are numbers, with a rule above the rows `firsts`."""
     parts = ["<div class='wide'><table>"]
     if any(heads):
         parts.append("<tr>" + "".join(_cell("th", text, i >= texts) for i, text in enumerate(heads)) + "</tr>")
@@ -164,10 +165,10 @@ def _code(text: str) -> str:
 
 
 def _marked(text: str) -> str:
-    """Text with what stands between backquotes as code."""
+    """HTML of a text with code in backquotes."""
     return "".join(_code(part) if i % 2 else escape(part) for i, part in enumerate(text.split("`")))
 
 
 def _clean(text: str) -> str:
-    """File names may hold bytes that are no text."""
+    """The text with surrogates replaced, which stand for undecodable bytes in file names."""
     return text.encode("utf-8", "replace").decode("utf-8")

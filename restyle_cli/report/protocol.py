@@ -1,4 +1,4 @@
-"""How the numbers came about: without it a figure says nothing."""
+"""The protocol of an evaluation: how images were framed, resized and measured, and by which models."""
 
 from __future__ import annotations
 
@@ -21,52 +21,54 @@ from restyle_cli.store.places import sha256
 
 PACKAGES = ("torch", "numpy", "pillow", "dlib-bin", "lpips")
 ALIGNED = {
-    "auto": "faces cut out as FFHQ's, unless the photo fits already",
-    "always": "faces cut out as FFHQ's",
-    "never": "taken whole",
+    "auto": "faces cropped as in FFHQ, unless the image already fits",
+    "always": "faces cropped as in FFHQ",
+    "never": "whole images",
 }
 
 
 def protocol(
     inputs: Sequence[Path], task: Task, plans: Sequence[Plan], missing: Mapping[str, Missing]
 ) -> dict[str, Any]:
-    """All that a reader must know of an evaluation by methods."""
+    """The protocol of an evaluation of methods."""
     return {
         "inputs": [str(path) for path in inputs],
         "against": None,
-        "framing": ALIGNED[task.framing.mode] if task.framing.rule == "face" else f"as the domain: {task.framing.rule}",
-        "resize": "photos to the encoders' 256 px by Pillow's bilinear filter; results cut to [-1, 1], as files are, "
-        "then averaged over areas down to 256x256, or bilinear up to it; both compared there",
+        "framing": ALIGNED[task.framing.mode]
+        if task.framing.rule == "face"
+        else f"rule of the domain: {task.framing.rule}",
+        "resize": "inputs to the encoder's 256 px by Pillow's bilinear filter; results clamped to [-1, 1], then "
+        "resized to 256x256, down by area averaging or up bilinearly; compared at 256x256",
         "range": "[-1, 1]",
         **_optimising(plans),
         **_measuring(task, missing),
-        "seconds": "for one picture of its batch, from the beginning to the end of the step; without reading, framing "
-        "and measuring, after one run that is not counted, while the next pictures are read",
+        "seconds": "per image of a batch, from the start of the run to the end of the step; without reading, framing "
+        "and measuring; after a warm-up run; the next images are read at the same time",
         "peak_memory": peak_protocol(task.device),
         "batch_size": task.batch_size,
-        "networks": [*_inverting(plans), *_judging(task)],
+        "networks": [*_inverting(plans), *_metric_networks(task)],
         **_machine(),
     }
 
 
 def pairs_protocol(inputs: Sequence[Path], against: Path, task: Task, missing: Mapping[str, Missing]) -> dict[str, Any]:
-    """All that a reader must know of an evaluation of pairs."""
+    """The protocol of an evaluation of pairs."""
     return {
         "inputs": [str(path) for path in inputs],
         "against": str(against),
-        "framing": "both pictures taken whole, as they are",
+        "framing": "whole images, not aligned",
         "resize": "both to 256x256 by Pillow's bilinear filter",
         "range": "[-1, 1]",
         **_measuring(task, missing),
         "peak_memory": peak_protocol(task.device),
         "batch_size": task.batch_size,
-        "networks": _judging(task),
+        "networks": _metric_networks(task),
         **_machine(),
     }
 
 
 def network_files(plans: Iterable[Plan], task_networks: Iterable[tuple[Entry, Path]]) -> dict[str, str]:
-    """The SHA-256 of every network of the run by its name: with another one it is another run."""
+    """The SHA-256 of every model file by its name; a run with another file is another run."""
     digests: dict[str, str] = {}
     for plan in plans:
         digests |= plan.networks()
@@ -74,7 +76,7 @@ def network_files(plans: Iterable[Plan], task_networks: Iterable[tuple[Entry, Pa
 
 
 def _optimising(plans: Iterable[Plan]) -> dict[str, str]:
-    """What methods that optimise compare, at which size and by which network; nothing where none does."""
+    """What the optimisation methods compare, at which size and by which model; empty if there is none."""
     models = {model.name: model for plan in plans for model in plan.models if model.perceptual is not None}
     how = [f"{name}: {SPECS[model.method].compares} (here by {model.perceptual})" for name, model in models.items()]
     return {"optimising": "; ".join(how)} if how else {}
@@ -82,7 +84,7 @@ def _optimising(plans: Iterable[Plan]) -> dict[str, str]:
 
 def _measuring(task: Task, missing: Mapping[str, Missing]) -> dict[str, Any]:
     return {
-        "statistics": "mean ± standard error over the pictures",
+        "statistics": "mean ± standard error over the images",
         "metrics": [
             {
                 "name": metric.name,
@@ -97,7 +99,7 @@ def _measuring(task: Task, missing: Mapping[str, Missing]) -> dict[str, Any]:
 
 
 def _inverting(plans: Iterable[Plan]) -> list[dict[str, Any]]:
-    """Each network that inverts, once; one that is a file of the person's own is known by its path alone."""
+    """Each model that inverts, once."""
     entries = {entry.name: entry for entry in catalog.entries()}
     found: dict[str, dict[str, Any]] = {}
     for plan in plans:
@@ -109,7 +111,7 @@ def _inverting(plans: Iterable[Plan]) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def _judging(task: Task) -> list[dict[str, Any]]:
+def _metric_networks(task: Task) -> list[dict[str, Any]]:
     return [
         _network(entry.name, metric.name, path, sha256(path), entry)
         for metric in task.metrics
@@ -118,12 +120,12 @@ def _judging(task: Task) -> list[dict[str, Any]]:
 
 
 def _network(name: str, use: str, path: Path, digest: str, entry: Entry | None) -> dict[str, Any]:
-    """`source`: where the file came from, as far as that is known."""
+    """The record of a model file; `source` is where it came from, if known."""
     licences = ("licence_code", "licence_weights", "licence_data", "commercial")
     known = {key: getattr(entry, key) if entry else "unknown" for key in licences}
-    source = "a file given"
+    source = "a file of the user"
     if entry is not None:
-        source = "part of restyle" if entry.embedded else entry.page or "a file given"
+        source = "bundled" if entry.embedded else entry.page or "a file of the user"
     return {"name": name, "for": use, "file": path.name, "sha256": digest, "source": source, **known}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +52,7 @@ class Study:
         self._used: dict[str, str] = {}
         self._skips: dict[tuple[str, str | None], Skip] = {}
 
-    def run(self, items: Sequence[Photo] | Sequence[Pair]) -> Iterator[Outcome]:
+    def run(self, items: Sequence[Photo] | Sequence[Pair]) -> Generator[Outcome, None, None]:
         """Measure all images with all methods, or all pairs, and yield the outcome of each.
 
         Close the iterator, or exhaust it. An image skipped for all methods has its skip in the first outcome only.
@@ -106,7 +106,7 @@ class Study:
         networks = [network for metric in task.metrics for network in metric.networks]
         return {
             "inputs": [str(path.resolve()) for path in request.inputs],
-            "pictures to compare with": str(request.compare_with.resolve()) if request.compare_with else None,
+            "images to compare with": str(request.compare_with.resolve()) if request.compare_with else None,
             "methods": [plan.chain for plan in request.plans],
             "metrics": [metric.name for metric in task.metrics],
             "networks": network_files(request.plans, networks),

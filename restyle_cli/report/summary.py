@@ -1,4 +1,4 @@
-"""From the rows of a journal to means and standard errors, in one pass for each course and in little memory."""
+"""Means and standard errors of the rows of a journal, in one pass per course and constant memory."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from restyle_cli.metrics.metric import Column
 
 @dataclass
 class Mean:
-    """Mean and standard error of numbers told one by one (Welford's way, which loses nothing to rounding)."""
+    """Running mean and standard error by Welford's algorithm, which is numerically stable."""
 
     count: int = 0
     value: float = 0.0
     _spread: float = 0.0
 
     def add(self, number: float) -> None:
-        """Tell of one more."""
+        """Add a number."""
         self.count += 1
         off = number - self.value
         self.value += off / self.count
@@ -36,18 +36,18 @@ class Mean:
 
 @dataclass(frozen=True)
 class Measured:
-    """All that a report is made of. `used`: the SHA-256 of each picture that counts, by its input."""
+    """The data of a report. `used`: the SHA-256 of each measured image, by its input."""
 
     journal: Journal
     courses: Sequence[Course]
     columns: Sequence[Column]
-    missing: Sequence[str]  # metrics that there is no number of
-    ranking: int  # the column that best and worst go by
+    missing: Sequence[str]  # metrics that could not be computed
+    ranking: int  # index of the column that ranks the images
     used: Mapping[str, str]
     skips: Sequence[Skip]
 
     def rows(self, course: Course) -> Iterator[Row]:
-        """Those of a course."""
+        """The rows of a course."""
         return rows_of(self.journal, course, self.used, len(self.columns))
 
 
@@ -63,7 +63,7 @@ def summary(measured: Measured) -> dict[str, Any]:
 
 
 def examples(measured: Measured, method: Mapping[str, Any]) -> dict[str, str]:
-    """The small pictures of a method's best and worst, by input, as base64 of JPEGs: [target | result]."""
+    """Thumbnails of a method's best and worst images, by input, as base64 of JPEGs: [target | result]."""
     course = next(course for course in measured.courses if course.name == method["name"])
     wanted = {example["input"] for kind in ("best", "worst") for example in method["examples"][kind]}
     return pictures_of(measured.journal, course, wanted)
@@ -79,7 +79,7 @@ def _method(course: Course, measured: Measured) -> dict[str, Any]:
         for step, values in zip(means, row.values, strict=True):
             for mean, value in zip(step, values, strict=True):
                 mean.add(value)
-        for time, seconds in zip(times, row.seconds, strict=False):  # pairs have no time
+        for time, seconds in zip(times, row.seconds, strict=False):  # pairs have no seconds
             time.add(seconds)
         value = row.values[-1][measured.ranking]
         if highlights.add(row.input, value):
@@ -111,7 +111,7 @@ def _step(number: int, method: str, means: Sequence[Mean], time: Mean, measured:
 
 
 def _best(steps: Sequence[dict[str, Any]], column: Column) -> dict[str, Any] | None:
-    """The step that is best on average by the first column, which is L2 unless that was not asked for."""
+    """The step with the best mean of the first column, which is L2 if it was requested."""
     known = [step for step in steps if step[column.key] is not None]
     if not known:
         return None
@@ -120,7 +120,7 @@ def _best(steps: Sequence[dict[str, Any]], column: Column) -> dict[str, Any] | N
 
 
 def _errors(means: Sequence[Sequence[Mean]], measured: Measured) -> dict[str, Any]:
-    """Standard errors by column, each a list over the steps; none of seconds, which a batch's pictures share."""
+    """Standard errors by column, a list over the steps each; None for seconds, which the images of a batch share."""
     errors: dict[str, Any] = {
         column.key: [step[index].error for step in means] for index, column in enumerate(measured.columns)
     }

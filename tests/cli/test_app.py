@@ -119,7 +119,7 @@ def test_wrong_usage_is_one_line_a_hint_and_status_2(
     error, hint = done.stderr.splitlines()
     assert error.startswith("error: ")
     assert said in error.lower()
-    assert hint.startswith("  hint: `restyle ")
+    assert hint.startswith("  hint: see `restyle ")
 
 
 # --- how a command ends
@@ -225,7 +225,7 @@ def test_save_always_holds_the_latent() -> None:
 
 
 def test_save_of_something_unknown() -> None:
-    with pytest.raises(UsageError, match="--save knows no 'stirp'") as caught:
+    with pytest.raises(UsageError, match="unknown kind 'stirp' in --save") as caught:
         parse_save("image,stirp")
     assert caught.value.hint == "did you mean 'strip'?"
 

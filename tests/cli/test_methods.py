@@ -44,19 +44,21 @@ def test_what_is_not_installed_is_not_listed(restyle: Run, empty_store: Path) ->
 
 def test_a_page_for_people(restyle: Run, tiny_store: Path) -> None:
     shown = restyle("methods", "restyle-psp").stdout
-    rows = {line[:9].strip(): line[11:] for line in shown.splitlines()}
+    rows = {line[:10].strip(): line[12:] for line in shown.splitlines()}
     assert rows["paper"].startswith("Alaluf, Patashnik and Cohen-Or: ReStyle: ")
     assert rows["paper"].endswith(". ICCV 2021")
     assert rows["link"] == "https://arxiv.org/abs/2104.02699"
     assert rows["steps"] == "5 by default"
-    assert rows["cost"].startswith("0.030 s a step, 0.1 s for 5") or rows["cost"].startswith("0.030 s a step, 0.2 s")
+    assert rows["cost"].startswith("0.030 s per step, 0.1 s for 5") or rows["cost"].startswith(
+        "0.030 s per step, 0.2 s"
+    )
     assert rows["cost"].endswith(MEASURED)
     assert rows["licence"].startswith("MIT; NVIDIA non-commercial (generator); commercial use: no (restyle-psp-ffhq, ")
     assert rows["installed"] == "restyle-psp-portrait, restyle-psp-toon"
     assert "not measured" in restyle("methods", "alae").stdout
     assert "5,000 in the paper" in restyle("methods", "image2stylegan").stdout
-    assert "1, always" in restyle("methods", "psp").stdout
-    assert "the generator's licence counts" in restyle("methods", "pti").stdout
+    assert "always 1" in restyle("methods", "psp").stdout
+    assert "the generator's licence applies" in restyle("methods", "pti").stdout
 
 
 def test_a_page_for_programs(restyle: Run, tiny_store: Path) -> None:

@@ -132,10 +132,10 @@ def test_what_is_told_stands_beside_the_progress(capsys: Captured, monkeypatch: 
     with Terminal().progress("inverting", 2) as progress:
         for step in range(25):
             now += 1.0
-            progress.tell(f"step {step}")
+            progress.describe(f"step {step}")
         progress.advance()
         now += 10.0
-        progress.tell("step 0")
+        progress.describe("step 0")
     assert capsys.readouterr().err.splitlines() == [
         "inverting: 0 of 2; step 9",
         "inverting: 0 of 2; step 19",
@@ -147,7 +147,7 @@ def test_progress_on_a_terminal_is_a_bar() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=80)
     with Terminal(_errors=console).progress("inverting", 4) as progress:
-        progress.tell("L2 0.0123")
+        progress.describe("L2 0.0123")
         progress.advance(4)
     assert "inverting: L2 0.0123" in screen.getvalue()
     assert "4/4" in screen.getvalue()

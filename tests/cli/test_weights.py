@@ -51,7 +51,7 @@ def test_list_without_files(restyle: Callable[..., Result], empty_store: Path) -
 def test_list_with_files(restyle: Callable[..., Result], empty_store: Path) -> None:
     (empty_store / "portrait.safetensors").write_bytes(b"x" * 1_234_567)
     portrait = [row for row in restyle("weights", "list").stdout.splitlines() if row.startswith("portrait ")]
-    assert portrait[0].split()[1:] == ["generator", "portrait", "embedded", "1.2", "MB", "MIT", "yes"]
+    assert portrait[0].split()[1:] == ["generator", "portrait", "bundled", "1.2", "MB", "MIT", "yes"]
 
 
 def test_list_of_what_is_installed(restyle: Callable[..., Result], tiny_store: Path) -> None:
@@ -78,7 +78,7 @@ def test_list_of_a_domain(restyle: Callable[..., Result]) -> None:
     assert len(done.stdout.splitlines()) == 1 + sum(e.domain == "portrait" for e in catalog.entries())
     wrong = restyle("weights", "list", "--domain", "ships")
     assert wrong.exit_code == 1
-    assert "no networks of domain 'ships'" in wrong.stderr
+    assert "no models of domain 'ships'" in wrong.stderr
     assert "portrait" in wrong.stderr
 
 
@@ -152,7 +152,7 @@ def test_get(restyle: Callable[..., Result], server: Server) -> None:
     assert first == "fetching resnet34: 3.0 MB from 127.0.0.1; licence: BSD 3-clause; commercial use: unclear"
     assert SHA256 in last
     again = restyle("weights", "get", "resnet34")
-    assert (again.stdout, again.stderr) == (f"resnet34: {path} (was there already)\n", "")
+    assert (again.stdout, again.stderr) == (f"resnet34: {path} (already installed)\n", "")
     listed = json.loads(restyle("weights", "list", "--installed", "--json").stdout)["networks"]
     assert [network["sha256"] for network in listed if network["name"] == "resnet34"] == [SHA256]
 
@@ -205,7 +205,7 @@ def test_get_interrupted(restyle: Callable[..., Result], server: Server, monkeyp
     monkeypatch.setattr("restyle_cli.cli.output._Lines.advance", interrupt)
     done = restyle("weights", "get", "moco")
     assert done.exit_code == 130
-    assert "interrupted while fetching moco" in done.stderr
+    assert "interrupted while downloading moco" in done.stderr
     assert "goes on from there" in done.stderr
     assert list(fetch.home().glob("*.part"))
 
@@ -330,21 +330,21 @@ def test_verify(restyle: Callable[..., Result], server: Server, empty_store: Pat
     assert done.exit_code == 0
     rows = [line.split(maxsplit=1) for line in done.stdout.splitlines()[1:]]
     assert sorted(name for name, _ in rows) == ["resnet34", "stylegan2-church"]
-    assert all(text.startswith("as it should be") and text.endswith(SHA256) for _, text in rows)
+    assert all(text.startswith("verified") and text.endswith(SHA256) for _, text in rows)
     fetch.path_of(catalog.find("resnet34")).write_bytes(b"x")
     done = restyle("weights", "verify", "--json")
     assert done.exit_code == 1
     states = {network["name"]: network["status"] for network in json.loads(done.stdout)["networks"]}
     assert states == {"resnet34": "failed", "stylegan2-church": "good"}
     error, hint = done.stderr.splitlines()
-    assert "'resnet34' is not as it should be" in error
+    assert "'resnet34' is damaged or another file" in error
     assert "`restyle weights remove resnet34`, then `restyle weights get resnet34`" in hint
 
 
 def test_verify_of_what_was_put_there_by_hand(restyle: Callable[..., Result], empty_store: Path) -> None:
     (fetch.home() / "hyperstyle_ffhq.pt").write_bytes(b"x")
-    assert "not known before" in restyle("weights", "verify", "hyperstyle-ffhq").stdout
-    assert "as it should be" in restyle("weights", "verify", "hyperstyle-ffhq").stdout
+    assert "SHA-256 recorded" in restyle("weights", "verify", "hyperstyle-ffhq").stdout
+    assert "verified" in restyle("weights", "verify", "hyperstyle-ffhq").stdout
     assert "'psp-ffhq' is not installed" in restyle("weights", "verify", "psp-ffhq").stderr
 
 
@@ -363,5 +363,5 @@ def test_models_of_others_networks_are_no_networks(restyle: Callable[..., Result
     for name, method in (("pti-portrait", "pti"), ("hybrid-toon", "hybrid"), ("idinvert-portrait", "idinvert")):
         told = restyle("weights", "info", name)
         assert told.exit_code == 1
-        assert f"'{name}' has no network of its own" in told.stderr
+        assert f"'{name}' has no file of its own" in told.stderr
         assert f"`restyle methods {method}`" in told.stderr

@@ -11,7 +11,7 @@ import tiny
 import torch
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.heatmap.changes import Changes, Mean, changes_of, read_changes, read_made, write_changes
+from restyle_cli.heatmap.changes import Changes, Mean, changes_of, read_changes, read_record, write_changes
 from restyle_cli.heatmap.measures import Colours
 from restyle_cli.images import displayed, fit, to_picture
 from restyle_cli.inversion import Inversion, invert
@@ -97,7 +97,7 @@ def test_to_a_file_and_back(inverted: tuple[torch.Tensor, Inversion], tmp_path: 
     back = read_changes(tmp_path / "a.npz")
     for field in dataclasses.fields(Changes):
         assert np.array_equal(getattr(back, field.name), getattr(changes, field.name)), field.name
-    assert read_made(tmp_path / "a.npz") == {"model": "tiny"}
+    assert read_record(tmp_path / "a.npz") == {"model": "tiny"}
     with np.load(tmp_path / "a.npz") as file:
         np.testing.assert_allclose(file["distance"], changes.maps.mean(axis=(1, 2)))
 
@@ -106,7 +106,7 @@ def test_to_a_file_and_back(inverted: tuple[torch.Tensor, Inversion], tmp_path: 
 def test_files_that_are_none(tmp_path: Path, bytes: bytes) -> None:
     path = tmp_path / "a.npz"
     path.write_bytes(bytes)
-    for read in (read_changes, read_made):
+    for read in (read_changes, read_record):
         with pytest.raises(RestyleError, match=r"a\.npz"):
             read(path)
 
@@ -120,9 +120,9 @@ def test_files_that_are_damaged_or_others(inverted: tuple[torch.Tensor, Inversio
     with pytest.raises(RestyleError):
         read_changes(path)
     np.savez(path, other=np.zeros(3))
-    for read in (read_changes, read_made):
+    for read in (read_changes, read_record):
         with pytest.raises(RestyleError):
             read(path)
     np.save(path.with_suffix(".npy"), np.zeros(3))
     with pytest.raises(RestyleError):
-        read_made(path.with_suffix(".npy"))
+        read_record(path.with_suffix(".npy"))
