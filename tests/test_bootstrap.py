@@ -26,7 +26,7 @@ def test_embedded_networks_stand_in_for_both_domains() -> None:
     pair = find_pair("ffhq", "toonify")
     assert pair.chain(2) == "restyle-psp-portrait:1,restyle-psp-toon:2"
     assert pair.notice is not None
-    assert "`restyle weights get restyle-psp-ffhq restyle-psp-toonify` brings them" in pair.notice
+    assert "run `restyle weights get restyle-psp-ffhq restyle-psp-toonify`" in pair.notice
 
 
 def test_one_published_network_alone_is_of_no_use() -> None:
@@ -62,7 +62,7 @@ def test_unknown_domains() -> None:
     with pytest.raises(RestyleError, match="tonify") as unknown:
         find_pair("ffhq", "tonify")
     assert unknown.value.hint == "did you mean 'toonify'?"
-    with pytest.raises(RestyleError, match="restyle-e4e encoder of the domain 'toonify'"):
+    with pytest.raises(RestyleError, match="restyle-e4e encoder for the domain 'toonify'"):
         find_pair("ffhq", "toonify", "restyle-e4e")
 
 

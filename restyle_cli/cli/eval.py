@@ -108,7 +108,7 @@ def evaluate(
     if against is not None:
         items, left = pair_up(paths[0], sources, against, others)
         if left:
-            terminal.note(f"{left} images in {str(against)!r} have no counterpart and are left out")
+            terminal.note(f"images in {str(against)!r} without a counterpart, left out: {left}")
     else:
         plans = schedules.plans(methods, via, steps, fetching(offline, terminal), generator)
         for notice in dict.fromkeys(notice for plan in plans for notice in plan.notices):

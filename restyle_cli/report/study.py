@@ -106,7 +106,7 @@ class Study:
         networks = [network for metric in task.metrics for network in metric.networks]
         return {
             "inputs": [str(path.resolve()) for path in request.inputs],
-            "images to compare with": str(request.compare_with.resolve()) if request.compare_with else None,
+            "pictures to compare with": str(request.compare_with.resolve()) if request.compare_with else None,
             "methods": [plan.chain for plan in request.plans],
             "metrics": [metric.name for metric in task.metrics],
             "networks": network_files(request.plans, networks),

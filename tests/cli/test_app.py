@@ -22,7 +22,7 @@ from restyle_cli.errors import RestyleError, UsageError
 HEAVY = {"torch", "torchvision", "matplotlib", "cv2", "dlib", "numpy", "PIL", "lpips", "scipy"}
 COMMANDS = ["invert", "samples", "train", "methods", "doctor", "weights list", "weights info", "weights path"]
 COMMANDS += ["weights get", "weights add", "weights verify", "weights remove"]
-COMMANDS += ["bootstrap", "heatmap"]
+COMMANDS += ["bootstrap", "heatmap", "eval", "align", "convert"]
 
 
 def run_python(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
@@ -77,6 +77,29 @@ def test_help(restyle: Callable[..., Result], command: str, flag: str) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_80_columns_and_ends_with_whole_examples(
+    restyle: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = restyle(*command.split(), "--help").stdout.rstrip().splitlines()
+    assert max(map(len, lines)) <= 80
+    title = max(index for index, line in enumerate(lines) if line.strip() == "Examples:")
+    assert title > max(index for index, line in enumerate(lines) if line.startswith("╰"))
+    examples = [line.strip() for line in lines[title + 1 :] if line.strip()]
+    assert examples
+    assert all(line.startswith(("restyle ", "cp ")) for line in examples), "an example is broken into two lines"
+
+
+def test_rare_options_are_under_advanced_and_last(restyle: Callable[..., Result]) -> None:
+    text = restyle("invert", "--help").stdout
+    panels = [line.split()[1] for line in text.splitlines() if line.startswith("╭")]
+    assert panels[-1] == "Advanced"
+    advanced = text[text.index("─ Advanced ─") :]
+    for option in ("--downscale", "--tolerance", "--landmarks", "--crossover", "--mix-alpha", "--seed"):
+        assert option in advanced
+
+
 def test_nothing_given_shows_the_help(restyle: Callable[..., Result]) -> None:
     assert restyle().stdout == restyle("--help").stdout
 
@@ -87,8 +110,9 @@ def test_all_commands_are_listed(restyle: Callable[..., Result]) -> None:
         assert f" {command.split()[0]} " in text
 
 
-def test_version(restyle: Callable[..., Result]) -> None:
-    assert restyle("--version").stdout == f"restyle {restyle_cli.__version__}\n"
+@pytest.mark.parametrize("flag", ["-V", "--version"])
+def test_version(restyle: Callable[..., Result], flag: str) -> None:
+    assert restyle(flag).stdout == f"restyle {restyle_cli.__version__}\n"
 
 
 # --- wrong usage

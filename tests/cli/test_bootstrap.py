@@ -104,7 +104,7 @@ def test_comparing_with_the_average(restyle: Run, face: Path) -> None:
         assert np.array_equal(cell, np.asarray(wanted))
     tables = restyle("bootstrap", face, "--to", "toonify", "--compare").stdout
     assert tables.count("start") == 2
-    assert "average code" in tables
+    assert "average latent" in tables
 
 
 def test_a_second_run_skips_what_is_done(restyle: Run, face: Path, monkeypatch: pytest.MonkeyPatch) -> None:

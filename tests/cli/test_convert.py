@@ -174,10 +174,10 @@ def test_nothing_is_replaced_unasked(restyle: Run, here: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("nowhere.pt", "x"), "no file or network 'nowhere.pt'"),
+        (("nowhere.pt", "x"), "no file or model 'nowhere.pt'"),
         (("text.pt", "x"), "text.pt"),
         (("psp-portrait", "x.pt", "--to", "rosinality"), "holds no generator"),
-        (("portrait", "x.pt", "--to", "rosinality", "--half"), "full precision"),
+        (("portrait", "x.pt", "--to", "rosinality", "--half"), "cannot be combined"),
         (("net.pkl", "text.pt/"), "cannot write to 'text.pt"),
         (("net.pkl", "x", "--to", "tensorflow"), "tensorflow"),
     ],

@@ -104,7 +104,7 @@ def test_a_crops_file_that_is_no_json_counts_as_no_result(restyle: Run, faces: P
             "'rows[0].values' must be a list",
         ),
         (lambda line: json.dumps(line | {"rows": [line["rows"][0] | {"values": [[1]]}]}), "other columns or steps"),
-        (lambda line: json.dumps(line | {"rows": [line["rows"][0] | {"quad": [1, 2]}]}), "not four corners"),
+        (lambda line: json.dumps(line | {"rows": [line["rows"][0] | {"quad": [1, 2]}]}), "not have four corners"),
         (lambda line: DEEP, "line 2: is JSON nested too deeply"),
         (lambda line: "\udcff", "line 2: is not UTF-8 text"),
     ],

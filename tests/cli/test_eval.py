@@ -85,7 +85,7 @@ def test_what_is_printed_and_written(restyle: Run, faces: Path) -> None:
     rows = [line.split() for line in result.stdout.splitlines()]
     assert rows[0] == ["method", "step", "L2", "MS-SSIM", "seconds"]
     assert [row[0] for row in rows[1:6]] == [RESTYLE, "1", "2", PSP, "1"]
-    assert rows[7][:3] == ["last", "step", "pictures"]
+    assert rows[7][:3] == ["last", "step", "images"]
     assert [row[:2] for row in rows[8:10]] == [[RESTYLE, "5"], [PSP, "5"]]
     assert "5 images, 0 skipped" in result.stdout
     assert {path.name for path in OUT.iterdir()} == {"report.html", "report.json", "images.csv", "journal.jsonl"}
@@ -206,7 +206,7 @@ def test_suffixes_may_differ_and_others_are_left_over(restyle: Run, faces: Path)
     save_picture(picture(9), Path("other/0.strip.png"))
     result = restyle("eval", faces, "--against", "other", "--metrics", "l2")
     assert result.exit_code == 0
-    assert "1 of the pictures in 'other' have no partner" in result.stderr
+    assert "images in 'other' without a counterpart, left out: 1" in result.stderr
     assert report()["images"] == 5
 
 
@@ -217,12 +217,12 @@ def test_folders_that_do_not_pair(restyle: Run, faces: Path) -> None:
     result = restyle("eval", faces, "--against", "other", *QUICK)
     assert result.exit_code == 1
     error, hint = result.stderr.splitlines()
-    assert error == "error: the folders do not pair: 'other' has no picture for 'faces/3.png'"
+    assert error == "error: 'other' has no image for 'faces/3.png'"
     assert "same names" in hint
     assert not OUT.exists()
     save_picture(picture(3), Path("other/3.webp"))
     save_picture(picture(3), Path("other/3.bmp"))
-    assert "more than one picture for 'faces/3.png'" in restyle("eval", faces, "--against", "other", *QUICK).stderr
+    assert "more than one image for 'faces/3.png'" in restyle("eval", faces, "--against", "other", *QUICK).stderr
 
 
 def test_two_files_are_a_pair(restyle: Run, faces: Path) -> None:
@@ -252,7 +252,7 @@ def test_an_interrupted_run_goes_on_to_the_same_report(
     monkeypatch.setattr(Journal, "add", killed)
     result = restyle(*command)
     assert result.exit_code == 130
-    assert "the same command goes on" in result.stderr
+    assert "run the same command again" in result.stderr
     with (OUT / "journal.jsonl").open("ab") as file:
         file.write(b'{"course": "restyle')  # a line that was not finished
 
@@ -324,7 +324,7 @@ def test_the_report_of_another_run_is_kept_unless_told(restyle: Run, faces: Path
         result = restyle("eval", faces, *options, *QUICK)
         assert result.exit_code == 1
         error, hint = result.stderr.splitlines()
-        assert error == f"error: 'restyle-out/eval' holds the report of another run: it has {told}"
+        assert error == f"error: 'restyle-out/eval' has the report of another run: it has {told}"
         assert "--overwrite" in hint
         assert (OUT / "report.html").read_bytes() == before
     assert restyle("eval", faces, "-m", RESTYLE, *QUICK, "--overwrite", "-q").exit_code == 0
@@ -336,7 +336,7 @@ def test_somebodys_own_file_is_not_written_over(restyle: Run, faces: Path) -> No
     (OUT / "images.csv").write_text("mine")
     result = restyle("eval", faces, *QUICK)
     assert result.exit_code == 1
-    assert "'restyle-out/eval/images.csv' is there already" in result.stderr
+    assert "'restyle-out/eval/images.csv' already exists" in result.stderr
     assert (OUT / "images.csv").read_text() == "mine"
 
 
@@ -418,7 +418,7 @@ def test_a_method_that_comes_to_no_numbers(restyle: Run, faces: Path, monkeypatc
     monkeypatch.setattr(ReStyle, "_generate", spoiled)
     result = restyle("eval", faces, "-n", 1, *QUICK)
     assert result.exit_code == 1
-    assert f"{RESTYLE} came to no numbers for 'faces/0.png'" in result.stderr
+    assert f"{RESTYLE} produced NaN for 'faces/0.png'" in result.stderr
     assert "--precision fp32" in result.stderr
     failed, fine = report()["methods"]
     assert (failed["images"], failed["best"], failed["steps"][1]["l2"]) == (0, None, None)
@@ -446,7 +446,7 @@ def test_too_little_memory(restyle: Run, faces: Path, monkeypatch: pytest.Monkey
         (("--metrics", "lpps"), 2, "did you mean 'lpips'"),
         (("--methods", "psp-portrat"), 1, "did you mean 'psp-portrait'"),
         (("--methods", f"{PSP}:3"), 2, "one step"),
-        (("--methods", f"{PSP},"), 2, "a name is missing"),
+        (("--methods", f"{PSP},"), 2, "has an empty name"),
         (("--against", "faces", "--methods", PSP), 2, "--against"),
         (("--against", "nowhere"), 1, "'nowhere'"),
         (("-n", 0), 2, "between 1 and 10000"),

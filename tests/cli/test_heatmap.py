@@ -88,7 +88,7 @@ def test_json(restyle: Run, faces: Path) -> None:
 
 def test_the_average_of_a_folder(restyle: Run, faces: Path) -> None:
     result = restyle("heatmap", faces, "-n", 2)
-    assert "mean of 3 pictures" in result.stdout
+    assert "mean of 3 images" in result.stdout
     assert {"average.heatmap.npz", "average.heatmap.png", "sub/c.heatmap.png"} <= set(files())
     each = [read_changes(Path(f"restyle-out/heatmap/{name}.heatmap.npz")).maps for name in ("a", "b", "sub/c")]
     average = read_changes(Path("restyle-out/heatmap/average.heatmap.npz"))

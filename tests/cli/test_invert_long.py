@@ -83,7 +83,7 @@ def test_ctrl_c_writes_what_was_reached_and_begins_nothing_more(
     ctrl_c(9)
     cut = restyle("invert", faces, "-m", MODEL, "-n", 30, "-b", 1, "--json")
     assert cut.exit_code == 130
-    assert "interrupted after step 8 of 30; what was reached by then is written" in cut.stderr
+    assert "interrupted after step 8 of 30; the best step so far is written" in cut.stderr
     (image,) = json.loads(cut.stdout)["images"]
     assert image["interrupted"]
     assert len(image["steps"]) == 9
@@ -108,7 +108,7 @@ def test_ctrl_c_in_a_short_schedule_gives_it_up(restyle: Run, faces: Path, ctrl_
     ctrl_c(3)
     cut = restyle("invert", faces / "a.png", "-m", MODEL, "-n", 5)
     assert cut.exit_code == 130
-    assert "interrupted after 0 of 1 pictures" in cut.stderr
+    assert "interrupted after 0 of 1 images" in cut.stderr
     assert not list(Path("restyle-out/invert").iterdir())
 
 

@@ -69,7 +69,7 @@ def test_columns_go_where_there_is_no_room(capsys: Captured, monkeypatch: pytest
     assert note == ""
     lines, note = table_at(60, capsys, monkeypatch)
     assert lines[0].split() == ["name", "what", "it", "does", "size"]
-    assert note == "not shown for want of room: kind; --json has everything\n"
+    assert note == "the terminal is too narrow for: kind; --json prints everything\n"
     assert "1,234.5 MB" in "\n".join(lines)  # numbers and their units are not parted
     lines, _ = table_at(44, capsys, monkeypatch)
     assert lines[0].split() == ["name", "what", "it", "does"]

@@ -111,8 +111,8 @@ def test_results_are_no_inputs(restyle: Run, here: Path) -> None:
     other = restyle(*INVERT, ".", "-o", "other", "--json")
     assert statuses(other) == {"a.png": "done", "b.jpg": "done"}
     (note,) = [line for line in other.stderr.splitlines() if "left out" in line]
-    assert note.startswith("left out results of earlier runs (restyle-out/heatmap/a.heatmap.png … ")
-    assert note.endswith(", 9 files); to work on such a file, name it")
+    assert note.startswith("result files of earlier runs left out (restyle-out/heatmap/a.heatmap.png … ")
+    assert note.endswith(", 9 files); name a file to use it as input")
     assert "left out" not in restyle(*INVERT, ".", "-o", "other", "-q").stderr
     named = restyle(*INVERT, "restyle-out/invert/a.png", "--align", "never", "-o", "named", "--json")
     assert statuses(named) == {"restyle-out/invert/a.png": "done"}

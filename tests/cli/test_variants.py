@@ -129,7 +129,7 @@ def test_a_smaller_picture_is_shown_to_the_encoder(restyle: Run, models: Path, t
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (("--downscale", 3), "3 is none of 1, 2, 4, 8, 16, 32"),
+        (("--downscale", 3), "3 is not one of 1, 2, 4, 8, 16, 32"),
         (("--mix-alpha", 1.5), "1.5 is not between 0 and 1"),
         (("--mix-alpha", "nan"), "nan is not between 0 and 1"),
         (("--variants", 0), "0 is not between 1 and 100"),

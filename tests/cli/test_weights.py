@@ -206,7 +206,7 @@ def test_get_interrupted(restyle: Callable[..., Result], server: Server, monkeyp
     done = restyle("weights", "get", "moco")
     assert done.exit_code == 130
     assert "interrupted while downloading moco" in done.stderr
-    assert "goes on from there" in done.stderr
+    assert "run the same command again to continue" in done.stderr
     assert list(fetch.home().glob("*.part"))
 
 

@@ -42,7 +42,7 @@ def test_an_unknown_model() -> None:
 
 
 def test_nothing_installed(empty_store: Path) -> None:
-    with pytest.raises(RestyleError, match="no model that inverts"):
+    with pytest.raises(RestyleError, match="no inversion model"):
         plans()
 
 

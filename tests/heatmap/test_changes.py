@@ -87,7 +87,7 @@ def test_the_average(inverted: tuple[torch.Tensor, Inversion]) -> None:
         wanted = (getattr(first, name) + getattr(second, name)) / 2
         np.testing.assert_allclose(getattr(average, name), wanted, rtol=1e-5, atol=1e-7)
     assert np.abs(average.pictures - (first.pictures / 2 + second.pictures / 2)).max() <= 0.5
-    with pytest.raises(ValueError, match="nothing"):
+    with pytest.raises(ValueError, match="no images"):
         Mean().result()
 
 
