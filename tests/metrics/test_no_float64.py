@@ -9,7 +9,7 @@ import tiny
 import torch
 from torch import Tensor
 
-from restyle_cli.evaluate.run import Task, _Judge
+from restyle_cli.evaluate.run import Task, _Meter
 from restyle_cli.metrics import choose
 from restyle_cli.metrics.metric import cosines
 
@@ -45,9 +45,9 @@ def test_measuring() -> None:
     task = Task(choose(["l2", "ms_ssim", "structure"]).metrics, torch.device("cpu"))
     found = []
     for kind in (Tensor, OnAppleGPU):
-        judge = _Judge(x.as_subclass(kind), task)
-        judge.look(y.as_subclass(kind))
-        found.append(judge.values[0])
+        meter = _Meter(x.as_subclass(kind), task)
+        meter.add(y.as_subclass(kind))
+        found.append(meter.values[0])
     assert torch.equal(*found)
 
 
