@@ -170,8 +170,8 @@ def test_crossover_is_for_every_method(restyle: Run, face: Path, mask: Path, tmp
 def test_masks_that_mean_nothing_are_refused(restyle: Run, face: Path, mask: Path) -> None:
     for options, said in (
         (("-m", "psp-portrait", "--mask", mask), "psp-portrait does not support --mask"),
-        (("--via", "image2stylegan++-portrait:1,restyle-psp-portrait:1", "--mask", mask), "heeds no mask"),
-        (("--via", "restyle-psp-portrait:1,toon", "--mask", mask), "heeds no mask"),
+        (("--via", "image2stylegan++-portrait:1,restyle-psp-portrait:1", "--mask", mask), "does not support --mask"),
+        (("--via", "restyle-psp-portrait:1,toon", "--mask", mask), "does not support --mask"),
         (("-m", "psp-portrait", "--crossover", face), "--crossover needs a mask"),
     ):
         done = restyle("invert", face, *options)
