@@ -172,7 +172,7 @@ def test_masks_that_mean_nothing_are_refused(restyle: Run, face: Path, mask: Pat
         (("-m", "psp-portrait", "--mask", mask), "psp-portrait does not support --mask"),
         (("--via", "image2stylegan++-portrait:1,restyle-psp-portrait:1", "--mask", mask), "does not support --mask"),
         (("--via", "restyle-psp-portrait:1,toon", "--mask", mask), "does not support --mask"),
-        (("-m", "psp-portrait", "--crossover", face), "--crossover needs a mask"),
+        (("-m", "psp-portrait", "--crossover", face), "--crossover needs --mask"),
     ):
         done = restyle("invert", face, *options)
         assert done.exit_code == 2
