@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,12 @@ import tiny
 from typer.testing import CliRunner, Result
 
 from restyle_cli.store import fetch
+
+
+def pytest_configure() -> None:
+    """Shells start background jobs with Ctrl-C ignored, which processes started by tests would inherit."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
