@@ -31,7 +31,6 @@ FLOORS = [
     ["metrics", "results"],
     ["folder"],
     ["bootstrap", "variants", "evaluate", "heatmap", "edit", "crops"],
-    ["report"],
     ["train"],
     ["api"],
     ["cli"],

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from restyle_cli.evaluate.run import Pair, Photo, Task
+    from restyle_cli.evaluate.study import Study
     from restyle_cli.loading import Plan
-    from restyle_cli.report.study import Study
     from restyle_cli.sources import Source
 
 EPILOG = options.examples(
@@ -99,8 +99,8 @@ def evaluate(
     from restyle_cli.evaluate import schedules
     from restyle_cli.evaluate.pairs import pair_up
     from restyle_cli.evaluate.run import Photo, Task
+    from restyle_cli.evaluate.study import EvalRequest, Study
     from restyle_cli.metrics import choose
-    from restyle_cli.report.study import EvalRequest, Study
 
     machine = choose_machine(device, precision, batch_size)
     items: Sequence[Photo] | Sequence[Pair] = [Photo(source.path) for source in sources]
@@ -157,7 +157,7 @@ def _run(study: Study, items: Sequence[Photo] | Sequence[Pair], terminal: Termin
 
 def _views(report: dict[str, Any], task: Task, files: dict[str, Path], seconds: float) -> list[Table | str]:
     """For people: the steps of each method, the table of methods, the protocol, and the report file."""
-    from restyle_cli.report.figures import format_value, step_cells, titles
+    from restyle_cli.evaluate.figures import format_value, step_cells, titles
 
     protocol, methods = report["protocol"], report["methods"]
     names = titles(task.columns, [one["name"] for one in protocol["missing"]])

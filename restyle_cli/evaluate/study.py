@@ -11,15 +11,15 @@ from typing import Any
 import restyle_cli
 from restyle_cli.devices import PRECISIONS
 from restyle_cli.errors import RestyleError
+from restyle_cli.evaluate import files
 from restyle_cli.evaluate.journal import Journal
+from restyle_cli.evaluate.protocol import network_files, pairs_protocol, protocol
 from restyle_cli.evaluate.rows import Course, Skip
 from restyle_cli.evaluate.run import Outcome, Pair, Photo, Task, compare, evaluate
 from restyle_cli.evaluate.schedules import courses
+from restyle_cli.evaluate.summary import Measured, summary
 from restyle_cli.loading import Plan
 from restyle_cli.metrics.missing import Missing
-from restyle_cli.report import files
-from restyle_cli.report.protocol import network_files, pairs_protocol, protocol
-from restyle_cli.report.summary import Measured, summary
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from restyle_cli.evaluate.figures import format_value, titles
+from restyle_cli.evaluate.summary import Mean
 from restyle_cli.metrics.metric import Column
-from restyle_cli.report.figures import format_value, titles
-from restyle_cli.report.summary import Mean
 
 
 def test_mean_and_standard_error() -> None:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from restyle_cli.evaluate.curves import plot
+from restyle_cli.evaluate.figures import NOTHING, format_value, step_cells, titles
 from restyle_cli.metrics.metric import Column
-from restyle_cli.report.curves import plot
-from restyle_cli.report.figures import NOTHING, format_value, step_cells, titles
 
 MOST_SKIPPED = 100
 """Maximum number of skipped images that are listed; report.json lists all."""

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.evaluate.page import page
+from restyle_cli.evaluate.summary import Measured, examples
 from restyle_cli.io import csv_name, write_atomic
-from restyle_cli.report.page import page
-from restyle_cli.report.summary import Measured, examples
 
 JOURNAL, TABLE, JSON, PAGE = "journal.jsonl", "images.csv", "report.json", "report.html"
 

@@ -1,1 +1,0 @@
-"""What was measured, for people and programs: report.json, images.csv and report.html."""
