@@ -21,7 +21,7 @@ from restyle_cli.align import Aligned, Framing, Size, frame
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import open_original, open_picture
 from restyle_cli.io import reason_of
-from restyle_cli.store.places import sha256
+from restyle_cli.store.paths import sha256
 
 SOFT = 0.01
 """How far the edge between two photos is blurred, in the picture's side."""

@@ -11,7 +11,7 @@ from restyle_cli import __version__
 from restyle_cli.cli import framing, options, running
 from restyle_cli.cli.output import Table, Terminal
 from restyle_cli.cli.tally import Tally
-from restyle_cli.store.places import check_writable
+from restyle_cli.store.paths import check_writable
 
 if TYPE_CHECKING:
     from restyle_cli.folder import Outcome

@@ -13,7 +13,7 @@ from restyle_cli.cli import options
 from restyle_cli.cli.output import Table, Terminal, human_seconds
 from restyle_cli.cli.running import choose_machine, fetching, find
 from restyle_cli.errors import Interrupted, RestyleError, UsageError
-from restyle_cli.store.places import check_writable
+from restyle_cli.store.paths import check_writable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ import typer
 
 from restyle_cli.cli import framing, options, running
 from restyle_cli.cli.output import Table, Terminal
-from restyle_cli.store.places import check_writable
+from restyle_cli.store.paths import check_writable
 
 EPILOG = options.examples(
     "restyle heatmap photo.jpg -n 5",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from restyle_cli.cli import framing, options, running
 from restyle_cli.cli.output import Terminal
 from restyle_cli.errors import UsageError
-from restyle_cli.store.places import check_writable
+from restyle_cli.store.paths import check_writable
 
 EPILOG = options.examples(
     "restyle invert photo.jpg -n 5",

@@ -17,7 +17,7 @@ from restyle_cli.methods.spec import SPECS
 from restyle_cli.metrics.missing import Missing
 from restyle_cli.store import catalog
 from restyle_cli.store.catalog import Entry
-from restyle_cli.store.places import sha256
+from restyle_cli.store.paths import sha256
 
 PACKAGES = ("torch", "numpy", "pillow", "dlib-bin", "lpips")
 ALIGNED = {

@@ -32,7 +32,7 @@ from restyle_cli.memory import Batches, OutOfMemory, enough_for
 from restyle_cli.methods.optimise import full_size
 from restyle_cli.metrics.metric import Column, Metric
 from restyle_cli.metrics.pixel import SIZE, compared
-from restyle_cli.store.places import sha256
+from restyle_cli.store.paths import sha256
 
 Item = TypeVar("Item", "Photo", "Pair")
 

@@ -15,7 +15,7 @@ from restyle_cli.store.catalog import KINDS, Entry
 from restyle_cli.store.files import describe
 from restyle_cli.store.inputs import check_input
 from restyle_cli.store.legacy.checkpoint_part import Part
-from restyle_cli.store.places import home, sha256
+from restyle_cli.store.paths import home, sha256
 from restyle_cli.store.web import looks_like_page
 from restyle_cli.store.writing import advising
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from restyle_cli.errors import RestyleError, did_you_mean
 from restyle_cli.io import write_atomic
 from restyle_cli.records import Misfit, parse_toml, read
-from restyle_cli.store.places import home
+from restyle_cli.store.paths import home
 
 CATALOG = Path(__file__).with_name("catalog.toml")
 KINDS = ("generator", "encoder", "perceptual")

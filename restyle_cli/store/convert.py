@@ -18,7 +18,7 @@ from restyle_cli.store.build import role_of
 from restyle_cli.store.files import read_header, read_module, write_module
 from restyle_cli.store.legacy.checkpoint_part import Part
 from restyle_cli.store.legacy.rosinality import not_representable, to_rosinality
-from restyle_cli.store.places import sha256
+from restyle_cli.store.paths import sha256
 from restyle_cli.store.writing import advising, write_torch
 
 LAYOUTS = ("restyle", "rosinality")

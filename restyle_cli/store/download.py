@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Protocol
 from restyle_cli.errors import RestyleError
 from restyle_cli.store import web
 from restyle_cli.store.fetch import left_by_fetching
-from restyle_cli.store.places import sha256
+from restyle_cli.store.paths import sha256
 from restyle_cli.store.web import Answer, NothingThere, SourceError
 
 _PIECE = 1 << 18

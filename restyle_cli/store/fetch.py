@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from restyle_cli.errors import RestyleError
 from restyle_cli.io import reason_of, remove_abandoned, write_atomic
 from restyle_cli.store.catalog import Entry, own_file
-from restyle_cli.store.places import home, sha256
+from restyle_cli.store.paths import home, sha256
 
 if TYPE_CHECKING:
     from restyle_cli.store.download import ShowProgress

@@ -24,7 +24,7 @@ from restyle_cli.store.build import Unfit, build_module, check_finite, role_of
 from restyle_cli.store.header import damaged, metadata, read_safetensors_header
 from restyle_cli.store.legacy.checkpoint_part import Part
 from restyle_cli.store.memory import memory_for
-from restyle_cli.store.places import sha256 as sha256
+from restyle_cli.store.paths import sha256 as sha256
 
 FORMAT = 1
 LATENT = "latent"

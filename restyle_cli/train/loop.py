@@ -25,7 +25,7 @@ from restyle_cli.records import Misfit, conform
 from restyle_cli.registry import Registry
 from restyle_cli.store.files import write_module
 from restyle_cli.store.legacy.safe import read_checkpoint
-from restyle_cli.store.places import check_writable
+from restyle_cli.store.paths import check_writable
 from restyle_cli.store.writing import write_torch
 from restyle_cli.train.config import Recipe, Stage, read_recipe
 from restyle_cli.train.networks import Ensemble

@@ -26,8 +26,8 @@ import torch
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.store import files
-from restyle_cli.store.legacy import survey as survey_module
-from restyle_cli.store.legacy.survey import MAX_DEPTH, Suspicious, survey
+from restyle_cli.store.legacy import pickle_scan
+from restyle_cli.store.legacy.pickle_scan import MAX_DEPTH, RefusedFile, scan
 
 
 @pytest.fixture
@@ -298,7 +298,7 @@ def test_pickles_that_would_break_the_machine(tmp_path: Path, content: bytes) ->
 
 
 def test_pickles_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(survey_module, "MAX_INSTRUCTIONS", 1000)
+    monkeypatch.setattr(pickle_scan, "MAX_INSTRUCTIONS", 1000)
     (tmp_path / "x.pkl").write_bytes(b"\x80\x02" + b"N0" * 600 + b"N.")
     assert "more than 1000 instructions" in refused(tmp_path / "x.pkl").message
 
@@ -316,20 +316,20 @@ def test_networks_inside_themselves(tmp_path: Path) -> None:
     refused(path)
 
 
-def test_the_survey_names_everything_that_a_pickle_imports() -> None:
+def test_the_scan_names_everything_that_a_pickle_imports() -> None:
     class Mine:
         pass
 
     for protocol in (2, 3, 4, 5):
         data = pickle.dumps([Calls(os.getpid), {1: Calls(os.getcwd)}, {2, 3}], protocol)
-        names = {name.rpartition(".")[2] for name in survey(io.BytesIO(data)).names}
+        names = {name.rpartition(".")[2] for name in scan(io.BytesIO(data)).names}
         assert {"getpid", "getcwd"} <= names
     nested: Any = 1
     for _ in range(MAX_DEPTH - 5):
         nested = [nested]
-    survey(io.BytesIO(pickle.dumps(nested)))
-    with pytest.raises(Suspicious, match="deep"):
-        survey(io.BytesIO(pickle.dumps([[[[[[[[nested]]]]]]]])))
+    scan(io.BytesIO(pickle.dumps(nested)))
+    with pytest.raises(RefusedFile, match="deep"):
+        scan(io.BytesIO(pickle.dumps([[[[[[[[nested]]]]]]]])))
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ from restyle_cli.store.build import Unfit, build_module
 from restyle_cli.store.legacy.checkpoint_part import Part
 from restyle_cli.store.legacy.detect import detect
 from restyle_cli.store.legacy.encoder import E4E_TYPES, PSP_TYPES
+from restyle_cli.store.legacy.pickle_scan import RefusedFile
 from restyle_cli.store.legacy.safe import is_foreign, read_checkpoint, refusal
-from restyle_cli.store.legacy.survey import Suspicious
-from restyle_cli.store.legacy.tables import OPTS
+from restyle_cli.store.legacy.state_dicts import OPTS
 from restyle_cli.store.memory import memory_for
 
 __all__ = ["Part", "build", "describe", "is_foreign", "open_parts", "pick"]
@@ -88,7 +88,7 @@ def _detected(path: Path, content: Any, role: str | None = None, shapes_only: bo
         content[OPTS] = _opts_of_published(path)
     try:
         return detect(content, role, shapes_only)
-    except Suspicious as error:
+    except RefusedFile as error:
         raise refusal(path, error) from error
     except RestyleError as error:
         raise _refused(path, error) from error

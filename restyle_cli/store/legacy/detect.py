@@ -13,9 +13,9 @@ from torch import Tensor
 from restyle_cli.errors import RestyleError
 from restyle_cli.store.build import check_finite
 from restyle_cli.store.legacy import alae, encoder, generator, genforce, hyper, perceptual
+from restyle_cli.store.legacy.allowlist import PickledModule
 from restyle_cli.store.legacy.checkpoint_part import Part
-from restyle_cli.store.legacy.stand_ins import PickledModule
-from restyle_cli.store.legacy.tables import AVERAGE, Table, tables
+from restyle_cli.store.legacy.state_dicts import AVERAGE, Table, tables
 
 Match = Callable[[Mapping[str, Tensor], Mapping[str, Any]], Part | None]
 MATCHES: dict[Match, str] = {

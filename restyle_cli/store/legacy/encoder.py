@@ -17,7 +17,7 @@ from restyle_cli.encoders.psp import COARSE, MIDDLE
 from restyle_cli.encoders.restyle import STRIDE
 from restyle_cli.errors import RestyleError
 from restyle_cli.store.legacy.checkpoint_part import Part
-from restyle_cli.store.legacy.tables import number
+from restyle_cli.store.legacy.state_dicts import number
 
 PREFIX = "encoder."
 E4E_TYPES = ("ProgressiveBackboneEncoder", "ResNetProgressiveBackboneEncoder", "Encoder4Editing")

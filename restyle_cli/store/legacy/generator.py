@@ -19,7 +19,7 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.ops import fir
 from restyle_cli.store.legacy.checkpoint_part import Part
 from restyle_cli.store.legacy.limits import check_images, check_unconditional
-from restyle_cli.store.legacy.tables import number, options
+from restyle_cli.store.legacy.state_dicts import number, options
 from restyle_cli.store.spaces import GUESSED
 
 CARS_CROP = (384, 512)

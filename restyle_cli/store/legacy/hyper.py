@@ -12,7 +12,7 @@ from torch import Tensor
 from restyle_cli.encoders.hyper import KERNEL
 from restyle_cli.errors import RestyleError
 from restyle_cli.store.legacy.checkpoint_part import Part
-from restyle_cli.store.legacy.tables import number
+from restyle_cli.store.legacy.state_dicts import number
 
 HYPER, ENCODER = "hypernet.", "encoder."
 SHARED = "shared_weight_hypernet."

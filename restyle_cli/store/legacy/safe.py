@@ -2,7 +2,7 @@
 
 Four forms are read, each also packed with gzip: PyTorch's archives (`torch.save` since 1.6), its older files, NVIDIA's
 network pickles, and safetensors. The first two go through `torch.load(weights_only=True)`, the third through an
-unpickler that finds only `stand_ins`; all three are surveyed before, so that a refusal can say what the file asked for.
+unpickler that finds only the allowlist; all three are scanned first, so that a refusal can say what the file asked for.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from safetensors.torch import load_file
 from restyle_cli.errors import RestyleError
 from restyle_cli.io import open_regular
 from restyle_cli.store.header import metadata, read_safetensors_header, written_by_restyle
-from restyle_cli.store.legacy.stand_ins import STORAGES, allowed, stand_in
-from restyle_cli.store.legacy.survey import Survey, Suspicious, full_name, survey
+from restyle_cli.store.legacy.allowlist import STORAGES, allowed, stand_in
+from restyle_cli.store.legacy.pickle_scan import PickleScan, RefusedFile, full_name, scan
 
 MAX_FILE = 16 * 10**9
 """Bytes of the largest file that is read; the largest published one has 3 GB."""
@@ -62,14 +62,14 @@ def read_checkpoint(path: Path, mapped: bool = False) -> Any:
             with _unpacked(path) as plain:
                 return _read(plain, mapped=False)  # from a file that is gone afterwards
         return _read(path, mapped)
-    except Suspicious as error:
+    except RefusedFile as error:
         raise refusal(path, error) from error
 
 
 def _read(path: Path, mapped: bool) -> Any:
     start = _beginning(path)
     if path.stat().st_size > MAX_FILE:
-        raise Suspicious(f"is larger than {MAX_FILE / 1e9:.0f} GB")
+        raise RefusedFile(f"is larger than {MAX_FILE / 1e9:.0f} GB")
     if _is_safetensors(start):
         return _read_safetensors(path, mapped)
     if start.startswith(b"PK"):
@@ -79,13 +79,13 @@ def _read(path: Path, mapped: bool) -> Any:
     if start.startswith(b"\x80"):
         return _read_pickle(path)
     if start[257:262] == b"ustar":
-        raise Suspicious("was written by a PyTorch older than 0.4")
+        raise RefusedFile("was written by a PyTorch older than 0.4")
     if start.startswith(b"\x93NUMPY"):
-        raise Suspicious("holds an array, not a network")
-    raise Suspicious("is no checkpoint in a form that restyle knows")
+        raise RefusedFile("holds an array, not a network")
+    raise RefusedFile("is no checkpoint in a form that restyle knows")
 
 
-def refusal(path: Path, error: Suspicious) -> RestyleError:
+def refusal(path: Path, error: RefusedFile) -> RestyleError:
     """What people are told of a file that is not read."""
     hint = error.hint or "get it again from where it was published; restyle runs nothing inside such files"
     return RestyleError(f"'{path}' {error.message}", hint)
@@ -109,10 +109,10 @@ def _unpacked(path: Path) -> Iterator[Path]:
             with gzip.open(path) as packed, plain.open("wb") as file:
                 while piece := packed.read(1 << 20):
                     if file.tell() + len(piece) > most:
-                        raise Suspicious("unpacks to far more than weights do")
+                        raise RefusedFile("unpacks to far more than weights do")
                     file.write(piece)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise Suspicious("is cut off or damaged") from error
+            raise RefusedFile("is cut off or damaged") from error
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             hint = f"it is unpacked in '{tempfile.gettempdir()}': free some space there, or unpack it with gunzip"
@@ -139,7 +139,7 @@ def _read_safetensors(path: Path, mapped: bool) -> Any:
     try:
         tensors: dict[str, Any] = dict(load_file(path))  # which maps the file
     except (SafetensorError, OSError, ValueError) as error:
-        raise Suspicious("is cut off or damaged") from error
+        raise RefusedFile("is cut off or damaged") from error
     if not mapped:
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     told = {name: value for name, value in metadata(header).items() if name != "format"}  # "pt", of every file
@@ -151,25 +151,25 @@ def _read_archive(path: Path, mapped: bool) -> Any:
     tables = [name for name in members if name.endswith("/data.pkl")]
     if len(tables) != 1 or any("/code/" in name for name in members):
         what = "a TorchScript program" if tables else "an archive of something else"
-        raise Suspicious(f"is {what}, not a checkpoint of PyTorch")
+        raise RefusedFile(f"is {what}, not a checkpoint of PyTorch")
     if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members.values()):
-        raise Suspicious("is a compressed archive, which PyTorch never writes")  # and a bomb must be
+        raise RefusedFile("is a compressed archive, which PyTorch never writes")  # and a bomb must be
     sizes = {name: member.file_size for name, member in members.items()}
     if sum(sizes.values()) > path.stat().st_size or sizes[tables[0]] > MAX_PICKLE:
-        raise Suspicious("is an archive that claims more than it has")
+        raise RefusedFile("is an archive that claims more than it has")
     try:
         with zipfile.ZipFile(path) as archive:
             table = io.BytesIO(archive.read(tables[0]))
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
-        raise Suspicious("is cut off or damaged") from error
-    found = survey(table)
+        raise RefusedFile("is cut off or damaged") from error
+    found = scan(table)
     _check_names(found)
     root = tables[0].removesuffix("data.pkl")
     for reference in found.storages:
         _, kind, key, _, count = reference if len(reference) == 5 else (None,) * 5
         size = sizes.get(f"{root}data/{key}")
         if kind not in STORAGES or not isinstance(count, int) or size != count * STORAGES[kind].itemsize:
-            raise Suspicious("has tensors of other sizes than it says")
+            raise RefusedFile("has tensors of other sizes than it says")
     return _load(path, found, mapped)
 
 
@@ -179,38 +179,38 @@ def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise Suspicious("is cut off or damaged") from error
+        raise RefusedFile("is cut off or damaged") from error
     named = {member.filename: member for member in members}
     if len(members) > MAX_MEMBERS or len(named) != len(members):
-        raise Suspicious("is an archive with too many members, or with two of one name")
+        raise RefusedFile("is an archive with too many members, or with two of one name")
     return named
 
 
 def _read_old(path: Path) -> Any:
     with open_regular(path) as file:
-        surveys = [survey(file) for _ in range(5)]  # magic number, version, machine, the content, its keys
-    for found in surveys:
+        scans = [scan(file) for _ in range(5)]  # magic number, version, machine, the content, its keys
+    for found in scans:
         _check_names(found)
     claimed = 0
-    for reference in surveys[3].storages:
+    for reference in scans[3].storages:
         kind, count = (reference[1], reference[4]) if len(reference) > 4 else (None, None)
         if kind not in STORAGES or not isinstance(count, int) or count < 0:
-            raise Suspicious("has tensors in a form that restyle does not know")
+            raise RefusedFile("has tensors in a form that restyle does not know")
         claimed = max(claimed, count * STORAGES[kind].itemsize)
     if claimed > path.stat().st_size:
-        raise Suspicious("has tensors larger than itself: it is cut off or damaged")
-    return _load(path, surveys[3], mapped=False)
+        raise RefusedFile("has tensors larger than itself: it is cut off or damaged")
+    return _load(path, scans[3], mapped=False)
 
 
-def _load(path: Path, found: Survey, mapped: bool) -> Any:
+def _load(path: Path, found: PickleScan, mapped: bool) -> Any:
     ours = [(stand_in(name), name) for name in sorted(found.names) if not _of_torch(name)]
     with torch.serialization.safe_globals(ours):
         try:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-        except Suspicious:
+        except RefusedFile:
             raise
         except Exception as error:  # whatever torch says of a damaged file: its errors have no common kind
-            raise Suspicious("is cut off or damaged") from error
+            raise RefusedFile("is cut off or damaged") from error
 
 
 def _of_torch(name: str) -> bool:
@@ -221,42 +221,42 @@ def _of_torch(name: str) -> bool:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Finds only what `stand_ins` has. The survey came before; this is what makes it safe."""
+    """Finds only what the allowlist has. The scan came before; this is what makes it safe."""
 
     def find_class(self, module: str, name: str) -> Any:
         full = full_name(module, name)
         if not allowed(full):
-            raise Suspicious(f"asks for '{full}'")
+            raise RefusedFile(f"asks for '{full}'")
         return stand_in(full)
 
     def persistent_load(self, pid: Any) -> Any:
-        raise Suspicious("refers to data outside of it")
+        raise RefusedFile("refers to data outside of it")
 
 
 def _read_pickle(path: Path) -> Any:
     with open_regular(path) as file:
-        found = survey(file)
+        found = scan(file)
         _check_names(found)
         if found.storages:
-            raise Suspicious("refers to data outside of it")
+            raise RefusedFile("refers to data outside of it")
         file.seek(0)
         try:
             return _Unpickler(file).load()
-        except Suspicious:
+        except RefusedFile:
             raise
         except Exception as error:  # stand-ins get whatever arguments the file has
-            raise Suspicious("is cut off or damaged") from error
+            raise RefusedFile("is cut off or damaged") from error
 
 
-def _check_names(found: Survey) -> None:
+def _check_names(found: PickleScan) -> None:
     refused = sorted(name for name in found.names if not allowed(name))
     if any(name.startswith("dnnlib.tflib") for name in refused):
-        raise Suspicious(
+        raise RefusedFile(
             "is a StyleGAN of TensorFlow, which restyle does not read",
             "legacy.py of NVIDIA's stylegan2-ada-pytorch turns it into a PyTorch pickle, which restyle reads",
         )
     if refused:
-        raise Suspicious(
+        raise RefusedFile(
             f"asks for '{refused[0]}', which is code and no part of a network; nothing of it was run",
             "if it is a whole saved module, save its state_dict(); if you do not know its origin, delete it",
         )

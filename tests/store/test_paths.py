@@ -16,7 +16,7 @@ from restyle_cli.align import frame_mark
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import save_picture
 from restyle_cli.store import catalog, fetch
-from restyle_cli.store.places import check_writable, home
+from restyle_cli.store.paths import check_writable, home
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX users")
 EMBEDDED, OTHER = "portrait", "stylegan2-ffhq"

@@ -31,12 +31,12 @@ _PUTS, _GETS = frozenset(("BINPUT", "LONG_BINPUT")), frozenset(("BINGET", "LONG_
 _UNKNOWN = object()
 
 
-class Suspicious(RestyleError):
+class RefusedFile(RestyleError):
     """A pickle that is not followed; the message completes "the file …"."""
 
 
 @dataclass(frozen=True)
-class Survey:
+class PickleScan:
     """`names`: what the pickle would import ("module.name"). `storages`: its references to data outside it."""
 
     names: frozenset[str]
@@ -68,7 +68,7 @@ class _Machine:
             self.memo[len(self.memo)] = self._top()
         elif op.name in _GETS:
             if argument not in self.memo:
-                raise Suspicious("refers to something it never made")
+                raise RefusedFile("refers to something it never made")
             self.stack.append(self.memo[argument])
         elif op.name == "MARK":
             self.stack.append(_MARK)
@@ -82,7 +82,7 @@ class _Machine:
     def _made(self, name: str, argument: Any, taken: list[_Thing]) -> _Thing:
         depth = 1 + max((thing.depth for thing in taken), default=-1)
         if depth > MAX_DEPTH:
-            raise Suspicious(f"nests things more than {MAX_DEPTH} deep")
+            raise RefusedFile(f"nests things more than {MAX_DEPTH} deep")
         if name == "GLOBAL":
             return _Thing(depth, self._named(*argument.split(" ", 1)))
         if name == "STACK_GLOBAL":
@@ -98,7 +98,7 @@ class _Machine:
 
     def _named(self, module: Any, name: Any) -> str:
         if not isinstance(module, str) or not isinstance(name, str):
-            raise Suspicious("asks for something without saying its name")
+            raise RefusedFile("asks for something without saying its name")
         self.names.add(full_name(module, name))
         return full_name(module, name)
 
@@ -114,7 +114,7 @@ class _Machine:
 
     def _pop(self, count: int) -> list[_Thing]:
         if count > len(self.stack):
-            raise Suspicious("takes more than it has made")
+            raise RefusedFile("takes more than it has made")
         taken = self.stack[len(self.stack) - count :]
         del self.stack[len(self.stack) - count :]
         return taken
@@ -141,16 +141,16 @@ def full_name(module: str, name: str) -> str:
     return f"{'builtins' if module == '__builtin__' else module}.{name}"
 
 
-def survey(file: BinaryIO) -> Survey:
-    """Read one pickle from `file`, which then stands behind it. Suspicious where it should not be followed."""
+def scan(file: BinaryIO) -> PickleScan:
+    """Read one pickle from `file`, which then stands behind it. RefusedFile where it should not be followed."""
     machine = _Machine()
     try:
         for count, (op, argument, _) in enumerate(pickletools.genops(_Bounded(file))):
             if op.name not in _KNOWN:
-                raise Suspicious(f"has an instruction that networks do not need ({op.name})")
+                raise RefusedFile(f"has an instruction that networks do not need ({op.name})")
             if count > MAX_INSTRUCTIONS or (op.name in _PUTS and argument > MAX_INSTRUCTIONS):
-                raise Suspicious(f"has more than {MAX_INSTRUCTIONS} instructions")
+                raise RefusedFile(f"has more than {MAX_INSTRUCTIONS} instructions")
             machine.follow(op, argument)
     except (ValueError, OverflowError) as error:
-        raise Suspicious("is cut off or damaged") from error
-    return Survey(frozenset(machine.names), machine.storages)
+        raise RefusedFile("is cut off or damaged") from error
+    return PickleScan(frozenset(machine.names), machine.storages)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.store.legacy.stand_ins import Array, PickledModule, as_tensor
+from restyle_cli.store.legacy.allowlist import Array, PickledModule, as_tensor
 
 MAX_TENSORS = 100_000
 MAX_DEPTH = 4

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restyle_cli.store.legacy.survey import Suspicious, survey
+from restyle_cli.store.legacy.pickle_scan import RefusedFile, scan
 
 STORAGES = {
     "torch.FloatStorage": torch.float32,
@@ -89,7 +89,7 @@ class Array:
         numbers = kind.read(data) if isinstance(kind, ArrayType) else None
         if numbers is not None:
             if not all(isinstance(side, int) and side >= 0 for side in shape) or math.prod(shape) != numbers.size:
-                raise Suspicious("has an array of another size than it says")
+                raise RefusedFile("has an array of another size than it says")
             self.tensor = torch.from_numpy(numbers.reshape(shape, order="F" if order == "F" else "C").copy("C"))
         return self
 
@@ -154,7 +154,7 @@ class PickledModule:
             ]
             if count + len(waiting) > MAX_MODULES:
                 break
-        raise Suspicious("has modules without end")
+        raise RefusedFile("has modules without end")
 
     def inner(self, kind: str) -> Iterator[tuple[str, Any]]:
         """Pairs of one of the tables that every torch module has ("_parameters")."""
@@ -185,7 +185,7 @@ def _new(cls: type[PickledModule], *_arguments: Any) -> PickledModule:
 def _persistent(meta: Any) -> PickledModule:
     """NVIDIA's modules bring the source of their class along, to be run on reading: here it is dropped unread."""
     if not isinstance(meta, dict) or not isinstance(meta.get("class_name"), str):
-        raise Suspicious("has a network in a form that restyle does not know")
+        raise RefusedFile("has a network in a form that restyle does not know")
     module = PickledModule()
     module.class_name = meta["class_name"]
     module.__setstate__(meta.get("state"))
@@ -195,14 +195,14 @@ def _persistent(meta: Any) -> PickledModule:
 def _storage(data: bytes) -> Tensor:
     """The numbers of a small file inside the file, as one row. It is parsed and not unpickled."""
     file = io.BytesIO(data)
-    surveys = [survey(file) for _ in range(5)]  # magic number, version, machine, the storage, its key
-    if surveys[3].names - set(STORAGES) or len(surveys[3].storages) != 1 or any(s.names for s in surveys[:3]):
-        raise Suspicious("has a tensor whose data ask for something else")
-    reference = surveys[3].storages[0]
+    scans = [scan(file) for _ in range(5)]  # magic number, version, machine, the storage, its key
+    if scans[3].names - set(STORAGES) or len(scans[3].storages) != 1 or any(s.names for s in scans[:3]):
+        raise RefusedFile("has a tensor whose data ask for something else")
+    reference = scans[3].storages[0]
     dtype = STORAGES.get(reference[1]) if len(reference) > 4 else None
     count, start = int.from_bytes(file.read(8), "little"), file.tell()
     if dtype is None or count != reference[4] or count * dtype.itemsize != len(data) - start:
-        raise Suspicious("has a tensor of another size than it says")
+        raise RefusedFile("has a tensor of another size than it says")
     return torch.frombuffer(bytearray(data[start:]), dtype=dtype) if count else torch.empty(0, dtype=dtype)
 
 
