@@ -15,8 +15,8 @@ from restyle_cli import inversion
 from restyle_cli.batches import Images, as_batch
 from restyle_cli.devices import choose_device, choose_dtype, compute
 from restyle_cli.inversion import TARGET, Chain, Inversion, Method, State
-from restyle_cli.loading import load_chain
 from restyle_cli.methods.optimise import full_size
+from restyle_cli.models import load_chain
 
 
 class StandInWarning(UserWarning):

@@ -7,7 +7,7 @@ import torch
 
 from restyle_cli.images import fit
 from restyle_cli.inversion import iterate
-from restyle_cli.loading import load_method
+from restyle_cli.models import load_method
 from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
 TARGET = "restyle-psp-toon"

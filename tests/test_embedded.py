@@ -7,7 +7,7 @@ import torch
 
 from restyle_cli.images import fit
 from restyle_cli.inversion import invert, iterate
-from restyle_cli.loading import load_method
+from restyle_cli.models import load_method
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.files import read_header, read_module
 from restyle_cli.train.drawings import held_out

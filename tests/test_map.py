@@ -25,7 +25,7 @@ FLOORS = [
     ["stopping", "batches", "sources"],
     ["inversion"],
     ["methods"],
-    ["loading", "latents"],
+    ["models", "latents"],
     ["align", "strip", "data"],
     ["paste", "masks"],
     ["metrics", "results"],

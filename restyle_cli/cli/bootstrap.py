@@ -90,13 +90,13 @@ def bootstrap(
     sources, missing = running.find(paths, output, terminal)
 
     # From here on torch is needed, which takes seconds to import.
-    from restyle_cli import loading
+    from restyle_cli import models
     from restyle_cli.align import rule_of
     from restyle_cli.bootstrap import BootstrapResults, find_pair
     from restyle_cli.folder import Task, invert_all
 
     pair = find_pair(source, to, method)
-    plan = loading.plan(method, via=pair.chain(steps), ensure=running.fetching(offline, terminal))
+    plan = models.plan(method, via=pair.chain(steps), ensure=running.fetching(offline, terminal))
     rule = rule_of(plan.models[0].name, plan.models[0].generator_name)
     framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
     machine = running.choose_machine(device, precision, batch_size)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from restyle_cli.evaluate.run import Pair, Photo, Task
     from restyle_cli.evaluate.study import Study
-    from restyle_cli.loading import Plan
+    from restyle_cli.models import Plan
     from restyle_cli.sources import Source
 
 EPILOG = options.examples(

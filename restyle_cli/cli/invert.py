@@ -26,8 +26,8 @@ EPILOG = options.examples(
 if TYPE_CHECKING:
     from restyle_cli.folder import Outcome
     from restyle_cli.inversion import Method
-    from restyle_cli.loading import Ensure, Plan
     from restyle_cli.masks import Mask
+    from restyle_cli.models import Ensure, Plan
     from restyle_cli.results import Results
     from restyle_cli.stopping import Patience
 
@@ -162,11 +162,11 @@ def _plan(
     downscale: int,
 ) -> tuple[Plan, Sequence[Patience]]:
     """The chain, and with `--quality` or `--budget` how long each of its methods runs."""
-    from restyle_cli import loading
+    from restyle_cli import models
 
     if stopping:
-        return loading.plan_quality(stopping["quality"], model, ensure, generator, downscale)
-    return loading.plan(model, steps, via, ensure, generator, downscale), ()
+        return models.plan_quality(stopping["quality"], model, ensure, generator, downscale)
+    return models.plan(model, steps, via, ensure, generator, downscale), ()
 
 
 def _check_tolerance(plan: Plan) -> None:

@@ -9,9 +9,9 @@ import typer
 from restyle_cli.cli.options import Json, examples
 from restyle_cli.cli.output import Table, Terminal
 from restyle_cli.errors import RestyleError, did_you_mean
-from restyle_cli.loading import installed
 from restyle_cli.methods import CHAINS
 from restyle_cli.methods.spec import MEASURED, NETWORKS, SPACES, SPECS, MethodSpec
+from restyle_cli.models import installed
 from restyle_cli.store import catalog
 from restyle_cli.store.catalog import Entry
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from restyle_cli.folder import Outcome
-    from restyle_cli.loading import Ensure
+    from restyle_cli.models import Ensure
     from restyle_cli.sources import Source
 
 CPU_BATCH, GPU_BATCH = 4, 8

@@ -11,8 +11,8 @@ from restyle_cli.cli import weights_files
 from restyle_cli.cli.options import Json, examples
 from restyle_cli.cli.output import Table, Terminal, human_bytes
 from restyle_cli.errors import RestyleError
-from restyle_cli.loading import installed
 from restyle_cli.methods.spec import SPECS
+from restyle_cli.models import installed
 from restyle_cli.store import catalog, fetch, web
 from restyle_cli.store.catalog import Entry
 

@@ -12,9 +12,9 @@ import restyle_cli
 from restyle_cli.devices import describe
 from restyle_cli.evaluate.memory import peak_protocol
 from restyle_cli.evaluate.run import Task
-from restyle_cli.loading import Plan
 from restyle_cli.methods.spec import SPECS
 from restyle_cli.metrics.missing import Missing
+from restyle_cli.models import Plan
 from restyle_cli.store import catalog
 from restyle_cli.store.catalog import Entry
 from restyle_cli.store.paths import sha256

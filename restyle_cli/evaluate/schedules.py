@@ -9,9 +9,9 @@ from restyle_cli.align import Rule, rule_of
 from restyle_cli.errors import RestyleError, UsageError
 from restyle_cli.evaluate.rows import Course
 from restyle_cli.inversion import START
-from restyle_cli.loading import Ensure, Plan, parse_chain, plan
 from restyle_cli.methods import METHODS
 from restyle_cli.metrics import IDENTITIES
+from restyle_cli.models import Ensure, Plan, parse_chain, plan
 from restyle_cli.store import catalog, fetch
 from restyle_cli.strip import shown_steps
 
@@ -29,7 +29,7 @@ def plans(
     """The chains of "a,b:5,c" (models) or "a;b,c:5" (chains), then the chain `via`; without both, all installed ones.
 
     `steps` applies to multi-step models without a number of their own. `generator`, a name or a file, replaces the
-    models' own. Errors as in `loading.plan`.
+    models' own. Errors as in `models.plan`.
     """
     chains = [*(_separated(text) if text is not None else ()), *((via,) if via is not None else ())]
     found: dict[str, Plan] = {}

@@ -18,8 +18,8 @@ from restyle_cli.evaluate.rows import Course, Skip
 from restyle_cli.evaluate.run import Outcome, Pair, Photo, Task, compare, evaluate
 from restyle_cli.evaluate.schedules import courses
 from restyle_cli.evaluate.summary import Measured, summary
-from restyle_cli.loading import Plan
 from restyle_cli.metrics.missing import Missing
+from restyle_cli.models import Plan
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from restyle_cli.encoders.widen import to_offsets, widen_input
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import fit
 from restyle_cli.inversion import Method, invert, iterate, l2
-from restyle_cli.loading import parse_chain
 from restyle_cli.methods import METHODS
+from restyle_cli.models import parse_chain
 from restyle_cli.store.files import read_header, read_module
 from restyle_cli.train.config import Recipe, Stage
 from restyle_cli.train.drawings import Drawings, held_out, read_pictures

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from restyle_cli.inversion import Method, invert
-from restyle_cli.loading import load_schedule
+from restyle_cli.models import load_schedule
 from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
 

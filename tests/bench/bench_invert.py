@@ -20,7 +20,7 @@ from pathlib import Path
 
 import torch
 
-from restyle_cli import folder, loading
+from restyle_cli import folder, models
 from restyle_cli.align import frame_mark
 from restyle_cli.devices import choose_device
 from restyle_cli.images import save_picture, to_picture
@@ -71,7 +71,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = choose_device(options.device)
-    plan = loading.plan(options.model, 5)
+    plan = models.plan(options.model, 5)
     with tempfile.TemporaryDirectory() as name:
         here = Path(name)
         for index, face in enumerate(draw(sample_z(options.pictures, HELD_OUT), 256)):

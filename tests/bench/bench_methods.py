@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from restyle_cli.inversion import Method, iterate, over
-from restyle_cli.loading import installed, load_method
 from restyle_cli.methods import BORROWED, METHODS
+from restyle_cli.models import installed, load_method
 from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
 DOMAIN = "portrait"

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.inversion import invert, l2
-from restyle_cli.loading import Plan, parse_chain, plan
 from restyle_cli.metrics.drawn_identity import DrawnPortraitIdentity
+from restyle_cli.models import Plan, parse_chain, plan
 from restyle_cli.train.looks import COLUMNS, looks, sample_z
 from restyle_cli.train.portraits import HELD_OUT, draw_looks
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from restyle_cli.inversion import Method, iterate, l2
-from restyle_cli.loading import load_method, load_schedule
+from restyle_cli.models import load_method, load_schedule
 from restyle_cli.train.looks import LookSpace, looks, sample_z
 from restyle_cli.train.portraits import HELD_OUT, draw_looks
 

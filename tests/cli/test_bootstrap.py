@@ -15,8 +15,8 @@ from typer.testing import Result
 from restyle_cli.align import frame_mark
 from restyle_cli.images import displayed, fit, open_picture, save_picture, to_picture, to_tensor
 from restyle_cli.inversion import iterate
-from restyle_cli.loading import load_method
 from restyle_cli.methods.restyle import ReStyle
+from restyle_cli.models import load_method
 from restyle_cli.store.files import read_latent
 
 Run = Callable[..., Result]

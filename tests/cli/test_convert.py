@@ -16,7 +16,7 @@ import tiny
 import torch
 from typer.testing import Result
 
-from restyle_cli.loading import load_method
+from restyle_cli.models import load_method
 from restyle_cli.store import catalog, files
 from restyle_cli.store.files import read_header, read_module, sha256
 from restyle_cli.store.legacy.rosinality import to_rosinality

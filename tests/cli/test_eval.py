@@ -30,9 +30,9 @@ from restyle_cli.evaluate import run as run_module
 from restyle_cli.evaluate.journal import Journal
 from restyle_cli.images import displayed, fit, open_picture, save_picture, to_picture, to_tensor
 from restyle_cli.inversion import invert
-from restyle_cli.loading import load_method
 from restyle_cli.methods.restyle import ReStyle
 from restyle_cli.metrics.ms_ssim import ms_ssim
+from restyle_cli.models import load_method
 
 Run = Callable[..., Result]
 RESTYLE, PSP = "restyle-psp-portrait", "psp-portrait"

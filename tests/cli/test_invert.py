@@ -28,8 +28,8 @@ from restyle_cli.align import frame_mark
 from restyle_cli.cli import output
 from restyle_cli.images import displayed, fit, open_picture, save_picture, to_picture, to_tensor
 from restyle_cli.inversion import State
-from restyle_cli.loading import load_method
 from restyle_cli.methods.restyle import ReStyle
+from restyle_cli.models import load_method
 from restyle_cli.paste import paste
 from restyle_cli.store.files import read_latent, sha256, write_module
 

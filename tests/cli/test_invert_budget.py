@@ -23,8 +23,8 @@ from restyle_cli.errors import UsageError
 from restyle_cli.images import save_picture, to_picture
 from restyle_cli.inversion import State
 from restyle_cli.latents import render_latent
-from restyle_cli.loading import qualities
 from restyle_cli.methods.pti import PTI
+from restyle_cli.models import presets
 from restyle_cli.stopping import ALL_STEPS, OUT_OF_TIME, PLATEAUED, Patience, Plateau
 from restyle_cli.store.files import read_latent
 
@@ -35,7 +35,7 @@ Run = Callable[..., Result]
 def faces(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three pictures of the tiny generator, in an empty working folder; tuning takes few steps."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(qualities, "TUNING", Patience(6, 2, 0.0001))
+    monkeypatch.setattr(presets, "TUNING", Patience(6, 2, 0.0001))
     draws = tiny.generator()
     noise = torch.randn(3, 8, tiny.W_DIM, generator=torch.Generator().manual_seed(1))
     for name, image in zip("abc", draws(draws.w_avg + noise), strict=True):
@@ -142,7 +142,7 @@ def test_ctrl_c_keeps_what_was_reached(restyle: Run, faces: Path, monkeypatch: p
         return step(self, x, state)
 
     monkeypatch.setattr(PTI, "step", interrupted)
-    monkeypatch.setattr(qualities, "TUNING", Patience(30, 10, 0.0001))
+    monkeypatch.setattr(presets, "TUNING", Patience(30, 10, 0.0001))
     cut = restyle("invert", faces / "a.png", "--quality", "best", "--json")
     assert cut.exit_code == 130
     (image,) = json.loads(cut.stdout)["images"]

@@ -9,8 +9,8 @@ import torch
 from restyle_cli.encoders.alae import ALAEEncoder, ALAEEncoderConfig
 from restyle_cli.generators.stylegan1 import StyleGAN1, StyleGAN1Config
 from restyle_cli.inversion import invert
-from restyle_cli.loading import load_method
 from restyle_cli.methods.alae import ALAE
+from restyle_cli.models import load_method
 from restyle_cli.store.files import write_module
 
 

@@ -15,7 +15,6 @@ from typer.testing import Result
 from restyle_cli.align import frame_mark
 from restyle_cli.images import fit, save_picture, to_picture
 from restyle_cli.inversion import MASK, TARGET, invert, iterate
-from restyle_cli.loading import plan
 from restyle_cli.methods import METHODS
 from restyle_cli.methods.idinvert import IDInvert
 from restyle_cli.methods.image2stylegan import Image2StyleGAN, PaperLayers
@@ -24,6 +23,7 @@ from restyle_cli.methods.optimise import Optimisation, full_size
 from restyle_cli.methods.projector import Projector, PTIPivot
 from restyle_cli.methods.pti import PTI
 from restyle_cli.methods.restyle import SinglePass
+from restyle_cli.models import plan
 from restyle_cli.perceptual.vgg16 import VGG16, VGG16Config
 
 LARGE = 512

@@ -16,9 +16,9 @@ from typer.testing import Result
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import save_picture, to_picture
 from restyle_cli.inversion import State, invert, iterate
-from restyle_cli.loading import installed, load_schedule, plan
 from restyle_cli.methods import idinvert
 from restyle_cli.methods.idinvert import IDInvert
+from restyle_cli.models import installed, load_schedule, plan
 from restyle_cli.perceptual.structure import Structure
 from restyle_cli.perceptual.vgg16 import VGG16, VGG16Config
 

@@ -16,10 +16,10 @@ from torch import Tensor
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import to_tensor
 from restyle_cli.inversion import invert
-from restyle_cli.loading import load_method, plan
 from restyle_cli.methods.inputs import as_labels, as_sketch, shrunk
 from restyle_cli.methods.mixing import FINE, mix, sample_w
 from restyle_cli.methods.psp import PSP, task_of
+from restyle_cli.models import load_method, plan
 
 
 def noise(side: int = 64, seed: int = 0) -> Image.Image:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from restyle_cli.inversion import invert
-from restyle_cli.loading import plan
 from restyle_cli.methods.restyle import SinglePass, SingleW
+from restyle_cli.models import plan
 from tests import tiny
 
 

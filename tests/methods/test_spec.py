@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from restyle_cli.loading import parse_chain
 from restyle_cli.methods import BORROWED, CHAINS, METHODS, OF_GENERATOR, WITHOUT_ENCODER
 from restyle_cli.methods.spec import NETWORKS, SPACES, SPECS
+from restyle_cli.models import parse_chain
 from restyle_cli.store import catalog
 
 

@@ -212,7 +212,7 @@ def test_a_file_that_is_not_whole_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_file_alone_inverts(path: Path) -> None:
-    from restyle_cli.loading import load_method
+    from restyle_cli.models import load_method
 
     method, x = load_method(path), torch.rand(1, 3, 128, 128) * 2 - 1
     assert method.size == (128, 128)

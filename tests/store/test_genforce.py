@@ -228,7 +228,7 @@ def test_only_a_stylegan2_is_written_for_rosinality(tmp_path: Path) -> None:
 
 
 def test_both_files_invert_under_the_catalogs_name(tmp_path: Path) -> None:
-    from restyle_cli.loading import load_schedule, plan
+    from restyle_cli.models import load_schedule, plan
     from restyle_cli.store import adding
 
     generator, encoder = published_generator(), published_encoder(side=SIDE)

@@ -20,7 +20,7 @@ from typer.testing import Result
 
 from restyle_cli.images import fit
 from restyle_cli.inversion import Method, iterate
-from restyle_cli.loading import load_method, load_schedule
+from restyle_cli.models import load_method, load_schedule
 from restyle_cli.store.files import read_latent
 
 pytestmark = pytest.mark.slow

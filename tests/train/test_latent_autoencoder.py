@@ -8,7 +8,7 @@ import torch
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.inversion import invert
-from restyle_cli.loading import load_method
+from restyle_cli.models import load_method
 from restyle_cli.store.files import read_header, read_module
 from restyle_cli.train import drawings, latent_autoencoder
 from restyle_cli.train.config import read_recipe

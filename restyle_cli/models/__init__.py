@@ -1,6 +1,6 @@
 """From what a person names (a model, a file, a chain) to methods that are ready to run."""
 
-from restyle_cli.loading.chains import (
+from restyle_cli.models.chains import (
     Link,
     Plan,
     load_chain,
@@ -10,8 +10,8 @@ from restyle_cli.loading.chains import (
     parse_chain,
     plan,
 )
-from restyle_cli.loading.models import Ensure, Model, installed
-from restyle_cli.loading.qualities import QUALITIES, plan_quality
+from restyle_cli.models.presets import QUALITIES, plan_quality
+from restyle_cli.models.resolve import Ensure, Model, installed
 
 __all__ = [
     "QUALITIES",

@@ -8,8 +8,8 @@ import pytest
 import tiny
 
 from restyle_cli.errors import RestyleError, UsageError
-from restyle_cli.loading import plan_quality
-from restyle_cli.loading.qualities import ENCODER, HYPERNETWORK, SHORT, TUNING
+from restyle_cli.models import plan_quality
+from restyle_cli.models.presets import ENCODER, HYPERNETWORK, SHORT, TUNING
 from restyle_cli.store import catalog
 from restyle_cli.store.catalog import Entry
 from restyle_cli.store.files import write_module

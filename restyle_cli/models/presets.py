@@ -11,9 +11,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from restyle_cli.errors import UsageError
-from restyle_cli.loading.chains import Plan, plan
-from restyle_cli.loading.models import Ensure, Model, Wish, find, installed
 from restyle_cli.methods import METHODS
+from restyle_cli.models.chains import Plan, plan
+from restyle_cli.models.resolve import Ensure, Model, Wish, find, installed
 from restyle_cli.stopping import Patience
 from restyle_cli.store import catalog, fetch
 

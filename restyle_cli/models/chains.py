@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from restyle_cli.errors import UsageError
-from restyle_cli.loading.building import Shelf, build
-from restyle_cli.loading.models import (
+from restyle_cli.methods import CHAINS, METHODS
+from restyle_cli.models.build import Shelf, build
+from restyle_cli.models.resolve import (
     Ensure,
     GeneratorUnknown,
     Model,
@@ -19,7 +20,6 @@ from restyle_cli.loading.models import (
     perceptual_network,
     start_of,
 )
-from restyle_cli.methods import CHAINS, METHODS
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.spaces import doubt, shared
 

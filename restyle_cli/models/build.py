@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.loading.models import Model
 from restyle_cli.methods import METHODS
+from restyle_cli.models.resolve import Model
 from restyle_cli.store import catalog
 
 if TYPE_CHECKING:
