@@ -25,7 +25,7 @@ SPACES: Mapping[Space, str] = {
     "weights": "the generator's weights; the latent stays as the previous method found it",
 }
 
-MEASURED = "OMP_NUM_THREADS=1 python tests/bench/bench_methods.py"
+MEASURED = "OMP_NUM_THREADS=1 python benchmarks/methods.py"
 """How the seconds were measured: one image, the bundled models (128 px), one thread of an AMD EPYC. Methods without a
 bundled model were measured with an untrained one of the same architecture."""
 

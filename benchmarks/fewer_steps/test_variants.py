@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from bench.fewer_steps import Anderson, Stretched, fit_lengths, least_squares
 from torch import Tensor, nn
+from variants import Anderson, Stretched, fit_lengths, least_squares
 
 from restyle_cli.inversion import iterate
 from restyle_cli.methods.restyle import ReStyle

@@ -1,4 +1,4 @@
-"""Ways to make ReStyle's steps fewer and bigger, as methods of the one loop; `study_fewer_steps.py` measures them.
+"""Ways to make ReStyle's steps fewer and bigger, as methods of the one loop; `study.py` measures them.
 
 They stay out of the package: none is worth a name there (docs/fewer-steps.md).
 """

@@ -1,6 +1,6 @@
 """`--quality` and `--budget` against plain ReStyle at equal time, for docs/fewer-steps.md.
 
-    python tests/bench/study_budget.py [--people 12]
+    python benchmarks/fewer_steps/budget.py [--people 12]
 
 Held-out people, in batches of four on one thread; seconds, those of the budget too, are a processor's, so that they do
 not depend on what else the machine does. Each picture's best step counts, as in `restyle invert`.

@@ -1,6 +1,6 @@
 """Style heads: computed together against one after the other.
 
-    python tests/bench/bench_heads.py [--threads 2] [--pictures 1] [--repeats 7]
+    python benchmarks/heads.py [--threads 2] [--pictures 1] [--repeats 7]
 
 The two are timed in turn and the best of each counts, so that another program on the machine disturbs both
 alike. `--train` adds the backward pass.

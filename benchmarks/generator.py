@@ -1,6 +1,6 @@
 """The fast generator against its plain twin, as ratios measured in turn in one run.
 
-    python tests/bench/bench_generator.py [--resolution 1024] [--repeats 5] [--threads 2]
+    python benchmarks/generator.py [--resolution 1024] [--repeats 5] [--threads 2]
 
 The twin is the usual form: one set of weights for each sample, grouped convolutions, filters on channels folded into
 the batch, noise, bias, rectifier and gain one after the other. Prints the median ratio of the times (plain / fast),

@@ -1,10 +1,10 @@
 """What moves in code space make of the codes that each inversion method finds: the tables of docs/editability.md.
 
-    python tests/bench/measure_editability.py [people] [--methods "a; b; c:5,d:100"] [--picture docs/editability.png]
+    python benchmarks/editability/study.py [people] [--methods "a; b; c:5,d:100"] [--picture docs/editability.png]
 
 Held-out drawn people are inverted, then every code is moved alike: along the direction in W of one trait, in every
 layer, to either side, at two strengths. The same moves of the people's known codes say what should come of it. Pictures
-are judged by a network that reads looks from them (`look_reader.py`); `--work` keeps it, and the drawings that it
+are judged by a network that reads looks from them (`trait_reader.py`); `--work` keeps it, and the drawings that it
 learns from. Methods are models, files or chains, separated by semicolons where there are chains; one that is not
 installed is left out.
 """
@@ -18,10 +18,10 @@ from itertools import compress
 from pathlib import Path
 
 import torch
-from edit_measures import Domain, Move, doubt, gain, leak, miss
-from editability_sheet import draw_sheet, telling
-from look_reader import Reader, make_reader
+from measures import Domain, Move, doubt, gain, leak, miss
+from sheet import draw_sheet, telling
 from torch import Tensor, nn
+from trait_reader import Reader, make_reader
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.inversion import invert, l2

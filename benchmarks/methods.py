@@ -1,6 +1,6 @@
 """What one step of each method costs with the embedded networks: the seconds on the pages of `restyle methods NAME`.
 
-    OMP_NUM_THREADS=1 python tests/bench/bench_methods.py [--repeats 12] [--methods psp,pti]
+    OMP_NUM_THREADS=1 python benchmarks/methods.py [--repeats 12] [--methods psp,pti]
 
 One picture of 256 px, the generator's 128 px, one thread. What counts is the processor's time of the middle step, so
 that another program on the machine disturbs little. A method without an embedded network has no number.

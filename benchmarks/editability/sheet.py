@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from edit_measures import Domain, Move
+from measures import Domain, Move
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 

@@ -1,10 +1,10 @@
 """Can ReStyle's steps be fewer and bigger? L2 over network evaluations and over seconds, for docs/fewer-steps.md.
 
-    python tests/bench/study_fewer_steps.py [--people 100] [--two-steps runs/two-steps/two-steps.safetensors]
+    python benchmarks/fewer_steps/study.py [--people 100] [--two-steps runs/two-steps/two-steps.safetensors]
 
 The people are held out from all trainings, and those that step lengths are fitted on are others. Seconds are those of
 a processor, in batches of four on one thread: they do not depend on what else the machine does. `--two-steps` names
-what `restyle train tests/bench/two-steps.toml` made. `--anderson` compares forms of Anderson's acceleration.
+what `restyle train benchmarks/fewer_steps/two-steps.toml` made. `--anderson` compares forms of Anderson's acceleration.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from fewer_steps import Anderson, Stretched, fit_lengths
 from torch import Tensor
+from variants import Anderson, Stretched, fit_lengths
 
 from restyle_cli.evaluate.curves import COLOURS, MARKERS
 from restyle_cli.inversion import Method, invert, iterate, l2

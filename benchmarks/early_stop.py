@@ -1,6 +1,6 @@
 """Early stop: what a batch costs when pictures leave it as they settle, against the same steps made one by one.
 
-    python tests/bench/bench_early_stop.py [--pictures 16] [--threads 1] [--tolerance 5e-4] [--via restyle-psp:10]
+    python benchmarks/early_stop.py [--pictures 16] [--threads 1] [--tolerance 5e-4] [--via restyle-psp:10]
 
 "a step" is the time of a batch's run over all steps that its pictures made: if those that have settled cost nothing
 any more, it is the same for every batch size, or less where batches are cheaper. "kept in" is what the steps would be

@@ -1,6 +1,6 @@
 """The whole of `restyle invert`: start-up, and a folder against its plain twin.
 
-    python tests/bench/bench_invert.py [--pictures 64] [--repeats 3] [--threads 2] [--device cpu] [--model restyle-psp]
+    python benchmarks/invert.py [--pictures 64] [--repeats 3] [--threads 2] [--device cpu] [--model restyle-psp]
 
 Start-up is one picture in a process of its own, beside a process that only imports torch. The plain twin of a folder
 reads a picture, inverts it, writes its files, and only then takes the next. The ways are timed in turn, and the

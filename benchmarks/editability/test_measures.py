@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from bench.edit_measures import Domain, Move, doubt, gain, leak, miss
+from measures import Domain, Move, doubt, gain, leak, miss
 
 from restyle_cli.train.looks import COLUMNS, looks, sample_z
 

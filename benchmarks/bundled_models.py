@@ -1,9 +1,9 @@
-"""What README says of the embedded networks beyond L2 of a folder: known codes, and bootstrapping against true toons.
+"""What docs/bundled-models.md says beyond the L2 of a folder: true latents, and bootstrapping against true toons.
 
-python tests/bench/measure_networks.py [people]
+python benchmarks/bundled_models.py [people]
 """
 
-import sys
+import argparse
 
 import torch
 from torch import Tensor
@@ -48,4 +48,6 @@ def _last(x: Tensor, twin: Tensor, schedule: list[Method]) -> Tensor:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("people", type=int, nargs="?", default=100)
+    main(parser.parse_args().people)
