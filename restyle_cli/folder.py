@@ -16,13 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 from restyle_cli.align import Aligned, Framing, Size, frame, matrix_of, part_of
+from restyle_cli.align.mask import Mask
 from restyle_cli.devices import compute
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import TURNED, open_picture, to_tensor
 from restyle_cli.inversion import MASK, TARGET, Inversion, Method, invert
 from restyle_cli.io import reason_of
 from restyle_cli.latents import half_patch, render
-from restyle_cli.masks import Mask
 from restyle_cli.memory import Batches, OutOfMemory, enough_for
 from restyle_cli.methods.inputs import UnfitPicture
 from restyle_cli.methods.optimise import full_size

@@ -18,13 +18,13 @@ from PIL import Image
 from torch import Tensor
 
 from restyle_cli.align import Aligned
+from restyle_cli.align.paste import paste
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.images import RESULT, open_original, save_picture, to_picture, to_tensor
 from restyle_cli.inversion import Inversion
 from restyle_cli.io import reason_of, write_atomic, writing_failed
 from restyle_cli.latents import PATCH, half_patch
-from restyle_cli.paste import paste
 from restyle_cli.records import Misfit, conform
 from restyle_cli.sources import Source
 from restyle_cli.store.files import LATENT, read_header, write_latent

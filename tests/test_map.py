@@ -27,7 +27,6 @@ FLOORS = [
     ["methods"],
     ["models", "latents"],
     ["align", "strip", "data"],
-    ["paste", "masks"],
     ["metrics", "results"],
     ["folder"],
     ["bootstrap", "variants", "evaluate", "heatmap", "edit", "crops"],

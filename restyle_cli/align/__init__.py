@@ -4,9 +4,9 @@ The published encoders and the embedded ones know faces in this frame only; pict
 the catalog says.
 """
 
+from restyle_cli.align.align import Aligned, Framing, Rule, Which, align, frame, frame_mark, part_of, rule_of
 from restyle_cli.align.crop import crop_quad
 from restyle_cli.align.detect import DETECTOR, LANDMARKS, Face, find_faces, model_file
-from restyle_cli.align.framing import Aligned, Framing, Rule, Which, align, frame, frame_mark, part_of, rule_of
 from restyle_cli.align.geometry import (
     Matrix,
     Points,
@@ -19,7 +19,7 @@ from restyle_cli.align.geometry import (
     side_of,
     tilt_of,
 )
-from restyle_cli.align.points import OwnPoints, read_points
+from restyle_cli.align.landmarks import OwnPoints, read_points
 
 __all__ = [
     "DETECTOR",

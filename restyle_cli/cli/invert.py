@@ -24,9 +24,9 @@ EPILOG = options.examples(
 )
 
 if TYPE_CHECKING:
+    from restyle_cli.align.mask import Mask
     from restyle_cli.folder import Outcome
     from restyle_cli.inversion import Method
-    from restyle_cli.masks import Mask
     from restyle_cli.models import Ensure, Plan
     from restyle_cli.results import Results
     from restyle_cli.stopping import Patience
@@ -204,7 +204,7 @@ def _mixing(variants: int | None, alpha: float | None, seed: int) -> dict[str, A
 
 def _mask(mask: Path | None, crossover: Path | None, plan: Plan) -> Mask | None:
     """The mask, or None; UsageError if the last method does not support one."""
-    from restyle_cli.masks import Mask
+    from restyle_cli.align.mask import Mask
     from restyle_cli.methods import METHODS, OF_GENERATOR
 
     if mask is None:

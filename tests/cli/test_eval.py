@@ -13,6 +13,7 @@ import sys
 import time
 import weakref
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from typer.testing import Result
 
 import restyle_cli
 from restyle_cli.align import frame_mark
-from restyle_cli.align import framing as framing_module
 from restyle_cli.evaluate import run as run_module
 from restyle_cli.evaluate.journal import Journal
 from restyle_cli.images import displayed, fit, open_picture, save_picture, to_picture, to_tensor
@@ -369,8 +369,9 @@ def test_faces_are_searched_once_for_all_methods(restyle: Run, here: Path, monke
     Path("photos").mkdir()
     Image.fromarray(data.astronaut()).resize((256, 256)).save("photos/astronaut.png")
     searches = []
-    find = framing_module.find_faces
-    monkeypatch.setattr(framing_module, "find_faces", lambda photo: (searches.append(1), find(photo))[1])
+    align = import_module("restyle_cli.align.align")
+    find = align.find_faces
+    monkeypatch.setattr(align, "find_faces", lambda photo: (searches.append(1), find(photo))[1])
     restyle("eval", "photos", "-m", f"{PSP},{RESTYLE}:1", *QUICK, "-q")
     assert len(searches) == 1
     first, second = report()["methods"]

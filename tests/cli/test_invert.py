@@ -25,12 +25,12 @@ from typer.testing import Result
 import restyle_cli
 from restyle_cli import __version__, folder, results, strip
 from restyle_cli.align import frame_mark
+from restyle_cli.align.paste import paste
 from restyle_cli.cli import output
 from restyle_cli.images import displayed, fit, open_picture, save_picture, to_picture, to_tensor
 from restyle_cli.inversion import State
 from restyle_cli.methods.restyle import ReStyle
 from restyle_cli.models import load_method
-from restyle_cli.paste import paste
 from restyle_cli.store.files import read_latent, sha256, write_module
 
 Run = Callable[..., Result]

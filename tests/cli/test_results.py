@@ -16,10 +16,10 @@ from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import Result
 
-from restyle_cli import masks
 from restyle_cli.align import frame_mark
+from restyle_cli.align import mask as mask_module
+from restyle_cli.align.paste import paste
 from restyle_cli.images import fit, save_picture, to_picture
-from restyle_cli.paste import paste
 from restyle_cli.store.files import read_latent, write_latent
 
 Run = Callable[..., Result]
@@ -322,13 +322,13 @@ def test_a_second_photo_is_framed_by_its_own_face_and_read_once(
     Image.new("L", (200, 200), 255).save("mask.png")
     Path("table.json").write_text(json.dumps({"a.png": POINTS, "b.png": POINTS}))
     framed = []
-    frame = masks.frame
+    frame = mask_module.frame
 
     def counted(photo: Image.Image, framing: Any, size: Any, path: Path) -> Any:
         framed.append((path.name, framing.face, framing.points))
         return frame(photo, framing, size, path)
 
-    monkeypatch.setattr(masks, "frame", counted)
+    monkeypatch.setattr(mask_module, "frame", counted)
     run = (*INVERT, "a.png", "b.png", "--mask", "mask.png", "--crossover", "other.png", "--save", "image")
     result = restyle(*run, "--landmarks", "table.json", "--json")
     assert set(statuses(result).values()) == {"done"}

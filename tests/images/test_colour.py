@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, features
 
+from restyle_cli.align.paste import paste
 from restyle_cli.errors import RestyleWarning
 from restyle_cli.images import colour, open_original, open_picture, save_picture
-from restyle_cli.paste import paste
 
 
 def colours(size: int = 32) -> np.ndarray:

@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from restyle_cli.align import Framing, frame
+from restyle_cli.align.mask import Mask
 from restyle_cli.errors import RestyleWarning
 from restyle_cli.images import open_original, open_picture, to_tensor
-from restyle_cli.masks import Mask
 
 NEVER = Framing(mode="never")
 

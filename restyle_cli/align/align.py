@@ -26,7 +26,7 @@ from restyle_cli.align.geometry import (
     quad_of,
     side_of,
 )
-from restyle_cli.align.points import OwnPoints
+from restyle_cli.align.landmarks import OwnPoints
 from restyle_cli.align.warnings import crop_warnings
 from restyle_cli.errors import RestyleError, UsageError, did_you_mean
 from restyle_cli.images import MARK

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from restyle_cli import paste as pasting
 from restyle_cli.align import Quad, crop_quad, mapped, matrix_of
+from restyle_cli.align import paste as pasting
+from restyle_cli.align.paste import paste
 from restyle_cli.images import TURNED, open_original
-from restyle_cli.paste import paste
 
 QUAD: Quad = ((60.3, 50.2), (70.1, 150.4), (170.3, 140.6), (160.5, 40.4))  # about 101 px wide, turned by 6 degrees
 LEAVING: Quad = ((-30.5, -20.5), (-30.5, 99.5), (89.5, 99.5), (89.5, -20.5))

@@ -2,6 +2,7 @@ import functools
 import json
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,6 @@ from restyle_cli.align import (
     find_faces,
     frame,
     frame_mark,
-    framing,
     inverse_of,
     mapped,
     matrix_of,
@@ -547,7 +547,7 @@ def test_a_square_photo_whose_face_is_elsewhere_does_not_fit():
 def test_a_marked_picture_is_left_alone_unseen(tmp_path, monkeypatch):
     drawn = Image.effect_noise((128, 128), 60).convert("RGB")
     save_picture(drawn, tmp_path / "x.png", frame_mark())
-    monkeypatch.setattr(framing, "find_faces", lambda picture: pytest.fail("looked"))
+    monkeypatch.setattr(import_module("restyle_cli.align.align"), "find_faces", lambda picture: pytest.fail("looked"))
     aligned = align(open_picture(tmp_path / "x.png"), size=128)
     assert (aligned.how, aligned.faces) == ("fits", 0)
     assert np.array_equal(aligned.picture, drawn)

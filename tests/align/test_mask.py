@@ -13,9 +13,9 @@ from PIL import Image
 from typer.testing import Result
 
 from restyle_cli.align import Aligned, Framing, frame, frame_mark, matrix_of
+from restyle_cli.align.mask import GREY, Mask
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import save_picture
-from restyle_cli.masks import GREY, Mask
 from restyle_cli.store.files import read_latent
 
 Run = Callable[..., Result]
