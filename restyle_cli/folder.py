@@ -25,7 +25,7 @@ from restyle_cli.io import reason_of
 from restyle_cli.latents import half_patch, render
 from restyle_cli.memory import Batches, OutOfMemory, enough_for
 from restyle_cli.methods.inputs import UnfitPicture
-from restyle_cli.methods.optimise import full_size
+from restyle_cli.methods.optimize import full_size
 from restyle_cli.results import Inverted, Photo, Results, steps_of
 from restyle_cli.sources import Source
 from restyle_cli.stopping import StopRule

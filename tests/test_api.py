@@ -17,8 +17,8 @@ import restyle_cli
 from restyle_cli import devices, inversion
 from restyle_cli.images import save_picture, to_picture, to_tensor
 from restyle_cli.inversion import Chain
+from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.methods.projector import Projector
-from restyle_cli.methods.restyle import ReStyle
 from restyle_cli.models import load_method, load_schedule
 from restyle_cli.store.files import write_module
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from restyle_cli.images import fit
 from restyle_cli.inversion import MASK, Inversion, State, invert, iterate, l2
-from restyle_cli.methods.restyle import ReStyle, SinglePass, target_size
+from restyle_cli.methods.encoder import ReStyle, SinglePass, target_size
 
 SIDE = 8
 

@@ -88,7 +88,7 @@ def test_module_imports_only_what_stands_below(path: Path) -> None:
         ("ops", "import restyle_cli.cli.app"),
         ("devices", "from restyle_cli import images"),
         ("store", "def f():\n    from restyle_cli.inversion import State"),
-        ("inversion", "class A:\n    def f(self):\n        import restyle_cli.methods.restyle as r"),
+        ("inversion", "class A:\n    def f(self):\n        import restyle_cli.methods.encoder as r"),
         ("errors", "from restyle_cli.registry import Registry"),
         ("cli", "from restyle_cli.utils import helper"),
     ],

@@ -12,8 +12,8 @@ import tiny
 import torch
 
 from restyle_cli.errors import RestyleError, UsageError
+from restyle_cli.methods.encoder import ReStyle, SinglePass
 from restyle_cli.methods.projector import Projector
-from restyle_cli.methods.restyle import ReStyle, SinglePass
 from restyle_cli.models import Link, load_method, load_schedule, parse_chain, plan
 from restyle_cli.store import adding, catalog, fetch, legacy
 from restyle_cli.store.files import sha256, write_module

@@ -21,7 +21,7 @@ from variants import Anderson, Stretched, fit_lengths
 
 from restyle_cli.evaluate.curves import COLOURS, MARKERS
 from restyle_cli.inversion import Method, invert, iterate, l2
-from restyle_cli.methods.restyle import ReStyle
+from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.models import load_method
 from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 

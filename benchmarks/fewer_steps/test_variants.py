@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from variants import Anderson, Stretched, fit_lengths, least_squares
 
 from restyle_cli.inversion import iterate
-from restyle_cli.methods.restyle import ReStyle
+from restyle_cli.methods.encoder import ReStyle
 
 SIDE = 4
 

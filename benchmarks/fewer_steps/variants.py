@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from restyle_cli.inversion import State, l2
-from restyle_cli.methods.restyle import ReStyle
+from restyle_cli.methods.encoder import ReStyle
 
 SEEN = 32
 """Side in px at which errors of pictures are compared: what moves L2 is mostly larger than a pixel."""

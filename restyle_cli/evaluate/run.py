@@ -29,7 +29,7 @@ from restyle_cli.folder import in_background
 from restyle_cli.images import open_picture, to_tensor
 from restyle_cli.inversion import TARGET, Method, State, invert, iterate
 from restyle_cli.memory import Batches, OutOfMemory, enough_for
-from restyle_cli.methods.optimise import full_size
+from restyle_cli.methods.optimize import full_size
 from restyle_cli.metrics.metric import Column, Metric
 from restyle_cli.metrics.pixel import SIZE, compared
 from restyle_cli.store.paths import sha256

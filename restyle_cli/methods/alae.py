@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from restyle_cli.encoders.base import Encoder
 from restyle_cli.generators.base import StyleGenerator
-from restyle_cli.methods.restyle import SinglePass
+from restyle_cli.methods.encoder import SinglePass
 
 
 class ALAE(SinglePass):

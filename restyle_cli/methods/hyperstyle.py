@@ -9,7 +9,7 @@ from restyle_cli.encoders.small_hyper import SmallHyperNetwork
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.inversion import State
-from restyle_cli.methods.restyle import ReStyle
+from restyle_cli.methods.encoder import ReStyle
 
 
 class HyperStyle(ReStyle):

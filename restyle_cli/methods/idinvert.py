@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from restyle_cli.images import fit
 from restyle_cli.inversion import State
-from restyle_cli.methods.optimise import Adam, Optimisation, Perceptual, descend_and_draw
+from restyle_cli.methods.optimize import Adam, Optimisation, Perceptual, descend_and_draw
 
 DOMAIN_WEIGHT = 2.0
 PERCEPTUAL_WEIGHTS = {"vgg16": 5e-5}

@@ -13,7 +13,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from restyle_cli.inversion import State
-from restyle_cli.methods.optimise import Adam, Optimisation, Perceptual, descend_and_draw
+from restyle_cli.methods.optimize import Adam, Optimisation, Perceptual, descend_and_draw
 from restyle_cli.perceptual.vgg16 import VGG16
 
 LAYERS = (0, 1, 5, 8)

@@ -21,7 +21,7 @@ from restyle_cli.generators.patching import noise_maps
 from restyle_cli.images import fit
 from restyle_cli.inversion import State, mean_square
 from restyle_cli.methods.image2stylegan import WPlusOptimisation
-from restyle_cli.methods.optimise import Adam, Perceptual, descend, steps_made
+from restyle_cli.methods.optimize import Adam, Perceptual, descend, steps_made
 
 CODES = 0.5
 """The part of the steps that moves the codes, before noise is moved."""

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from restyle_cli.generators.patching import noise_maps
 from restyle_cli.inversion import State
-from restyle_cli.methods.optimise import Adam, Optimisation, Perceptual, descend, random_of, steps_made
+from restyle_cli.methods.optimize import Adam, Optimisation, Perceptual, descend, random_of, steps_made
 
 SAMPLES, SEED = 10_000, 123
 """Random codes by which the spread of W is known."""

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from restyle_cli.encoders.base import Encoder
 from restyle_cli.generators.base import StyleGenerator
+from restyle_cli.methods.encoder import SinglePass
 from restyle_cli.methods.inputs import as_labels, as_sketch, shrunk
-from restyle_cli.methods.restyle import SinglePass
 
 TASKS = ("photo", "sketch", "labels", "frontal", "super-resolution")
 TRANSLATIONS = ("sketch", "labels", "frontal")

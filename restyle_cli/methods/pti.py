@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.patching import synthesis_parameters
 from restyle_cli.inversion import State
-from restyle_cli.methods.optimise import Adam, Optimisation, Perceptual, adam_step, gradients_of, random_of, steps_made
+from restyle_cli.methods.optimize import Adam, Optimisation, Perceptual, adam_step, gradients_of, random_of, steps_made
 
 TRUNCATION = 0.5
 """Of the codes towards which the regularisation looks."""

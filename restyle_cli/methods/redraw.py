@@ -12,7 +12,7 @@ from torch import Tensor
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.inversion import State
-from restyle_cli.methods.restyle import target_size
+from restyle_cli.methods.encoder import target_size
 
 
 class Redraw:

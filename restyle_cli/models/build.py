@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from restyle_cli.inversion import Method
-    from restyle_cli.methods.optimise import Perceptual
+    from restyle_cli.methods.optimize import Perceptual
 
 
 @dataclass

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from restyle_cli.inversion import Chain, Method
-    from restyle_cli.methods.optimise import Perceptual
+    from restyle_cli.methods.optimize import Perceptual
 
 _CHAIN = "write NAME[:STEPS], separated by commas: 'psp-portrait,restyle-psp-portrait:5'"
 

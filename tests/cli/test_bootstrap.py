@@ -15,7 +15,7 @@ from typer.testing import Result
 from restyle_cli.align import frame_mark
 from restyle_cli.images import displayed, fit, open_picture, save_picture, to_picture, to_tensor
 from restyle_cli.inversion import iterate
-from restyle_cli.methods.restyle import ReStyle
+from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.models import load_method
 from restyle_cli.store.files import read_latent
 

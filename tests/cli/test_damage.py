@@ -14,7 +14,7 @@ from typer.testing import Result
 
 from restyle_cli.align import frame_mark
 from restyle_cli.images import save_picture
-from restyle_cli.methods.restyle import ReStyle
+from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.store.files import read_latent, write_latent
 
 Run = Callable[..., Result]

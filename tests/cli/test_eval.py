@@ -30,7 +30,7 @@ from restyle_cli.evaluate import run as run_module
 from restyle_cli.evaluate.journal import Journal
 from restyle_cli.images import displayed, fit, open_picture, save_picture, to_picture, to_tensor
 from restyle_cli.inversion import invert
-from restyle_cli.methods.restyle import ReStyle
+from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.metrics.ms_ssim import ms_ssim
 from restyle_cli.models import load_method
 
@@ -281,7 +281,7 @@ import time
 from pathlib import Path
 from restyle_cli.store import fetch
 fetch.embedded_folder = lambda: Path({str(tiny_store)!r})
-from restyle_cli.methods.restyle import ReStyle
+from restyle_cli.methods.encoder import ReStyle
 step = ReStyle.step
 ReStyle.step = lambda *args: (time.sleep(0.3), step(*args))[1]
 from restyle_cli.cli.app import app

@@ -15,7 +15,7 @@ from typer.testing import Result
 from restyle_cli.align import frame_mark
 from restyle_cli.heatmap.changes import read_changes
 from restyle_cli.images import fit, save_picture, to_picture
-from restyle_cli.methods.restyle import ReStyle
+from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.perceptual.lpips import LPIPS, LPIPSConfig
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.files import write_module

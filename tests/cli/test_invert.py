@@ -29,7 +29,7 @@ from restyle_cli.align.paste import paste
 from restyle_cli.cli import output
 from restyle_cli.images import displayed, fit, open_picture, save_picture, to_picture, to_tensor
 from restyle_cli.inversion import State
-from restyle_cli.methods.restyle import ReStyle
+from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.models import load_method
 from restyle_cli.store.files import read_latent, sha256, write_module
 
@@ -882,7 +882,7 @@ import time
 from pathlib import Path
 from restyle_cli.store import fetch
 fetch.embedded_folder = lambda: Path({str(tiny_store)!r})
-from restyle_cli.methods.restyle import ReStyle
+from restyle_cli.methods.encoder import ReStyle
 step = ReStyle.step
 ReStyle.step = lambda *args: (time.sleep(0.02), step(*args))[1]  # as a large network takes
 from restyle_cli.cli.app import app

@@ -15,7 +15,7 @@ from restyle_cli.heatmap.changes import Changes, Mean, changes_of, read_changes,
 from restyle_cli.heatmap.measures import Colours
 from restyle_cli.images import displayed, fit, to_picture
 from restyle_cli.inversion import Inversion, invert
-from restyle_cli.methods.restyle import ReStyle
+from restyle_cli.methods.encoder import ReStyle
 
 
 @pytest.fixture(scope="module")

@@ -16,13 +16,13 @@ from restyle_cli.align import frame_mark
 from restyle_cli.images import fit, save_picture, to_picture
 from restyle_cli.inversion import MASK, TARGET, invert, iterate
 from restyle_cli.methods import METHODS
+from restyle_cli.methods.encoder import SinglePass
 from restyle_cli.methods.idinvert import IDInvert
 from restyle_cli.methods.image2stylegan import Image2StyleGAN, PaperLayers
 from restyle_cli.methods.image2stylegan_pp import Image2StyleGANPlusPlus
-from restyle_cli.methods.optimise import Optimisation, full_size
+from restyle_cli.methods.optimize import Optimisation, full_size
 from restyle_cli.methods.projector import Projector, PTIPivot
 from restyle_cli.methods.pti import PTI
-from restyle_cli.methods.restyle import SinglePass
 from restyle_cli.models import plan
 from restyle_cli.perceptual.vgg16 import VGG16, VGG16Config
 

@@ -13,7 +13,7 @@ from golden import fill
 
 from restyle_cli.images import fit
 from restyle_cli.inversion import State, iterate
-from restyle_cli.methods.restyle import ReStyle, SinglePass
+from restyle_cli.methods.encoder import ReStyle, SinglePass
 
 
 def run(case: str, height: int = 256, pictures: int = 1, **opts: object) -> list[State]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from restyle_cli.generators.patching import noise_maps
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.inversion import State, invert, iterate
-from restyle_cli.methods.optimise import steps_made
+from restyle_cli.methods.optimize import steps_made
 from restyle_cli.methods.projector import Projector, PTIPivot, normalised, rate_ramp, self_likeness
 from restyle_cli.perceptual.structure import Structure
 

@@ -14,8 +14,8 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.generators.patching import synthesis_parameters
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.inversion import State, invert, iterate
+from restyle_cli.methods.encoder import ReStyle, SinglePass
 from restyle_cli.methods.pti import PTI, Locality
-from restyle_cli.methods.restyle import ReStyle, SinglePass
 from restyle_cli.models import plan
 from restyle_cli.perceptual.structure import Structure
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from restyle_cli.inversion import invert
-from restyle_cli.methods.restyle import SinglePass, SingleW
+from restyle_cli.methods.encoder import SinglePass, SingleW
 from restyle_cli.models import plan
 from tests import tiny
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from restyle_cli.encoders.restyle import ReStyleEncoder, ReStyleEncoderConfig
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.inversion import iterate
-from restyle_cli.methods.restyle import ReStyle
+from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.perceptual import PERCEPTUAL
 from restyle_cli.store.legacy import perceptual
 from restyle_cli.train.paper_losses import Objective

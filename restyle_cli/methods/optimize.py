@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from restyle_cli.images import fit
 from restyle_cli.inversion import MASK, TARGET, Method, State, mean_square
-from restyle_cli.methods.restyle import target_size
+from restyle_cli.methods.encoder import target_size
 
 Values = Mapping[str, Tensor]
 """What is optimised, by name, [N, ...] each."""

@@ -12,7 +12,7 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.inversion import State, invert, iterate
 from restyle_cli.methods import METHODS, OF_GENERATOR, WITHOUT_ENCODER
 from restyle_cli.methods.image2stylegan import Image2StyleGAN
-from restyle_cli.methods.optimise import Adam, adam_step, descend
+from restyle_cli.methods.optimize import Adam, adam_step, descend
 from restyle_cli.models import load_method, load_perceptual, load_schedule, plan
 from restyle_cli.perceptual.lpips import LPIPS, LPIPSConfig
 from restyle_cli.perceptual.structure import Structure
