@@ -146,7 +146,7 @@ def _predictor() -> Any:
 
 def _dlib() -> Any:
     try:
-        import dlib 
+        import dlib
     except ImportError as error:
         raise RestyleError(
             "finding faces needs dlib, which is not installed", "pip install dlib-bin, or pass --align never"
