@@ -20,12 +20,13 @@ from pathlib import Path
 
 import torch
 
-from restyle_cli import folder, models
+from restyle_cli import models
 from restyle_cli.align import frame_mark
 from restyle_cli.devices import choose_device
 from restyle_cli.images import save_picture, to_picture
-from restyle_cli.results import Results
-from restyle_cli.sources import Source, find_pictures
+from restyle_cli.run import pipeline
+from restyle_cli.run.outputs import Results
+from restyle_cli.run.sources import Source, find_pictures
 from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
 KINDS = frozenset({"image", "strip", "latent"})
@@ -47,16 +48,16 @@ def process(*arguments: str) -> Callable[[], object]:
     return lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
 
 
-def plain(sources: Sequence[Source], task: folder.Task) -> None:
+def plain(sources: Sequence[Source], task: pipeline.Task) -> None:
     """One picture after the other, and nothing beside."""
     for source in sources:
-        for outcome in folder.invert_all([source], task):
+        for outcome in pipeline.invert_all([source], task):
             assert outcome.status == "done", outcome.error
 
 
-def overlapped(sources: Sequence[Source], task: folder.Task) -> None:
+def overlapped(sources: Sequence[Source], task: pipeline.Task) -> None:
     """As the command does it."""
-    for outcome in folder.invert_all(sources, task):
+    for outcome in pipeline.invert_all(sources, task):
         assert outcome.status == "done", outcome.error
 
 
@@ -85,7 +86,7 @@ def main() -> None:
         print(f"one picture: {whole:.2f} s, {whole / import_torch:.2f}x of importing torch ({import_torch:.2f} s)")
 
         results = Results(here / "out", KINDS, {})
-        task = folder.Task(plan.load(device), results, device, torch.float32, overwrite=True)
+        task = pipeline.Task(plan.load(device), results, device, torch.float32, overwrite=True)
         sizes = [1, 2, 4, 8, 16]
         calls = [lambda: plain(sources, task)]
         calls += [lambda size=size: overlapped(sources, replace(task, batch_size=size)) for size in sizes]

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from restyle_cli import inversion
-from restyle_cli.batches import Images, as_batch
 from restyle_cli.devices import choose_device, choose_dtype, compute
 from restyle_cli.inversion import TARGET, Chain, Inversion, Method, State
 from restyle_cli.methods.optimize import full_size
 from restyle_cli.models import load_chain
+from restyle_cli.run.batches import Images, as_batch
 
 
 class StandInWarning(UserWarning):

@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 
 from restyle_cli.align import Framing, Size, frame_mark, inverse_of
 from restyle_cli.errors import RestyleError
-from restyle_cli.folder import Outcome, in_background, read_photos
 from restyle_cli.images import save_picture
 from restyle_cli.io import to_json, write_atomic
 from restyle_cli.memory import enough_for
 from restyle_cli.records import parse_json
-from restyle_cli.results import Photo, Record, Results, described
-from restyle_cli.sources import Source
+from restyle_cli.run.outputs import Photo, Record, Results, described
+from restyle_cli.run.pipeline import Outcome, in_background, read_photos
+from restyle_cli.run.sources import Source
 
 SUFFIXES = {"image": ".png", "transform": ".json"}
 """Suffix of each file of a crop, in the order of writing."""

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.folder import in_background
 from restyle_cli.memory import Batches, OutOfMemory, enough_for, is_out_of_memory
+from restyle_cli.run.pipeline import in_background
 
 CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
 

@@ -14,7 +14,7 @@ from restyle_cli.cli.tally import Tally
 from restyle_cli.store.paths import check_writable
 
 if TYPE_CHECKING:
-    from restyle_cli.folder import Outcome
+    from restyle_cli.run.pipeline import Outcome
 
 MOST_CROPS = 100
 """Maximum number of rows in the printed table; --json has every crop."""

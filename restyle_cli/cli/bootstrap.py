@@ -18,7 +18,7 @@ EPILOG = options.examples(
 )
 
 if TYPE_CHECKING:
-    from restyle_cli.folder import Outcome
+    from restyle_cli.run.pipeline import Outcome
 
 _MODEL = "Model"
 MOST_STEPS = 100
@@ -92,8 +92,8 @@ def bootstrap(
     # From here on torch is needed, which takes seconds to import.
     from restyle_cli import models
     from restyle_cli.align import rule_of
-    from restyle_cli.bootstrap import BootstrapResults, find_pair
-    from restyle_cli.folder import Task, invert_all
+    from restyle_cli.run.bootstrap import BootstrapResults, find_pair
+    from restyle_cli.run.pipeline import Task, invert_all
 
     pair = find_pair(source, to, method)
     plan = models.plan(method, via=pair.chain(steps), ensure=running.fetching(offline, terminal))

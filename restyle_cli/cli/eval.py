@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from restyle_cli.evaluate.run import Pair, Photo, Task
     from restyle_cli.evaluate.study import Study
     from restyle_cli.models import Plan
-    from restyle_cli.sources import Source
+    from restyle_cli.run.sources import Source
 
 EPILOG = options.examples(
     "restyle eval faces -n 5",
@@ -129,7 +129,7 @@ def evaluate(
 
 def _others(paths: list[Path], against: Path | None, output: Path) -> list[Source]:
     """The images of `against`; UsageError unless both are folders or both are files."""
-    from restyle_cli.sources import find_pictures
+    from restyle_cli.run.sources import find_pictures
 
     if against is None:
         return []

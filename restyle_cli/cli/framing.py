@@ -12,8 +12,8 @@ from restyle_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from restyle_cli.align import Framing, Rule
-    from restyle_cli.folder import Outcome
-    from restyle_cli.sources import Source
+    from restyle_cli.run.pipeline import Outcome
+    from restyle_cli.run.sources import Source
 
 
 def choose(

@@ -18,8 +18,8 @@ EPILOG = options.examples(
 )
 
 if TYPE_CHECKING:
-    from restyle_cli.folder import Outcome
     from restyle_cli.heatmap.results import Average
+    from restyle_cli.run.pipeline import Outcome
 
 Normalise = Annotated[
     Literal["photo", "folder", "none"],
@@ -65,10 +65,10 @@ def heatmap(
     # From here on torch is needed, which takes seconds to import.
     from restyle_cli import models
     from restyle_cli.align import rule_of
-    from restyle_cli.folder import Task
     from restyle_cli.heatmap.changes import Mean
     from restyle_cli.heatmap.measures import choose_measure
     from restyle_cli.heatmap.results import SUFFIXES, HeatmapResults, map_all, write_average
+    from restyle_cli.run.pipeline import Task
 
     plan = models.plan(model, steps, via, running.fetching(offline, terminal), generator)
     rule = rule_of(plan.models[0].name, plan.models[0].generator_name)

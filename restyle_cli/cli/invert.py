@@ -25,10 +25,10 @@ EPILOG = options.examples(
 
 if TYPE_CHECKING:
     from restyle_cli.align.mask import Mask
-    from restyle_cli.folder import Outcome
     from restyle_cli.inversion import Method
     from restyle_cli.models import Ensure, Plan
-    from restyle_cli.results import Results
+    from restyle_cli.run.outputs import Results
+    from restyle_cli.run.pipeline import Outcome
     from restyle_cli.stopping import Patience
 
 
@@ -78,8 +78,8 @@ def invert(
 
     # From here on torch is needed, which takes seconds to import.
     from restyle_cli.align import rule_of
-    from restyle_cli.folder import Task, invert_all
     from restyle_cli.methods.psp import NON_PHOTO
+    from restyle_cli.run.pipeline import Task, invert_all
     from restyle_cli.stopping import Plateau
 
     plan, patience = _plan(stopping, model, steps, via, running.fetching(offline, terminal), generator, downscale)
@@ -184,8 +184,8 @@ def _check_tolerance(plan: Plan) -> None:
 
 def _results(mixing: Mapping[str, Any], methods: Sequence[Method], arguments: tuple[Any, ...]) -> Results:
     """The results, with variants if requested; RestyleError if a generator has no fine layers."""
-    from restyle_cli.results import Results
-    from restyle_cli.variants import VariantResults, check_fine
+    from restyle_cli.run.outputs import Results
+    from restyle_cli.run.variants import VariantResults, check_fine
 
     if not mixing:
         return Results(*arguments)

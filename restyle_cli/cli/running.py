@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from restyle_cli.folder import Outcome
     from restyle_cli.models import Ensure
-    from restyle_cli.sources import Source
+    from restyle_cli.run.pipeline import Outcome
+    from restyle_cli.run.sources import Source
 
 CPU_BATCH, GPU_BATCH = 4, 8
 LONG = 20
@@ -39,7 +39,7 @@ def find(paths: list[Path], output: Path, terminal: Terminal) -> tuple[list[Sour
 
     Result files in folders are left out, with a note.
     """
-    from restyle_cli.sources import find_pictures
+    from restyle_cli.run.sources import find_pictures
 
     missing: Missing = []
     results: list[Path] = []
@@ -141,7 +141,7 @@ def run(
 
     `describe` returns the JSON of an outcome, by default `as_json`; `tell` is called with every outcome.
     """
-    from restyle_cli.folder import Outcome
+    from restyle_cli.run.pipeline import Outcome
 
     tally = Tally((describe or as_json) if terminal.json else None)
     for place, (path, error) in enumerate(missing, start=-len(missing)):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from restyle_cli.cli.output import Stored, Table
 
 if TYPE_CHECKING:
-    from restyle_cli.folder import Outcome
+    from restyle_cli.run.pipeline import Outcome
 
 MOST_ROWS = 20
 IN_MEMORY = 1_000_000
@@ -122,7 +122,7 @@ class StepMeans:
 
     def table(self) -> Table:
         """One row per step; long schedules show some of them."""
-        from restyle_cli.strip import shown_steps
+        from restyle_cli.run.strip import shown_steps
 
         alone, steps = self.images == 1, self.means()
         rows = []

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.evaluate.run import Pair
-from restyle_cli.sources import Source
+from restyle_cli.run.sources import Source
 
 
 def pair_up(folder: Path, sources: Sequence[Source], against: Path, others: Sequence[Source]) -> tuple[list[Pair], int]:

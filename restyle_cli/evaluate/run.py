@@ -25,13 +25,13 @@ from restyle_cli.evaluate.highlights import Highlights, side_by_side
 from restyle_cli.evaluate.journal import Journal
 from restyle_cli.evaluate.memory import peak_mb, reset_peak
 from restyle_cli.evaluate.rows import Course, Known, Row, Skip, add_batch, add_peak, known_of, rows_of
-from restyle_cli.folder import in_background
 from restyle_cli.images import open_picture, to_tensor
 from restyle_cli.inversion import TARGET, Method, State, invert, iterate
 from restyle_cli.memory import Batches, OutOfMemory, enough_for
 from restyle_cli.methods.optimize import full_size
 from restyle_cli.metrics.metric import Column, Metric
 from restyle_cli.metrics.pixel import SIZE, compared
+from restyle_cli.run.pipeline import in_background
 from restyle_cli.store.paths import sha256
 
 Item = TypeVar("Item", "Photo", "Pair")

@@ -12,8 +12,8 @@ from restyle_cli.inversion import START
 from restyle_cli.methods import METHODS
 from restyle_cli.metrics import IDENTITIES
 from restyle_cli.models import Ensure, Plan, parse_chain, plan
+from restyle_cli.run.strip import shown_steps
 from restyle_cli.store import catalog, fetch
-from restyle_cli.strip import shown_steps
 
 MOST_STEPS = 21
 """Maximum number of measured steps: the first ones, fewer and fewer of the later ones, and the last."""

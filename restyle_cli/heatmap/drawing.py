@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from restyle_cli.heatmap.changes import GROUPS, Bytes, Changes
 from restyle_cli.heatmap.measures import Floats, Measure
-from restyle_cli.strip import HEIGHT, Cell, draw_strip, stack, text_sheet
+from restyle_cli.run.strip import HEIGHT, Cell, draw_strip, stack, text_sheet
 
 COLOURS = {"coarse": (68, 84, 160), "middle": (31, 138, 112), "fine": (214, 118, 28)}
 """Colours of the bars of the layer groups."""

@@ -12,14 +12,14 @@ from typing import Any, ClassVar, Literal
 from PIL import Image
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.folder import Outcome, Task, invert_all
 from restyle_cli.heatmap.changes import Changes, Mean, changes_of, read_changes, read_record, write_changes
 from restyle_cli.heatmap.drawing import draw_changes
 from restyle_cli.heatmap.measures import Measure
 from restyle_cli.images import save_picture
-from restyle_cli.results import Inverted, Results, Writer
-from restyle_cli.sources import Source
-from restyle_cli.strip import shown_steps
+from restyle_cli.run.outputs import Inverted, Results, Writer
+from restyle_cli.run.pipeline import Outcome, Task, invert_all
+from restyle_cli.run.sources import Source
+from restyle_cli.run.strip import shown_steps
 
 SUFFIXES = {"heatmap": ".heatmap.png", "maps": ".heatmap.npz"}
 AVERAGE = "average"
@@ -116,7 +116,7 @@ class Average:
 def map_all(
     sources: Iterable[Source], task: Task, results: HeatmapResults, mean: Mean
 ) -> Generator[Outcome, None, None]:
-    """`folder.invert_all` for a task with `results`; the changes of each image are added to `mean`.
+    """`pipeline.invert_all` for a task with `results`; the changes of each image are added to `mean`.
 
     Sheets of earlier runs are redrawn if their settings differ; with the folder's scale all sheets are redrawn at the
     end. RestyleError if that fails. Memory holds the maps of one batch.

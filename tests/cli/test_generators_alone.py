@@ -14,7 +14,7 @@ from typer.testing import Result
 
 from restyle_cli.align import frame_mark
 from restyle_cli.images import save_picture, to_picture
-from restyle_cli.latents import read, render_latent
+from restyle_cli.run.latents import read, render_latent
 from restyle_cli.store.files import write_module
 
 Run = Callable[..., Result]

@@ -23,7 +23,7 @@ from PIL import Image
 from typer.testing import Result
 
 import restyle_cli
-from restyle_cli import __version__, folder, results, strip
+from restyle_cli import __version__
 from restyle_cli.align import frame_mark
 from restyle_cli.align.paste import paste
 from restyle_cli.cli import output
@@ -31,6 +31,7 @@ from restyle_cli.images import displayed, fit, open_picture, save_picture, to_pi
 from restyle_cli.inversion import State
 from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.models import load_method
+from restyle_cli.run import outputs, pipeline, strip
 from restyle_cli.store.files import read_latent, sha256, write_module
 
 Run = Callable[..., Result]
@@ -82,7 +83,7 @@ def files(folder: str | Path = "restyle-out/invert") -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
 
 
-def outputs(*names: str) -> list[str]:
+def result_names(*names: str) -> list[str]:
     return sorted(name + suffix for name in names for suffix in SUFFIXES)
 
 
@@ -100,7 +101,7 @@ def statuses(result: Result) -> dict[str, str]:
 def test_one_picture(restyle: Run, faces: Path) -> None:
     result = restyle("invert", faces / "a.png", "-n", 5, "-m", RESTYLE)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert files() == outputs("a")
+    assert files() == result_names("a")
     table = [line.split() for line in result.stdout.splitlines()]
     assert table[0] == ["step", "method", "L2", "seconds"]
     assert [row[:2] for row in table[1:7]] == [["0", "start"], *([str(k), RESTYLE] for k in range(1, 6))]
@@ -183,7 +184,7 @@ def test_json(restyle: Run, faces: Path) -> None:
 def test_a_folder(restyle: Run, faces: Path) -> None:
     result = restyle("invert", faces, "-n", 2)
     assert result.exit_code == 0
-    assert files() == outputs("a", "b", "sub/c")
+    assert files() == result_names("a", "b", "sub/c")
     assert "mean of 3 images" in result.stdout
     assert "3 done, 0 skipped, 0 failed" in result.stdout.splitlines()[-1]
 
@@ -374,7 +375,7 @@ def test_pictures_that_differ_in_suffix_only_have_results_each(restyle: Run, her
     put(here / "faces/a.png", 0)
     put(here / "faces/a.bmp", 1)
     assert restyle("invert", "faces", "--align", "never", "-q").exit_code == 0
-    assert files() == outputs("a.bmp", "a.png")
+    assert files() == result_names("a.bmp", "a.png")
 
 
 def test_also_in_two_runs(restyle: Run, here: Path) -> None:
@@ -384,7 +385,7 @@ def test_also_in_two_runs(restyle: Run, here: Path) -> None:
         run = ("invert", here / "faces" / name, "--align", "never", "--json")
         assert list(statuses(restyle(*run)).values()) == ["done"]
         assert list(statuses(restyle(*run)).values()) == ["skipped"]
-    assert files() == outputs("a", "a.bmp")
+    assert files() == result_names("a", "a.bmp")
     assert read_latent(Path("restyle-out/invert/a.safetensors"))[1]["source"]["name"] == "a.png"
 
 
@@ -404,7 +405,7 @@ def test_results_are_never_overwritten_by_others(restyle: Run, here: Path) -> No
     assert statuses(result) == {"faces/a.png": "done", "faces/a.strip.png": "failed"}
     assert "'faces/a.strip.png'" in result.stderr
     assert "'faces/a.png'" in result.stderr
-    assert files() == outputs("a")
+    assert files() == result_names("a")
 
 
 def test_the_output_folder_inside_the_input_is_left_out(restyle: Run, faces: Path) -> None:
@@ -469,7 +470,7 @@ def test_bad_files_do_not_stop_a_folder(restyle: Run, faces: Path) -> None:
         (told,) = (image for image in as_json(result)["images"] if image["input"] == f"faces/{name}")
         assert (told["status"], told["outputs"], told["steps"], told["best_step"]) == ("failed", {}, [], None)
         assert message in told["error"]
-    assert files() == outputs("a", "b", "sub/c")
+    assert files() == result_names("a", "b", "sub/c")
     assert as_json(result)["summary"]["failed"] == len(BAD)
 
 
@@ -480,7 +481,7 @@ def test_a_missing_file_and_an_empty_folder_among_others(restyle: Run, faces: Pa
     assert "no file or folder 'missing.png'" in result.stderr
     assert "no pictures in the folder 'nothing'" in result.stderr
     assert statuses(result)["missing.png"] == statuses(result)["nothing"] == "failed"
-    assert files() == outputs("a", "b", "sub/c")
+    assert files() == result_names("a", "b", "sub/c")
 
 
 @pytest.mark.parametrize("name", ["missing.png", "nothing"])
@@ -514,7 +515,7 @@ def test_a_file_without_permission(restyle: Run, faces: Path, monkeypatch: pytes
     result = restyle("invert", faces, "-m", RESTYLE)
     assert result.exit_code == 1
     assert "error: 'faces/b.png' cannot be read: permission denied" in result.stderr
-    assert files() == outputs("a", "sub/c")
+    assert files() == result_names("a", "sub/c")
 
 
 def test_a_picture_without_a_face(restyle: Run, here: Path) -> None:
@@ -556,7 +557,7 @@ def test_each_face_of_a_photo(restyle: Run, here: Path) -> None:
     values = as_json(restyle(*run))
     assert [image["alignment"]["face"] for image in values["images"]] == [1, 2]
     assert values["summary"]["done"] == 2
-    assert files() == outputs("us.1", "us.2")
+    assert files() == result_names("us.1", "us.2")
     left = [
         np.mean(read_latent(Path(f"restyle-out/invert/us.{n}.safetensors"))[1]["alignment"]["quad"], 0)[0]
         for n in (1, 2)
@@ -738,7 +739,7 @@ def test_an_earlier_result_does_not_vouch_for_half_a_new_one(
     first = restyle(*command, 2)
     assert first.exit_code == 0
     with monkeypatch.context() as patched:
-        patched.setattr(results, "draw_strip", lambda *cells: (_ for _ in ()).throw(ZeroDivisionError))
+        patched.setattr(outputs, "draw_strip", lambda *cells: (_ for _ in ()).throw(ZeroDivisionError))
         with pytest.raises(ZeroDivisionError):
             restyle(*command, 3)
     assert "a.safetensors" not in files() and "a.png" not in files()
@@ -867,7 +868,7 @@ def test_ctrl_c_keeps_what_is_done(restyle: Run, faces: Path, monkeypatch: pytes
     assert error.endswith(" of 3 images")
     assert "the same command" in hint
     assert result.stdout == ""
-    assert files() == outputs("a")
+    assert files() == result_names("a")
 
     monkeypatch.setattr(ReStyle, "step", step)
     assert list(statuses(restyle("invert", faces, "--json", "-m", RESTYLE)).values()) == ["skipped", "done", "done"]
@@ -900,7 +901,7 @@ app(["invert", "many", "-b", "1", "-m", {RESTYLE!r}])
     names = {Path(name).name.split(".")[0] for name in files() if name.endswith(".safetensors")}
     assert 2 <= len(names) < 40
     # A picture is whole where it has its latent file; where not, whole files may stand, but none begun.
-    assert set(outputs(*names)) <= set(files())
+    assert set(result_names(*names)) <= set(files())
     for path in done.iterdir():
         assert not path.name.startswith(".")
         if path.suffix == ".png":
@@ -921,14 +922,14 @@ def test_background_work_keeps_the_order_and_its_distance() -> None:
             yield i
 
     results = []
-    for result in folder.in_background(lambda i: i * i, items(), ahead=3):
+    for result in pipeline.in_background(lambda i: i * i, items(), ahead=3):
         results.append(result)
         assert len(taken) <= len(results) + 4  # the one asked for, and those ahead
     assert results == [i * i for i in range(20)]
 
 
 def test_background_work_that_fails_is_told() -> None:
-    results = folder.in_background(lambda i: 1 // i, [2, 1, 0, 1], ahead=1)
+    results = pipeline.in_background(lambda i: 1 // i, [2, 1, 0, 1], ahead=1)
     with contextlib.closing(results), pytest.raises(ZeroDivisionError):
         list(results)
 
@@ -941,7 +942,7 @@ def test_background_work_ends_with_its_reader() -> None:
         done.append(i)
         return i
 
-    results = folder.in_background(work, range(100), ahead=50)
+    results = pipeline.in_background(work, range(100), ahead=50)
     assert next(results) == 0
     results.close()
     count = len(done)
@@ -952,7 +953,7 @@ def test_background_work_ends_with_its_reader() -> None:
 
 def test_reading_goes_on_while_the_networks_compute(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
-    read, step = folder.open_picture, ReStyle.step
+    read, step = pipeline.open_picture, ReStyle.step
 
     def opened(path: Path) -> Image.Image:
         events.append(f"read {path.name}")
@@ -965,7 +966,7 @@ def test_reading_goes_on_while_the_networks_compute(restyle: Run, faces: Path, m
         events.append("step")
         return step(self, x, state)
 
-    monkeypatch.setattr(folder, "open_picture", opened)
+    monkeypatch.setattr(pipeline, "open_picture", opened)
     monkeypatch.setattr(ReStyle, "step", stepped)
     restyle("invert", faces, "-b", 1, "-n", 1, "-q")
     assert events.index("step") > events.index("read c.png")

@@ -22,9 +22,9 @@ from restyle_cli.cli import options
 from restyle_cli.errors import UsageError
 from restyle_cli.images import save_picture, to_picture
 from restyle_cli.inversion import State
-from restyle_cli.latents import render_latent
 from restyle_cli.methods.pti import PTI
 from restyle_cli.models import presets
+from restyle_cli.run.latents import render_latent
 from restyle_cli.stopping import ALL_STEPS, OUT_OF_TIME, PLATEAUED, Patience, Plateau
 from restyle_cli.store.files import read_latent
 

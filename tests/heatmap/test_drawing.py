@@ -10,7 +10,7 @@ import pytest
 from restyle_cli.heatmap.changes import Changes
 from restyle_cli.heatmap.drawing import COLOURS, apply_colormap, draw_changes, format_number, normalised, overlay
 from restyle_cli.heatmap.measures import Colours
-from restyle_cli.strip import HEIGHT
+from restyle_cli.run.strip import HEIGHT
 
 SIDE = 64
 

@@ -16,7 +16,7 @@ from PIL import Image, features
 
 from restyle_cli.errors import RestyleError, RestyleWarning
 from restyle_cli.images import open_picture
-from restyle_cli.sources import find_pictures
+from restyle_cli.run.sources import find_pictures
 
 
 def photo(width: int = 96, height: int = 80) -> Image.Image:

@@ -17,11 +17,11 @@ from restyle_cli.align import frame_mark
 from restyle_cli.errors import RestyleError, UsageError
 from restyle_cli.images import save_picture, to_picture
 from restyle_cli.inversion import invert
-from restyle_cli.latents import read, render_latent
 from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.methods.hyperstyle import HyperStyle
 from restyle_cli.methods.redraw import Redraw
 from restyle_cli.models import load_schedule, plan
+from restyle_cli.run.latents import read, render_latent
 from restyle_cli.store.files import read_module, write_module
 
 Run = Callable[..., Result]

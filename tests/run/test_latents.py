@@ -13,10 +13,10 @@ from PIL import Image
 from torch import Tensor
 from typer.testing import Result
 
-from restyle_cli import folder
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import to_picture
-from restyle_cli.latents import load_generator, read, render_latent
+from restyle_cli.run import pipeline
+from restyle_cli.run.latents import load_generator, read, render_latent
 from restyle_cli.store.files import read_latent, write_latent, write_module
 
 Run = Callable[..., Result]
@@ -58,13 +58,13 @@ def chain(request: pytest.FixtureRequest, tiny_store: Path, tmp_path: Path) -> s
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The pictures drawn with rounded patches, in the order in which they are made."""
     drawn: list[Tensor] = []
-    original = folder.render
+    original = pipeline.render
 
     def render(*arguments: object) -> Tensor:
         drawn.append(original(*arguments))
         return drawn[-1]
 
-    monkeypatch.setattr(folder, "render", render)
+    monkeypatch.setattr(pipeline, "render", render)
     return drawn
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import RESULT, save_picture
-from restyle_cli.sources import find_pictures
+from restyle_cli.run.sources import find_pictures
 from restyle_cli.store.files import write_latent
 
 
@@ -96,7 +96,7 @@ def test_the_others_are_found_when_errors_are_told(tmp_path):
 
 
 def test_finding_needs_no_torch():
-    code = "import sys, restyle_cli.sources; assert 'torch' not in sys.modules"
+    code = "import sys, restyle_cli.run.sources; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -24,11 +24,11 @@ from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.images import RESULT, open_original, save_picture, to_picture, to_tensor
 from restyle_cli.inversion import Inversion
 from restyle_cli.io import reason_of, write_atomic, writing_failed
-from restyle_cli.latents import PATCH, half_patch
 from restyle_cli.records import Misfit, conform
-from restyle_cli.sources import Source
+from restyle_cli.run.latents import PATCH, half_patch
+from restyle_cli.run.sources import Source
+from restyle_cli.run.strip import Cell, draw_strip, shown_steps
 from restyle_cli.store.files import LATENT, read_header, write_latent
-from restyle_cli.strip import Cell, draw_strip, shown_steps
 
 SUFFIXES = {
     "image": ".png",

@@ -14,11 +14,11 @@ from torch import Tensor
 from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.images import RESULT, save_picture, to_picture
 from restyle_cli.inversion import Inversion
-from restyle_cli.latents import render
 from restyle_cli.methods.mixing import mix, sample_w
-from restyle_cli.results import SUFFIXES, Inverted, Results, Writer, latent_tensors, remove
+from restyle_cli.run.latents import render
+from restyle_cli.run.outputs import SUFFIXES, Inverted, Results, Writer, latent_tensors, remove
+from restyle_cli.run.strip import Cell, draw_strip
 from restyle_cli.store.files import write_latent
-from restyle_cli.strip import Cell, draw_strip
 
 SHEET = "variants"
 """Kind of the file with all variants side by side."""

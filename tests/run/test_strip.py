@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from restyle_cli.strip import HEIGHT, Cell, draw_strip, shown_steps, stack, text_sheet
+from restyle_cli.run.strip import HEIGHT, Cell, draw_strip, shown_steps, stack, text_sheet
 
 GREY = (128, 128, 128)
 

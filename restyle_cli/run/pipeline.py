@@ -22,12 +22,12 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.images import TURNED, open_picture, to_tensor
 from restyle_cli.inversion import MASK, TARGET, Inversion, Method, invert
 from restyle_cli.io import reason_of
-from restyle_cli.latents import half_patch, render
 from restyle_cli.memory import Batches, OutOfMemory, enough_for
 from restyle_cli.methods.inputs import UnfitPicture
 from restyle_cli.methods.optimize import full_size
-from restyle_cli.results import Inverted, Photo, Results, steps_of
-from restyle_cli.sources import Source
+from restyle_cli.run.latents import half_patch, render
+from restyle_cli.run.outputs import Inverted, Photo, Results, steps_of
+from restyle_cli.run.sources import Source
 from restyle_cli.stopping import StopRule
 from restyle_cli.store.files import sha256
 

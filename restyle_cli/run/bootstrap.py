@@ -18,11 +18,11 @@ from torch import Tensor
 from restyle_cli.errors import RestyleError, UsageError, did_you_mean
 from restyle_cli.images import RESULT, save_picture, to_picture
 from restyle_cli.inversion import Inversion
-from restyle_cli.results import Inverted, Results, Writer, steps_of
+from restyle_cli.run.outputs import Inverted, Results, Writer, steps_of
+from restyle_cli.run.strip import Cell, draw_strip, stack
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.catalog import Entry
 from restyle_cli.store.spaces import doubt, shared
-from restyle_cli.strip import Cell, draw_strip, stack
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Many images through a chain of methods: found, prepared, inverted, written."""
