@@ -9,9 +9,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
-from restyle_cli.align import Framing, Size, frame_mark, inverse_of
+from restyle_cli.align import AlignOptions, Size, aligned_mark, inverse_of
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import save_picture
+from restyle_cli.images import save_image
 from restyle_cli.io import to_json, write_atomic
 from restyle_cli.memory import enough_for
 from restyle_cli.records import parse_json
@@ -42,10 +42,10 @@ class Crops(Results):
         record = self.tell(photo) | {"alignment": described(aligned) | {"back": inverse_of(aligned.matrix)}}
         if aligned.landmarks:
             record["landmarks"] = aligned.landmarks
-        mark = frame_mark() if aligned.how in ("aligned", "fits") else None
+        mark = aligned_mark() if aligned.how in ("aligned", "fits") else None
         text = to_json(record, indent=1)
         try:
-            save_picture(aligned.picture, photo.files["image"], mark)
+            save_image(aligned.image, photo.files["image"], mark)
             write_atomic(photo.files[self.mark], lambda part: part.write_text(text, encoding="utf-8"))
         except RestyleError:
             photo.files["image"].unlink(missing_ok=True)
@@ -57,7 +57,7 @@ class Crops(Results):
 
 
 def cut_all(
-    sources: Iterable[Source], crops: Crops, framing: Framing, size: Size, overwrite: bool = False
+    sources: Iterable[Source], crops: Crops, framing: AlignOptions, size: Size, overwrite: bool = False
 ) -> Generator[Outcome, None, None]:
     """Crop every image to `size` (height, width) and yield the outcomes; a failure does not stop the others.
 

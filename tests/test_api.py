@@ -15,7 +15,7 @@ from torch import Tensor
 
 import restyle_cli
 from restyle_cli import devices, inversion
-from restyle_cli.images import save_picture, to_picture, to_tensor
+from restyle_cli.images import save_image, to_image, to_tensor
 from restyle_cli.inversion import Chain
 from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.methods.projector import Projector
@@ -36,7 +36,7 @@ def _silent() -> Iterator[None]:
 @pytest.fixture
 def picture() -> Image.Image:
     small = torch.rand(3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    return to_picture(torch.nn.functional.interpolate(small[None], (256, 256), mode="bilinear")[0])
+    return to_image(torch.nn.functional.interpolate(small[None], (256, 256), mode="bilinear")[0])
 
 
 # --- models
@@ -102,7 +102,7 @@ def model(tiny_store: Path) -> ReStyle:
 
 
 def test_every_form_of_an_image_gives_the_same_code(model: ReStyle, picture: Image.Image, tmp_path: Path) -> None:
-    save_picture(picture, tmp_path / "a.png")
+    save_image(picture, tmp_path / "a.png")
     bytes_ = np.asarray(picture)
     x = to_tensor(picture)
     wanted = inversion.invert(x[None], model, 2).w

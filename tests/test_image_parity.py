@@ -10,7 +10,7 @@ from golden import fill
 from PIL import Image
 
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from restyle_cli.images import to_picture, to_tensor
+from restyle_cli.images import to_image, to_tensor
 from restyle_cli.methods.encoder import target_size
 from restyle_cli.metrics.pixel import l2
 
@@ -29,7 +29,7 @@ def test_photos_are_squashed_with_the_same_filter(photo: str, name: str, size: t
 
 
 def test_outputs_are_cut_off_to_8_bits_and_resized_when_saved() -> None:
-    picture = to_picture(torch.from_numpy(0.8 * fill.normal("net_output", (3, 40, 50))))
+    picture = to_image(torch.from_numpy(0.8 * fill.normal("net_output", (3, 40, 50))))
     np.testing.assert_array_equal(np.asarray(picture), parity.outputs("io")["tensor2im"])
     saved = picture.resize((100, 80), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(np.asarray(saved), parity.outputs("io")["saved_resized"])
@@ -57,4 +57,4 @@ def test_sizes_that_are_written_and_that_encoders_see(
         image = generator(generator.start(1))
     assert tuple(image.shape[2:]) == generator.size == written
     assert target_size(generator) == seen
-    assert to_picture(torch.zeros(3, *written)).size == written[::-1]
+    assert to_image(torch.zeros(3, *written)).size == written[::-1]

@@ -13,9 +13,9 @@ from PIL import Image
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import (
     fit,
-    open_picture,
-    save_picture,
-    to_picture,
+    open_image,
+    save_image,
+    to_image,
     to_tensor,
 )
 
@@ -40,7 +40,7 @@ def near(pixel: tuple[int, ...], expected: tuple[int, ...], within: int = 4) -> 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "bmp"])
 def test_formats(tmp_path, flag, suffix):
     flag.save(tmp_path / f"x.{suffix}")
-    picture = open_picture(tmp_path / f"x.{suffix}")
+    picture = open_image(tmp_path / f"x.{suffix}")
     assert (picture.mode, picture.size) == ("RGB", (40, 20))
     assert near(picture.getpixel((3, 3)), RED)
     assert near(picture.getpixel((36, 16)), DARK)
@@ -51,7 +51,7 @@ def test_exif_turns_the_picture_once(tmp_path, flag, suffix):
     exif = Image.Exif()
     exif[0x0112] = 6  # the camera was turned: show it a quarter to the right
     flag.save(tmp_path / f"x.{suffix}", exif=exif)
-    picture = open_picture(tmp_path / f"x.{suffix}")
+    picture = open_image(tmp_path / f"x.{suffix}")
     assert picture.size == (20, 40)
     assert near(picture.getpixel((3, 3)), RED)
     assert near(picture.getpixel((16, 36)), DARK)
@@ -59,41 +59,41 @@ def test_exif_turns_the_picture_once(tmp_path, flag, suffix):
 
 def test_damaged_exif_does_not_cost_the_picture(tmp_path, flag):
     flag.save(tmp_path / "x.jpg", exif=b"Exif\0\0rubbish that is none")
-    assert open_picture(tmp_path / "x.jpg").size == (40, 20)
+    assert open_image(tmp_path / "x.jpg").size == (40, 20)
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_16_bit_grey_keeps_its_greys(tmp_path, suffix):
     ramp = np.tile(np.linspace(0, 65535, 256).round().astype(np.uint16), (16, 1))
     Image.fromarray(ramp).save(tmp_path / f"x.{suffix}")
-    assert np.array_equal(np.asarray(open_picture(tmp_path / f"x.{suffix}"))[0, :, 1], np.arange(256))
+    assert np.array_equal(np.asarray(open_image(tmp_path / f"x.{suffix}"))[0, :, 1], np.arange(256))
 
 
 def test_fractions_are_read_from_0_to_1(tmp_path):
     Image.fromarray(np.full((16, 16), 0.5, np.float32)).save(tmp_path / "x.tif")
-    assert open_picture(tmp_path / "x.tif").getpixel((0, 0)) == (128, 128, 128)
+    assert open_image(tmp_path / "x.tif").getpixel((0, 0)) == (128, 128, 128)
 
 
 def test_transparency_lies_on_white(tmp_path):
     Image.new("RGBA", (16, 16), (255, 0, 0, 128)).save(tmp_path / "half.png")
     Image.new("LA", (16, 16), (0, 0)).save(tmp_path / "grey.png")
-    assert open_picture(tmp_path / "half.png").getpixel((0, 0)) == (255, 127, 127)
-    assert open_picture(tmp_path / "grey.png").getpixel((0, 0)) == (255, 255, 255)
+    assert open_image(tmp_path / "half.png").getpixel((0, 0)) == (255, 127, 127)
+    assert open_image(tmp_path / "grey.png").getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_palettes(tmp_path, flag):
     palette = flag.quantize(4)
     palette.save(tmp_path / "plain.png")
     palette.save(tmp_path / "clear.png", transparency=palette.getpixel((0, 0)))
-    assert near(open_picture(tmp_path / "plain.png").getpixel((3, 3)), RED)
-    assert open_picture(tmp_path / "clear.png").getpixel((3, 3)) == (255, 255, 255)
-    assert near(open_picture(tmp_path / "clear.png").getpixel((36, 16)), DARK)
+    assert near(open_image(tmp_path / "plain.png").getpixel((3, 3)), RED)
+    assert open_image(tmp_path / "clear.png").getpixel((3, 3)) == (255, 255, 255)
+    assert near(open_image(tmp_path / "clear.png").getpixel((36, 16)), DARK)
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "CMYK", "YCbCr"])
 def test_other_modes_become_rgb(tmp_path, mode):
     Image.new("RGB", (16, 16), "white").convert(mode).save(tmp_path / "x.tif")
-    picture = open_picture(tmp_path / "x.tif")
+    picture = open_image(tmp_path / "x.tif")
     assert (picture.mode, picture.getpixel((8, 8))) == ("RGB", (255, 255, 255))
 
 
@@ -101,7 +101,7 @@ def test_other_modes_become_rgb(tmp_path, mode):
 def test_of_an_animation_the_first_frame(tmp_path, flag, suffix):
     later = Image.new("RGB", flag.size, "blue")
     flag.save(tmp_path / f"x.{suffix}", save_all=True, append_images=[later, later])
-    assert near(open_picture(tmp_path / f"x.{suffix}").getpixel((3, 3)), RED)
+    assert near(open_image(tmp_path / f"x.{suffix}").getpixel((3, 3)), RED)
 
 
 # --- opening: what cannot be opened
@@ -109,7 +109,7 @@ def test_of_an_animation_the_first_frame(tmp_path, flag, suffix):
 
 def refusal(path: Path) -> RestyleError:
     with pytest.raises(RestyleError) as caught:
-        open_picture(path)
+        open_image(path)
     assert path.name in caught.value.message
     assert "\n" not in caught.value.message
     assert caught.value.hint
@@ -196,7 +196,7 @@ def test_to_tensor_and_back_keeps_every_level():
     assert image.shape == (3, 16, 16)
     assert (image.min().item(), image.max().item()) == (-1, 1)
     assert image[0, 0, 1] == pytest.approx((1 / 255 - 0.5) / 0.5)
-    back = np.asarray(to_picture(image + 1e-5))  # fractions are cut off: a touch more keeps the level
+    back = np.asarray(to_image(image + 1e-5))  # fractions are cut off: a touch more keeps the level
     assert np.array_equal(back[..., 0], levels)
     assert np.array_equal(back[..., 2], 255 - levels)
 
@@ -209,7 +209,7 @@ def test_to_tensor_resizes_with_pillows_filter(flag):
 
 def test_to_picture_clips_and_cuts_off():
     image = torch.tensor([-3.0, 3.0, 2 * 127.9 / 255 - 1]).reshape(3, 1, 1)
-    assert to_picture(image).getpixel((0, 0)) == (0, 255, 127)
+    assert to_image(image).getpixel((0, 0)) == (0, 255, 127)
 
 
 def test_fit_averages_when_smaller_and_interpolates_when_larger():
@@ -226,8 +226,8 @@ def test_fit_averages_when_smaller_and_interpolates_when_larger():
 
 
 def test_a_picture_is_written_with_its_text(tmp_path, flag):
-    save_picture(flag, tmp_path / "new/folder/x.png", {"restyle": '{"frame": "ffhq"}', "other": "é"})
-    picture = open_picture(tmp_path / "new/folder/x.png")
+    save_image(flag, tmp_path / "new/folder/x.png", {"restyle": '{"frame": "ffhq"}', "other": "é"})
+    picture = open_image(tmp_path / "new/folder/x.png")
     assert np.array_equal(np.asarray(picture), np.asarray(flag))
     assert picture.info == {"restyle": '{"frame": "ffhq"}'}
     assert [path.name for path in (tmp_path / "new/folder").iterdir()] == ["x.png"]
@@ -235,9 +235,9 @@ def test_a_picture_is_written_with_its_text(tmp_path, flag):
 
 def test_text_needs_a_png_and_a_suffix_is_needed(tmp_path, flag):
     with pytest.raises(ValueError, match="PNG"):
-        save_picture(flag, tmp_path / "x.jpg", {"restyle": "{}"})
+        save_image(flag, tmp_path / "x.jpg", {"restyle": "{}"})
     with pytest.raises(RestyleError, match=r"x\.xyz"):
-        save_picture(flag, tmp_path / "x.xyz")
+        save_image(flag, tmp_path / "x.xyz")
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, flag, monkeypatch):
@@ -249,7 +249,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, flag, monkey
 
     monkeypatch.setattr(Image.Image, "save", half)
     with pytest.raises(RestyleError, match=r"cannot write .*x\.png': no space left on device") as caught:
-        save_picture(flag, tmp_path / "x.png")
+        save_image(flag, tmp_path / "x.png")
     assert "--output" in caught.value.hint
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
     assert (tmp_path / "x.png").read_bytes() == b"old"
@@ -258,7 +258,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, flag, monkey
 def test_a_folder_that_is_a_file_is_one_clear_error(tmp_path, flag):
     (tmp_path / "out").write_bytes(b"x")
     with pytest.raises(RestyleError, match="cannot write"):
-        save_picture(flag, tmp_path / "out/x.png")
+        save_image(flag, tmp_path / "out/x.png")
     with pytest.raises(RestyleError, match="cannot write"):
-        save_picture(flag, tmp_path / "out/sub/x.png")
+        save_image(flag, tmp_path / "out/sub/x.png")
     assert (tmp_path / "out").read_bytes() == b"x"

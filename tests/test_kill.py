@@ -16,9 +16,9 @@ import pytest
 import torch
 from PIL import Image
 
-from restyle_cli.align import frame_mark
+from restyle_cli.align import aligned_mark
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from restyle_cli.images import fit, save_picture, to_picture
+from restyle_cli.images import fit, save_image, to_image
 from restyle_cli.store.files import read_header, read_latent, read_module, write_module
 
 pytestmark = pytest.mark.slow
@@ -100,7 +100,7 @@ def whole_names(folder: str) -> set[str]:
 def photos(count: int) -> Path:
     for seed in range(count):
         small = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-        save_picture(to_picture(fit(small, (64, 64))[0]), Path(f"photos/{seed}.png"), frame_mark())
+        save_image(to_image(fit(small, (64, 64))[0]), Path(f"photos/{seed}.png"), aligned_mark())
     return Path("photos")
 
 

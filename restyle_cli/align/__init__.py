@@ -4,7 +4,17 @@ The published encoders and the embedded ones know faces in this frame only; pict
 the catalog says.
 """
 
-from restyle_cli.align.align import Aligned, Framing, Rule, Which, align, frame, frame_mark, part_of, rule_of
+from restyle_cli.align.align import (
+    Aligned,
+    AlignOptions,
+    FaceChoice,
+    Rule,
+    align,
+    align_image,
+    aligned_mark,
+    alignment_rule,
+    recrop,
+)
 from restyle_cli.align.crop import crop_quad
 from restyle_cli.align.detect import DETECTOR, LANDMARKS, Face, find_faces, model_file
 from restyle_cli.align.geometry import (
@@ -19,34 +29,34 @@ from restyle_cli.align.geometry import (
     side_of,
     tilt_of,
 )
-from restyle_cli.align.landmarks import OwnPoints, read_points
+from restyle_cli.align.landmarks import Landmarks, read_landmarks
 
 __all__ = [
     "DETECTOR",
     "LANDMARKS",
+    "AlignOptions",
     "Aligned",
     "Face",
-    "Framing",
+    "FaceChoice",
+    "Landmarks",
     "Matrix",
-    "OwnPoints",
     "Points",
     "Quad",
     "Rule",
     "Size",
-    "Which",
     "align",
+    "align_image",
+    "aligned_mark",
+    "alignment_rule",
     "crop_quad",
     "find_faces",
-    "frame",
-    "frame_mark",
     "inverse_of",
     "mapped",
     "matrix_of",
     "model_file",
-    "part_of",
     "quad_of",
-    "read_points",
-    "rule_of",
+    "read_landmarks",
+    "recrop",
     "side_of",
     "tilt_of",
 ]

@@ -26,7 +26,7 @@ from restyle_cli.align.geometry import (
     quad_of,
     side_of,
 )
-from restyle_cli.align.landmarks import OwnPoints
+from restyle_cli.align.landmarks import Landmarks
 from restyle_cli.align.warnings import crop_warnings
 from restyle_cli.errors import RestyleError, UsageError, did_you_mean
 from restyle_cli.images import MARK
@@ -36,7 +36,7 @@ from restyle_cli.store import catalog
 MODES = ("auto", "always", "never")
 Rule = Literal["face", "centre", "none"]
 """How a domain's pictures are framed; explained in `catalog.toml`."""
-Which = int | Literal["all"]
+FaceChoice = int | Literal["all"]
 """Of several faces, one by its number, 1 being the largest, or each."""
 
 _FRAME = "ffhq"
@@ -47,47 +47,47 @@ _FITS_WITHIN = 0.05  # of the side: how far a corner of the face's own square ma
 
 
 @dataclass(frozen=True)
-class Framing:
+class AlignOptions:
     """What is wished: `mode` auto, always or never, which `face`, a domain's `rule`, a person's own `points`."""
 
     mode: str = "auto"
-    face: Which = 1
+    face: FaceChoice = 1
     rule: Rule = "face"
-    points: OwnPoints | None = None
+    points: Landmarks | None = None
 
 
 @dataclass(frozen=True)
 class Aligned:
-    """A `picture` ready for the networks and where it was in the photo.
+    """An `image` ready for the networks and where it was in the photo.
 
     `quad`: its corners there (the photo's own corners, unless cut out); `matrix`: photo to crop, 2x3;
     `faces`: how many were found, 0 when none was looked for; `face`: which of them this is, 1 the largest;
     `how`: "aligned" (cut out), "fits" (was framed already), "centred" (the middle, of domains without faces) or
     "unaligned" (left as it was, as wished or as its domain has it);
-    `doubts`: what looks off, for people to read; `landmarks`: [68, 2] or [5, 2], in the photo.
+    `warnings`: what looks off, for people to read; `landmarks`: [68, 2] or [5, 2], in the photo.
     """
 
-    picture: Image.Image
+    image: Image.Image
     quad: Quad
     matrix: Matrix
     faces: int
     how: str
     face: int = 1
-    doubts: Sequence[str] = ()
+    warnings: Sequence[str] = ()
     landmarks: Sequence[tuple[float, float]] = ()
 
 
 def align(picture: Image.Image, mode: str = "auto", size: int = 256, name: str = "the picture") -> Aligned:
     """An RGB `picture` framed, as a square of `size` pixels; of several faces, the largest.
 
-    auto: leaves alone what fits: what carries our mark (`frame_mark`), or is square with the face in place.
+    auto: leaves alone what fits: what carries our mark (`aligned_mark`), or is square with the face in place.
     always: cuts out the face whatever the picture is. never: the whole picture, squashed.
     RestyleError naming `name` when there is no face.
     """
-    return frame(picture, Framing(mode), (size, size), Path(name))[0]
+    return align_image(picture, AlignOptions(mode), (size, size), Path(name))[0]
 
 
-def frame(picture: Image.Image, framing: Framing, size: Size, path: Path) -> list[Aligned]:
+def align_image(picture: Image.Image, framing: AlignOptions, size: Size, path: Path) -> list[Aligned]:
     """An RGB `picture`, read from `path`, framed as pictures of `size` (height, width): one, or each face's.
 
     RestyleError when there is no face, or not as many as asked for.
@@ -110,26 +110,26 @@ def frame(picture: Image.Image, framing: Framing, size: Size, path: Path) -> lis
     return [_framed(picture, faces, number, framing, size) for number in chosen]
 
 
-def part_of(photo: Image.Image, quad: Quad, size: Size, cut_out: bool) -> Image.Image:
+def recrop(photo: Image.Image, quad: Quad, size: Size, cut_out: bool) -> Image.Image:
     """What `quad` holds of the photo, in another `size` (height, width); `cut_out`: as a face's square is."""
     if cut_out:
         return _square(photo, quad, size)
     (left, top), _, (right, bottom), _ = ((round(x + 0.5), round(y + 0.5)) for x, y in quad)
-    return _whole(photo.crop((left, top, right, bottom)), size, 0, "unaligned").picture
+    return _whole(photo.crop((left, top, right, bottom)), size, 0, "unaligned").image
 
 
-def rule_of(*names: str) -> Rule:
+def alignment_rule(*names: str) -> Rule:
     """How photos are framed for networks or files called so; as faces when the catalog does not know any of them."""
     domain = catalog.domain_of(*names)
     return domain.align if domain is not None else "face"
 
 
-def frame_mark() -> dict[str, str]:
-    """The text chunk by which a PNG says that it is framed already: `images.save_picture(…, text=…)`."""
+def aligned_mark() -> dict[str, str]:
+    """The text chunk by which a PNG says that it is framed already: `images.save_image(…, text=…)`."""
     return {MARK: json.dumps({"frame": _FRAME})}
 
 
-def _choose(faces: Sequence[Face], face: Which, path: Path) -> list[int]:
+def _choose(faces: Sequence[Face], face: FaceChoice, path: Path) -> list[int]:
     """The numbers, from 1 on, of the faces asked for."""
     if not faces:
         hint = "pass --align never if the photo is already cropped, or --landmarks FILE with the points of its face"
@@ -143,7 +143,7 @@ def _choose(faces: Sequence[Face], face: Which, path: Path) -> list[int]:
     return [face]
 
 
-def _framed(picture: Image.Image, faces: Sequence[Face], number: int, framing: Framing, size: Size) -> Aligned:
+def _framed(picture: Image.Image, faces: Sequence[Face], number: int, framing: AlignOptions, size: Size) -> Aligned:
     """The face of this number, cut out, unless the picture fits already."""
     landmarks = faces[number - 1].landmarks
     quad, seen = _settle(picture, quad_of(landmarks))
@@ -157,7 +157,7 @@ def _framed(picture: Image.Image, faces: Sequence[Face], number: int, framing: F
     return _cut_out(picture, quad, size, len(faces), number, doubts, landmarks)
 
 
-def _at(picture: Image.Image, landmarks: Points, framing: Framing, size: Size, path: Path) -> Aligned:
+def _at(picture: Image.Image, landmarks: Points, framing: AlignOptions, size: Size, path: Path) -> Aligned:
     """The face at the points that a person gave; these are believed, but looked at."""
     quad = quad_of(landmarks)
     corners = np.array(quad)

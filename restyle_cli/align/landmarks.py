@@ -26,7 +26,7 @@ _FORMS = "write [[x, y], …] with 68 points or 5, or a table of these by file n
 
 
 @dataclass(frozen=True)
-class OwnPoints:
+class Landmarks:
     """Points [68, 2] or [5, 2] by file name, or of the one picture (`only`)."""
 
     file: Path
@@ -51,7 +51,7 @@ class OwnPoints:
         return [name for name in self.table if name not in names]
 
 
-def read_points(file: Path) -> OwnPoints:
+def read_landmarks(file: Path) -> Landmarks:
     """The points in `file`; RestyleError when there are none, or they are no face's."""
     try:
         check_regular(file)
@@ -65,8 +65,8 @@ def read_points(file: Path) -> OwnPoints:
     if isinstance(found, Mapping):
         if not found:
             raise RestyleError(f"{str(file)!r} has no landmarks", _FORMS)
-        return OwnPoints(file, None, {str(name): _points(one, file, str(name)) for name, one in found.items()})
-    return OwnPoints(file, _points(found, file, None), {})
+        return Landmarks(file, None, {str(name): _points(one, file, str(name)) for name, one in found.items()})
+    return Landmarks(file, _points(found, file, None), {})
 
 
 def _names(path: Path) -> tuple[str, str, str]:

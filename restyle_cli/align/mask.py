@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from restyle_cli.align import Aligned, Framing, Size, frame
+from restyle_cli.align import Aligned, AlignOptions, Size, align_image
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import open_original, open_picture
+from restyle_cli.images import open_image, open_original
 from restyle_cli.io import reason_of
 from restyle_cli.store.paths import sha256
 
@@ -48,7 +48,9 @@ class Mask:
             message = f"cannot read {error.filename!r}: {reason_of(error)}"
             raise RestyleError(message, f"check the name after {option}") from error
 
-    def put_on(self, aligned: Aligned, photo: tuple[int, int], framing: Framing, size: Size) -> tuple[Aligned, Tensor]:
+    def put_on(
+        self, aligned: Aligned, photo: tuple[int, int], framing: AlignOptions, size: Size
+    ) -> tuple[Aligned, Tensor]:
         """The framed photo with its black part replaced, and how much is known of each pixel, [1, H, W] from 0 to 1.
 
         `photo`: the upright photo's (width, height); `size`: (height, width) of what is framed. RestyleError when the
@@ -56,26 +58,26 @@ class Mask:
         """
         known = self._framed(aligned, photo, size)
         if self.other is None:
-            second, joined = Image.new("RGB", aligned.picture.size, (GREY, GREY, GREY)), np.ceil(known)
+            second, joined = Image.new("RGB", aligned.image.size, (GREY, GREY, GREY)), np.ceil(known)
             counts = known
         else:
             second = self._second(framing, size)
             joined, counts = _softened(known), np.ones_like(known)
         share = Image.fromarray(np.rint(joined * 255).astype(np.uint8))
-        picture = Image.composite(aligned.picture, second, share)
-        return replace(aligned, picture=picture), torch.from_numpy(counts.astype(np.float32))[None]
+        picture = Image.composite(aligned.image, second, share)
+        return replace(aligned, image=picture), torch.from_numpy(counts.astype(np.float32))[None]
 
     @cached_property
     def _grey(self) -> Image.Image:
         """The mask as it is in its file, read once."""
         return _on_black(open_original(self.path)).convert("L")
 
-    def _second(self, framing: Framing, size: Size) -> Image.Image:
+    def _second(self, framing: AlignOptions, size: Size) -> Image.Image:
         """The other photo, framed once, by its own largest face: `--face` and points of one image are the first's."""
         if size not in self._seconds:
             points = framing.points if framing.points is not None and framing.points.only is None else None
             own = replace(framing, face=1, points=points)
-            self._seconds[size] = frame(open_picture(self.other), own, size, self.other)[0].picture
+            self._seconds[size] = align_image(open_image(self.other), own, size, self.other)[0].image
         return self._seconds[size]
 
     def _framed(self, aligned: Aligned, photo: tuple[int, int], size: Size) -> NDArray[np.float32]:

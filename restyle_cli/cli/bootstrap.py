@@ -91,13 +91,13 @@ def bootstrap(
 
     # From here on torch is needed, which takes seconds to import.
     from restyle_cli import models
-    from restyle_cli.align import rule_of
+    from restyle_cli.align import alignment_rule
     from restyle_cli.run.bootstrap import BootstrapResults, find_pair
     from restyle_cli.run.pipeline import Task, invert_all
 
     pair = find_pair(source, to, method)
     plan = models.plan(method, via=pair.chain(steps), ensure=running.fetching(offline, terminal))
-    rule = rule_of(plan.models[0].name, plan.models[0].generator_name)
+    rule = alignment_rule(plan.models[0].name, plan.models[0].generator_name)
     framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
     machine = running.choose_machine(device, precision, batch_size)
     check_writable(output)

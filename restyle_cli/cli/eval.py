@@ -95,7 +95,7 @@ def evaluate(
     others = _others(paths, against, output)
 
     # From here on torch is needed, which takes seconds to import.
-    from restyle_cli.align import Framing
+    from restyle_cli.align import AlignOptions
     from restyle_cli.evaluate import schedules
     from restyle_cli.evaluate.pairs import pair_up
     from restyle_cli.evaluate.run import Photo, Task
@@ -117,7 +117,7 @@ def evaluate(
     chosen = choose(names, machine.device, schedules.identities(plans, rule))
     check_writable(output)
     where = (machine.device, machine.dtype)
-    task = Task(chosen.metrics, *where, Framing(align, rule=rule), machine.batch_size, terminal.note)
+    task = Task(chosen.metrics, *where, AlignOptions(align, rule=rule), machine.batch_size, terminal.note)
     study = Study(EvalRequest(paths, output, plans, against, chosen.missing), task, overwrite)
 
     failed = _run(study, items, terminal) + len(missing)

@@ -11,7 +11,7 @@ from restyle_cli.cli.output import Terminal
 from restyle_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from restyle_cli.align import Framing, Rule
+    from restyle_cli.align import AlignOptions, Rule
     from restyle_cli.run.pipeline import Outcome
     from restyle_cli.run.sources import Source
 
@@ -24,13 +24,13 @@ def choose(
     terminal: Terminal,
     rule: Rule = "face",
     others: Sequence[Path] = (),
-) -> tuple[Framing, dict[str, Any]]:
+) -> tuple[AlignOptions, dict[str, Any]]:
     """The framing that the options request, and the settings that results depend on.
 
     UsageError if the options contradict each other. Warns of names in a table of landmarks that belong neither to a
     source nor to one of the `others`.
     """
-    from restyle_cli.align import Framing, read_points
+    from restyle_cli.align import AlignOptions, read_landmarks
     from restyle_cli.store.files import sha256
 
     which = options.parse_face(face)
@@ -40,11 +40,11 @@ def choose(
             raise UsageError(f"{option} and --align never cannot be combined", "leave one of them out")
         if rule != "face":
             raise UsageError(f"{option} has no effect: these models are not for faces", "leave it out")
-    points = read_points(landmarks) if landmarks else None
+    points = read_landmarks(landmarks) if landmarks else None
     for name in points.check([source.path for source in sources], others) if points else ():
         terminal.warn(f"{str(landmarks)!r} has landmarks for {name!r}, which is not one of the images")
     settings = {"align": align, "face": which, "points": sha256(landmarks) if landmarks else None}
-    return Framing(align, which, rule, points), settings
+    return AlignOptions(align, which, rule, points), settings
 
 
 def warn(outcome: Outcome, terminal: Terminal) -> None:

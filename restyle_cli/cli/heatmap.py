@@ -64,14 +64,14 @@ def heatmap(
 
     # From here on torch is needed, which takes seconds to import.
     from restyle_cli import models
-    from restyle_cli.align import rule_of
+    from restyle_cli.align import alignment_rule
     from restyle_cli.heatmap.changes import Mean
     from restyle_cli.heatmap.measures import choose_measure
     from restyle_cli.heatmap.results import SUFFIXES, HeatmapResults, map_all, write_average
     from restyle_cli.run.pipeline import Task
 
     plan = models.plan(model, steps, via, running.fetching(offline, terminal), generator)
-    rule = rule_of(plan.models[0].name, plan.models[0].generator_name)
+    rule = alignment_rule(plan.models[0].name, plan.models[0].generator_name)
     framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
     machine = running.choose_machine(device, precision, batch_size)
     measure = choose_measure(machine.device)

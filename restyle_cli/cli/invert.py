@@ -77,7 +77,7 @@ def invert(
     sources, missing = running.find(paths, output, terminal)
 
     # From here on torch is needed, which takes seconds to import.
-    from restyle_cli.align import rule_of
+    from restyle_cli.align import alignment_rule
     from restyle_cli.methods.psp import NON_PHOTO
     from restyle_cli.run.pipeline import Task, invert_all
     from restyle_cli.stopping import Plateau
@@ -85,7 +85,11 @@ def invert(
     plan, patience = _plan(stopping, model, steps, via, running.fetching(offline, terminal), generator, downscale)
     if tolerance is not None:
         _check_tolerance(plan)
-    rule = "none" if plan.models[0].task in NON_PHOTO else rule_of(plan.models[0].name, plan.models[0].generator_name)
+    rule = (
+        "none"
+        if plan.models[0].task in NON_PHOTO
+        else alignment_rule(plan.models[0].name, plan.models[0].generator_name)
+    )
     known = _mask(mask, crossover, plan)
     mixing = _mixing(variants, mix_alpha, seed or 0)
     if seed is not None and not (mixing or plan.is_random):

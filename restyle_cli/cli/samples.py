@@ -26,8 +26,8 @@ def samples(
     quiet: Quiet = False,
 ) -> None:
     """Generate synthetic portraits that no bundled model was trained on."""
-    from restyle_cli.align import frame_mark
-    from restyle_cli.images import save_picture, to_picture
+    from restyle_cli.align import aligned_mark
+    from restyle_cli.images import save_image, to_image
     from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
     terminal = Terminal(json=json, quiet=quiet)
@@ -39,7 +39,7 @@ def samples(
         for first in range(0, count, _BATCH):
             images = draw(z[first : first + _BATCH], size, domain)
             for image, path in zip(images, paths[first:], strict=False):
-                save_picture(to_picture(image), path, frame_mark())
+                save_image(to_image(image), path, aligned_mark())
             progress.advance(len(images))
     values = {
         "command": "samples",

@@ -10,7 +10,7 @@ from io import BytesIO
 from PIL import Image
 from torch import Tensor
 
-from restyle_cli.images import to_picture
+from restyle_cli.images import to_image
 
 MOST = 4
 """Number of best images, and of worst."""
@@ -51,7 +51,7 @@ def side_by_side(
     """Thumbnails of both side by side, as a base64-encoded JPEG."""
     sheet = Image.new("RGB", (2 * SIDE, SIDE))
     for index, image in enumerate((target, result)):
-        sheet.paste(to_picture(image).resize((SIDE, SIDE), Image.Resampling.LANCZOS), (index * SIDE, 0))
+        sheet.paste(to_image(image).resize((SIDE, SIDE), Image.Resampling.LANCZOS), (index * SIDE, 0))
     file = BytesIO()
     sheet.save(file, "JPEG", quality=85)
     return base64.b64encode(file.getvalue()).decode("ascii")

@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 from torch.random import fork_rng
 
-from restyle_cli.align import Framing, Size, crop_quad, frame, part_of
+from restyle_cli.align import AlignOptions, Size, align_image, crop_quad, recrop
 from restyle_cli.devices import compute, exactly
 from restyle_cli.errors import RestyleError
 from restyle_cli.evaluate.highlights import Highlights, side_by_side
 from restyle_cli.evaluate.journal import Journal
 from restyle_cli.evaluate.memory import peak_mb, reset_peak
 from restyle_cli.evaluate.rows import Course, Known, Row, Skip, add_batch, add_peak, known_of, rows_of
-from restyle_cli.images import open_picture, to_tensor
+from restyle_cli.images import open_image, to_tensor
 from restyle_cli.inversion import TARGET, Method, State, invert, iterate
 from restyle_cli.memory import Batches, OutOfMemory, enough_for
 from restyle_cli.methods.optimize import full_size
@@ -44,7 +44,7 @@ class Task:
     metrics: Sequence[Metric]
     device: torch.device
     dtype: torch.dtype = torch.float32
-    framing: Framing = field(default_factory=Framing)
+    framing: AlignOptions = field(default_factory=AlignOptions)
     batch_size: int = 1
     note: Callable[[str], None] = lambda text: None  # receives lines for people
 
@@ -210,24 +210,24 @@ def _batched(items: Iterable[_Ready | Outcome], size: int) -> Iterator[list[_Rea
 
 def _read(path: Path, digest: str, known: Known | None, size: Size, full: Size | None, task: Task) -> _Ready:
     """The framed image; a face that an earlier course found is not searched again."""
-    photo = open_picture(path)
+    photo = open_image(path)
     if known and known.quad:
         corners = tuple((float(x), float(y)) for x, y in np.array(known.quad).reshape(4, 2))
-        large = None if full is None else to_tensor(part_of(photo, corners, full, cut_out=True))
+        large = None if full is None else to_tensor(recrop(photo, corners, full, cut_out=True))
         x = to_tensor(crop_quad(photo, corners, max(size)), size)
         return _Ready(str(path), digest, x, quad=list(known.quad), full=large)
     framing = task.framing
     if known and framing.rule == "face":
         framing = replace(framing, mode="never")
-    aligned = frame(photo, framing, size, path)[0]
+    aligned = align_image(photo, framing, size, path)[0]
     cut_out = task.framing.rule == "face" and aligned.how == "aligned"
     quad = [float(value) for corner in aligned.quad for value in corner] if cut_out else None
-    large = None if full is None else to_tensor(part_of(photo, aligned.quad, full, aligned.how == "aligned"))
-    return _Ready(str(path), digest, to_tensor(aligned.picture, size), quad=quad, full=large)
+    large = None if full is None else to_tensor(recrop(photo, aligned.quad, full, aligned.how == "aligned"))
+    return _Ready(str(path), digest, to_tensor(aligned.image, size), quad=quad, full=large)
 
 
 def _read_pair(pair: Pair, digest: str, known: Known | None) -> _Ready:
-    x, y = (to_tensor(open_picture(path), SIZE) for path in (pair.path, pair.result))
+    x, y = (to_tensor(open_image(path), SIZE) for path in (pair.path, pair.result))
     return _Ready(str(pair.path), digest, x, y)
 
 

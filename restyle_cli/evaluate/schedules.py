@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from restyle_cli.align import Rule, rule_of
+from restyle_cli.align import Rule, alignment_rule
 from restyle_cli.errors import RestyleError, UsageError
 from restyle_cli.evaluate.rows import Course
 from restyle_cli.inversion import START
@@ -57,7 +57,7 @@ def courses(plans: Sequence[Plan]) -> list[Course]:
 def rule(plans: Sequence[Plan]) -> Rule:
     """How photos are framed for these plans; "face" if there are none. UsageError if they need different rules."""
     rules: dict[str, Rule] = {
-        plan.models[0].name: rule_of(plan.models[0].name, plan.models[0].generator_name) for plan in plans
+        plan.models[0].name: alignment_rule(plan.models[0].name, plan.models[0].generator_name) for plan in plans
     }
     if not rules:
         return "face"

@@ -101,7 +101,7 @@ def changes_of(
 
 
 def as_bytes(pictures: Tensor) -> Bytes:
-    """[N, 3, H, W] in [-1, 1] -> [N, H, W, 3], rounded as by `images.to_picture`."""
+    """[N, 3, H, W] in [-1, 1] -> [N, H, W, 3], rounded as by `images.to_image`."""
     values = ((pictures.float() + 1) / 2).clamp(0, 1) * 255
     return values.byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
 

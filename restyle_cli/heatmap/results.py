@@ -15,7 +15,7 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.heatmap.changes import Changes, Mean, changes_of, read_changes, read_record, write_changes
 from restyle_cli.heatmap.drawing import draw_changes
 from restyle_cli.heatmap.measures import Measure
-from restyle_cli.images import save_picture
+from restyle_cli.images import save_image
 from restyle_cli.run.outputs import Inverted, Results, Writer
 from restyle_cli.run.pipeline import Outcome, Task, invert_all
 from restyle_cli.run.sources import Source
@@ -72,7 +72,7 @@ class HeatmapResults(Results):
         how = json.dumps({"top": tops[self.normalise], "count": changes.count, "measure": self.measure.name})
         if force or _drawn(file) != how:
             sheet = draw_changes(changes, self.measure, tops[self.normalise])
-            save_picture(sheet, file, {_DRAWN: how})
+            save_image(sheet, file, {_DRAWN: how})
 
     def _writers(self) -> Mapping[str, Writer]:
         return {

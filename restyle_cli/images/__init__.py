@@ -19,8 +19,8 @@ from restyle_cli.images.reading import (
     MIN_SIDE,
     SEAL,
     TURNED,
+    open_image,
     open_original,
-    open_picture,
     seal_of,
 )
 from restyle_cli.io import write_atomic
@@ -35,10 +35,10 @@ __all__ = [
     "SUFFIXES",
     "TURNED",
     "fit",
+    "open_image",
     "open_original",
-    "open_picture",
-    "save_picture",
-    "to_picture",
+    "save_image",
+    "to_image",
     "to_tensor",
 ]
 
@@ -60,7 +60,7 @@ def to_tensor(picture: Image.Image, size: tuple[int, int] | None = None) -> Tens
     return (values.permute(2, 0, 1).contiguous().float() / 255 - 0.5) / 0.5
 
 
-def to_picture(
+def to_image(
     image: Tensor,  # [3, H, W] in [-1, 1]
 ) -> Image.Image:
     """8-bit RGB; values outside are clipped, fractions cut off (not rounded), as the original code does."""
@@ -97,7 +97,7 @@ def fit(
 # --- writing
 
 
-def save_picture(picture: Image.Image, path: Path, text: dict[str, str] | None = None) -> None:
+def save_image(picture: Image.Image, path: Path, text: dict[str, str] | None = None) -> None:
     """Write `picture` in the format of the path's suffix; `text` becomes text chunks, which only PNG has.
 
     With `MARK` goes `SEAL`, so that it is not believed of other pixels: programs that turn or crop a PNG keep both.
@@ -118,3 +118,6 @@ def save_picture(picture: Image.Image, path: Path, text: dict[str, str] | None =
     elif format == "PNG" and picture.width * picture.height > _LARGE:
         options["compress_level"] = 1  # 40 million pixels in 4 s instead of 11, for a file larger by a sixth
     write_atomic(path, lambda aside: picture.save(aside, format=format, **options))
+
+
+open_picture, save_picture, to_picture = open_image, save_image, to_image  # former names

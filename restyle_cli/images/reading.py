@@ -41,7 +41,7 @@ _EXCEPT = 0.005
 """Part of the pixels that an image called black or white may have beside."""
 
 
-def open_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """The picture as 8-bit RGB in sRGB, upright, on white where transparent; of an animation, the first frame.
 
     Every failure is a RestyleError that names the file. More than `max_pixels` are refused before decoding. What may
@@ -61,7 +61,7 @@ def open_picture(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
 
 
 def open_original(path: str | Path, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """As `open_picture`, but grey stays grey, and transparency and the colour profile stay: L, LA, RGB or RGBA.
+    """As `open_image`, but grey stays grey, and transparency and the colour profile stay: L, LA, RGB or RGBA.
 
     Colours that no such picture can have (CMYK, Lab, the profile of a scanner) become sRGB.
     """
@@ -105,7 +105,7 @@ class _Decoded:
     notes: list[str]
 
     def info_for(self, picture: Image.Image) -> dict[str, object]:
-        """What `open_picture` promises for the `.info` of its result."""
+        """What `open_image` promises for the `.info` of its result."""
         info: dict[str, object] = {TURNED: True} if self.turned else {}
         if MARK in self.texts and self.texts.get(SEAL) == seal_of(picture):
             info[MARK] = self.texts[MARK]

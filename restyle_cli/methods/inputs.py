@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import to_picture, to_tensor
+from restyle_cli.images import to_image, to_tensor
 
 
 class UnfitPicture(RestyleError):
@@ -69,7 +69,7 @@ def shrunk(x: Tensor, factor: int) -> Tensor:
     small = F.pad((x + 1) / 2, (before, after, before, after), mode="reflect")
     for taps_here, stride in ((taps[:, None], (factor, 1)), (taps[None], (1, factor))):
         small = F.conv2d(small, taps_here.expand(x.shape[1], 1, -1, -1), stride=stride, groups=x.shape[1])
-    pictures = [to_tensor(to_picture(one), (height, width)) for one in small.clamp(0, 1) * 2 - 1]
+    pictures = [to_tensor(to_image(one), (height, width)) for one in small.clamp(0, 1) * 2 - 1]
     return torch.stack(pictures).to(x)
 
 

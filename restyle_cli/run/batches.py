@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from restyle_cli.images import open_picture, to_tensor
+from restyle_cli.images import open_image, to_tensor
 
 Size = tuple[int, int]
 Images = Any
@@ -45,7 +45,7 @@ def as_batch(images: Images, size: Size, full: Size | None = None) -> tuple[Tens
 def _each(images: Images) -> Iterator[Image.Image | Tensor]:
     """Pillow images, and tensors [N, 3, H, W] in [-1, 1]."""
     if isinstance(images, (str, Path)):
-        yield open_picture(images)
+        yield open_image(images)
     elif isinstance(images, Image.Image):
         yield images
     elif isinstance(images, Tensor):

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from restyle_cli.errors import RestyleError, UsageError, did_you_mean
-from restyle_cli.images import RESULT, save_picture, to_picture
+from restyle_cli.images import RESULT, save_image, to_image
 from restyle_cli.inversion import Inversion
 from restyle_cli.run.outputs import Inverted, Results, Writer, steps_of
 from restyle_cli.run.strip import Cell, draw_strip, stack
@@ -136,12 +136,12 @@ class BootstrapResults(Results):
         return record | ({"against": steps_of(inverted.against)} if inverted.against else {})
 
     def _write_strip(self, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
-        photo = to_picture(inverted.photo.x)
+        photo = to_image(inverted.photo.x)
         images = _shown(inverted.inversion)
-        first = Cell(to_picture(images.pop(1)[0]), self.first, [_l2(inverted.inversion, 1)])
+        first = Cell(to_image(images.pop(1)[0]), self.first, [_l2(inverted.inversion, 1)])
         steps = [
             Cell(
-                to_picture(image[0]),
+                to_image(image[0]),
                 f"{self.target}, step {k - 1}",
                 [_l2(inverted.inversion, k)],
                 k == made["kept_step"],
@@ -151,13 +151,13 @@ class BootstrapResults(Results):
         sheet = draw_strip([Cell(photo, "photo"), first, *steps])
         if inverted.against:
             sheet = stack([sheet, draw_strip(self._second_row(inverted.against, photo.size))])
-        save_picture(sheet, file, {RESULT: "strip"})
+        save_image(sheet, file, {RESULT: "strip"})
 
     def _second_row(self, against: Inversion, size: tuple[int, int]) -> list[Cell]:
         cells = [Cell(Image.new("RGB", size, "white"), "for comparison,", ["from the average:"])]
-        average = Cell(to_picture(against.image_steps[0][0]), f"{self.target}, average", [_l2(against, 0)])
+        average = Cell(to_image(against.image_steps[0][0]), f"{self.target}, average", [_l2(against, 0)])
         steps = [
-            Cell(to_picture(image[0]), f"{self.target}, step {k}", [_l2(against, k)])
+            Cell(to_image(image[0]), f"{self.target}, step {k}", [_l2(against, k)])
             for k, image in _shown(against).items()
         ]
         return [*cells, average, *steps]

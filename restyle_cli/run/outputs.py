@@ -21,7 +21,7 @@ from restyle_cli.align import Aligned
 from restyle_cli.align.paste import paste
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.base import StyleGenerator
-from restyle_cli.images import RESULT, open_original, save_picture, to_picture, to_tensor
+from restyle_cli.images import RESULT, open_original, save_image, to_image, to_tensor
 from restyle_cli.inversion import Inversion
 from restyle_cli.io import reason_of, write_atomic, writing_failed
 from restyle_cli.records import Misfit, conform
@@ -116,7 +116,7 @@ class Photo:
     @property
     def x(self) -> Tensor:
         """[3, H, W] in [-1, 1], as the networks see it."""
-        return to_tensor(self.aligned.picture)
+        return to_tensor(self.aligned.image)
 
 
 @dataclass(frozen=True)
@@ -380,8 +380,8 @@ def described(aligned: Aligned) -> dict[str, Any]:
         "face": aligned.face,
         "quad": aligned.quad,
         "matrix": aligned.matrix,
-        "size": [aligned.picture.height, aligned.picture.width],
-        "doubts": list(aligned.doubts),
+        "size": [aligned.image.height, aligned.image.width],
+        "doubts": list(aligned.warnings),
     }
 
 
@@ -419,21 +419,21 @@ def links_of(inversion: Inversion) -> list[dict[str, Any]]:
 
 
 def _write_image(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
-    save_picture(to_picture(inverted.inversion.images[0]), file)
+    save_image(to_image(inverted.inversion.images[0]), file)
 
 
 def _write_strip(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
     inversion, kept = inverted.inversion, made["kept_step"]
     images = dict(sorted({**inversion.image_steps, kept: inversion.images}.items()))
     several = len({step["method"] for step in made["steps"][1:]}) > 1
-    cells = [Cell(to_picture(inverted.photo.x), "target")]
+    cells = [Cell(to_image(inverted.photo.x), "target")]
     for k, image in images.items():
         step = made["steps"][k]
         if step["l2"] is None:
             continue
         lines = [f"L2 {step['l2']:.4f}", *([step["method"]] if several and k else [])]
-        cells.append(Cell(to_picture(image[0]), f"step {k}" if k else "start", lines, marked=k == kept))
-    save_picture(draw_strip(cells), file, {RESULT: "strip"})
+        cells.append(Cell(to_image(image[0]), f"step {k}" if k else "start", lines, marked=k == kept))
+    save_image(draw_strip(cells), file, {RESULT: "strip"})
 
 
 def _write_pasted(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
@@ -442,8 +442,8 @@ def _write_pasted(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
     if original.size != photo.size:
         raise RestyleError("the photo has changed meanwhile", "run the command again")
     for face in inverted.pasted or [inverted]:
-        pasted = paste(pasted, to_picture(face.inversion.images[0]), face.photo.aligned.quad)
-    save_picture(pasted, file, {RESULT: "pasted"})
+        pasted = paste(pasted, to_image(face.inversion.images[0]), face.photo.aligned.quad)
+    save_image(pasted, file, {RESULT: "pasted"})
 
 
 def _write_npy(file: Path, inverted: Inverted, made: dict[str, Any]) -> None:

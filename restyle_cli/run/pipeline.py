@@ -15,11 +15,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from restyle_cli.align import Aligned, Framing, Size, frame, matrix_of, part_of
+from restyle_cli.align import Aligned, AlignOptions, Size, align_image, matrix_of, recrop
 from restyle_cli.align.mask import Mask
 from restyle_cli.devices import compute
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import TURNED, open_picture, to_tensor
+from restyle_cli.images import TURNED, open_image, to_tensor
 from restyle_cli.inversion import MASK, TARGET, Inversion, Method, invert
 from restyle_cli.io import reason_of
 from restyle_cli.memory import Batches, OutOfMemory, enough_for
@@ -55,7 +55,7 @@ class Task:
     dtype: torch.dtype
     keep: str = "best"
     tolerance: float | None = None
-    framing: Framing = field(default_factory=Framing)
+    framing: AlignOptions = field(default_factory=AlignOptions)
     overwrite: bool = False
     batch_size: int = 1
     against: Sequence[Method] = ()
@@ -117,7 +117,7 @@ def read_photos(
     source: Source,
     files: dict[str, Path] | RestyleError,
     results: Results,
-    framing: Framing,
+    framing: AlignOptions,
     size: Size,
     overwrite: bool = False,
     mask: Mask | None = None,
@@ -131,14 +131,14 @@ def read_photos(
     if isinstance(files, RestyleError):
         return [Outcome(source.path, "failed", error=files)]
     try:
-        picture = open_picture(source.path)
+        picture = open_image(source.path)
         digest = sha256(source.path)
         if not overwrite and (earlier := results.earlier(files, digest)):
             return [Outcome(source.path, "skipped", here, made) for here, made in earlier]
         turned = TURNED in picture.info
         photos = []
         with enough_for(f"for {str(source.path)!r}"):
-            for aligned in frame(picture, framing, size, source.path):
+            for aligned in align_image(picture, framing, size, source.path):
                 masked = (aligned, None) if mask is None else mask.put_on(aligned, picture.size, framing, size)
                 here = results.of_face(files, aligned.face)
                 large = None if full is None else _at(full, picture, aligned, framing, mask)
@@ -151,13 +151,13 @@ def read_photos(
         return [Outcome(source.path, "failed", error=error)]
 
 
-def _at(size: Size, photo: Image.Image, aligned: Aligned, framing: Framing, mask: Mask | None) -> Image.Image:
+def _at(size: Size, photo: Image.Image, aligned: Aligned, framing: AlignOptions, mask: Mask | None) -> Image.Image:
     """What was framed of the photo, in another size."""
-    picture = part_of(photo, aligned.quad, size, aligned.how == "aligned")
+    picture = recrop(photo, aligned.quad, size, aligned.how == "aligned")
     if mask is None:
         return picture
-    large = replace(aligned, picture=picture, matrix=matrix_of(aligned.quad, size))
-    return mask.put_on(large, photo.size, framing, size)[0].picture
+    large = replace(aligned, image=picture, matrix=matrix_of(aligned.quad, size))
+    return mask.put_on(large, photo.size, framing, size)[0].image
 
 
 def _read(source: Source, files: dict[str, Path] | RestyleError, task: Task) -> list[Photo | Outcome]:

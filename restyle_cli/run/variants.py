@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from restyle_cli.generators.base import StyleGenerator
-from restyle_cli.images import RESULT, save_picture, to_picture
+from restyle_cli.images import RESULT, save_image, to_image
 from restyle_cli.inversion import Inversion
 from restyle_cli.methods.mixing import mix, sample_w
 from restyle_cli.run.latents import render
@@ -82,13 +82,13 @@ class VariantResults(Results):
         return {**super()._writers(), **singles, SHEET: self._write_sheet, self.mark: self._write_latents}
 
     def _write_variant(self, index: int, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
-        save_picture(to_picture(inverted.beside["images"][index]), file, {RESULT: "variant"})
+        save_image(to_image(inverted.beside["images"][index]), file, {RESULT: "variant"})
 
     def _write_sheet(self, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
-        cells = [Cell(to_picture(inverted.photo.x), "input")]
+        cells = [Cell(to_image(inverted.photo.x), "input")]
         for k, seed in enumerate(self._seeds(), start=1):
-            cells.append(Cell(to_picture(inverted.beside["images"][k - 1]), f"variant {k}", [f"seed {seed}"]))
-        save_picture(draw_strip(cells), file, {RESULT: SHEET})
+            cells.append(Cell(to_image(inverted.beside["images"][k - 1]), f"variant {k}", [f"seed {seed}"]))
+        save_image(draw_strip(cells), file, {RESULT: SHEET})
 
     def _write_latents(self, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
         w_variants = {"w_variants": inverted.beside["codes"]}

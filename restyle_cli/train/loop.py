@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from restyle_cli.errors import Interrupted, RestyleError
-from restyle_cli.images import save_picture, to_picture
+from restyle_cli.images import save_image, to_image
 from restyle_cli.interrupts import Held
 from restyle_cli.io import write_atomic
 from restyle_cli.memory import is_out_of_memory
@@ -283,7 +283,7 @@ def _save_sheet(images: Tensor, path: Path) -> None:
     """Pictures [N, 3, H, W], N a multiple of eight, in rows of eight."""
     n, c, h, w = images.shape
     sheet = images.reshape(n // 8, 8, c, h, w).permute(2, 0, 3, 1, 4).reshape(c, n // 8 * h, 8 * w)
-    save_picture(to_picture(sheet), path)
+    save_image(to_image(sheet), path)
 
 
 def _save_checkpoint(

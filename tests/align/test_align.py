@@ -11,26 +11,26 @@ from PIL import Image
 
 from restyle_cli.align import (
     Aligned,
-    Framing,
+    AlignOptions,
     Quad,
     align,
+    align_image,
+    aligned_mark,
+    alignment_rule,
     crop_quad,
     detect,
     find_faces,
-    frame,
-    frame_mark,
     inverse_of,
     mapped,
     matrix_of,
     quad_of,
-    read_points,
-    rule_of,
+    read_landmarks,
     side_of,
     tilt_of,
 )
 from restyle_cli.align.warnings import crop_warnings
 from restyle_cli.errors import RestyleError, UsageError
-from restyle_cli.images import open_picture, save_picture
+from restyle_cli.images import open_image, save_image
 from restyle_cli.store import catalog
 
 EYES = np.array([(96, 122), (160, 122)])  # where FFHQ's frame has them at 256 px
@@ -192,8 +192,8 @@ def test_a_face_much_larger_than_the_crop_is_not_sampled_in_gaps():
 
 def test_the_astronaut_comes_out_framed():
     aligned = align(astronaut())
-    assert (aligned.how, aligned.faces, aligned.picture.size) == ("aligned", 1, (256, 256))
-    assert np.abs(eyes_in(aligned.picture) - EYES).max() < WITHIN
+    assert (aligned.how, aligned.faces, aligned.image.size) == ("aligned", 1, (256, 256))
+    assert np.abs(eyes_in(aligned.image) - EYES).max() < WITHIN
     matrix = np.array(aligned.matrix)
     eyes = eyes_in(astronaut()) @ matrix[:, :2].T + matrix[:, 2]
     assert np.abs(eyes - EYES).max() < WITHIN
@@ -203,13 +203,13 @@ def test_the_astronaut_comes_out_framed():
 def test_a_turned_photo_comes_out_upright(degrees):
     aligned = align(turned(degrees))
     assert aligned.how == "aligned"
-    assert np.abs(eyes_in(aligned.picture) - EYES).max() < WITHIN
-    upright = np.asarray(align(astronaut()).picture, float)
-    assert np.abs(np.asarray(aligned.picture) - upright)[64:192, 64:192].mean() < 12  # the face, resampled once more
+    assert np.abs(eyes_in(aligned.image) - EYES).max() < WITHIN
+    upright = np.asarray(align(astronaut()).image, float)
+    assert np.abs(np.asarray(aligned.image) - upright)[64:192, 64:192].mean() < 12  # the face, resampled once more
 
 
 def framed(picture: Image.Image, **wish) -> Aligned:
-    return frame(picture, Framing(**wish), (256, 256), Path("photo.jpg"))[0]
+    return align_image(picture, AlignOptions(**wish), (256, 256), Path("photo.jpg"))[0]
 
 
 @functools.cache
@@ -268,7 +268,7 @@ def test_a_photo_turned_by_exif_comes_out_as_the_upright_one(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     astronaut().transpose(Image.Transpose.ROTATE_90).save(tmp_path / "x.png", exif=exif)
-    assert np.array_equal(align(open_picture(tmp_path / "x.png")).picture, align(astronaut()).picture)
+    assert np.array_equal(align(open_image(tmp_path / "x.png")).image, align(astronaut()).image)
 
 
 @pytest.mark.parametrize(("side", "within"), [(96, 0.03), (2048, 0.01)])
@@ -279,8 +279,8 @@ def test_small_and_large_photos(side, within):
 
 def test_a_grey_photo_cut_through_the_hair():
     aligned = align(astronaut().convert("L").convert("RGB").crop((150, 60, 300, 220)))
-    assert np.abs(eyes_in(aligned.picture) - EYES).max() < WITHIN
-    assert np.asarray(aligned.picture)[:8].std(axis=1).max() < 40  # above the head: blurred, not torn
+    assert np.abs(eyes_in(aligned.image) - EYES).max() < WITHIN
+    assert np.asarray(aligned.image)[:8].std(axis=1).max() < 40  # above the head: blurred, not torn
 
 
 def test_of_two_faces_the_larger_one_is_taken():
@@ -304,7 +304,7 @@ def test_a_face_half_hidden_is_found_by_the_slow_detector(monkeypatch):
     half = astronaut().crop((215, 40, 415, 240))
     aligned = framed(half)
     assert np.abs(np.array(aligned.quad).mean(axis=0) - np.array(upright().quad).mean(axis=0) + (215, 40)).max() < 20
-    assert any("cut by the border" in doubt for doubt in aligned.doubts)
+    assert any("cut by the border" in doubt for doubt in aligned.warnings)
     monkeypatch.setattr(detect, "_detect_cnn", lambda copy: [])
     with pytest.raises(RestyleError, match="no face found"):
         framed(half)
@@ -315,19 +315,19 @@ def test_a_face_half_hidden_is_found_by_the_slow_detector(monkeypatch):
 
 def test_faces_are_numbered_by_size():
     both, _ = among_others()
-    faces = frame(both, Framing(face="all"), (256, 256), Path("x"))
+    faces = align_image(both, AlignOptions(face="all"), (256, 256), Path("x"))
     assert [aligned.face for aligned in faces] == [1, 2]
     assert side_of(faces[0].quad) > 1.4 * side_of(faces[1].quad)
     second = framed(both, face=2)
     assert (second.quad, second.faces, second.face) == (faces[1].quad, 2, 2)
-    assert np.abs(eyes_in(second.picture) - EYES).max() < WITHIN
+    assert np.abs(eyes_in(second.image) - EYES).max() < WITHIN
 
 
 def test_several_faces_are_told_where_one_is_taken():
     both, _ = among_others()
-    assert any("2 faces" in doubt for doubt in framed(both).doubts)
-    assert not any("faces" in doubt for doubt in framed(both, face=2).doubts)
-    assert upright().doubts == ()
+    assert any("2 faces" in doubt for doubt in framed(both).warnings)
+    assert not any("faces" in doubt for doubt in framed(both, face=2).warnings)
+    assert upright().warnings == ()
 
 
 def test_a_face_that_is_not_there():
@@ -344,21 +344,21 @@ def test_a_face_cut_by_the_border_is_told():
     mouth = np.array(upright().landmarks) - np.array((150, 60))
     assert (mouth[:, 1] > 105).sum() > 3
     points = read_table({"photo.jpg": mouth.tolist()})
-    assert any("cut by the border" in doubt for doubt in framed(photo, points=points).doubts)
+    assert any("cut by the border" in doubt for doubt in framed(photo, points=points).warnings)
 
 
 def test_a_very_small_face_is_told():
     small, _ = shrunk_to(160)
-    (doubt,) = framed(small).doubts
+    (doubt,) = framed(small).warnings
     assert "very small: the crop is 5" in doubt
 
 
 def test_points_that_are_not_where_the_face_is_are_told():
     away = np.array(upright().landmarks) + np.array((25, 10))
-    doubts = framed(astronaut(), points=read_table({"photo.jpg": away.tolist()})).doubts
+    doubts = framed(astronaut(), points=read_table({"photo.jpg": away.tolist()})).warnings
     assert any("not where they belong" in doubt for doubt in doubts)
     nowhere = np.array(upright().landmarks) + np.array((0, 250))
-    doubts = framed(astronaut(), points=read_table({"photo.jpg": nowhere.tolist()})).doubts
+    doubts = framed(astronaut(), points=read_table({"photo.jpg": nowhere.tolist()})).warnings
     assert any("no face is recognised" in doubt for doubt in doubts)
 
 
@@ -381,7 +381,7 @@ def read_table(table: object, name: str = "points.json", folder: Path | None = N
     with tempfile.TemporaryDirectory() as own:
         file = Path(folder or own, name)
         file.write_text(table if isinstance(table, str) else json.dumps(table))
-        return read_points(file)
+        return read_landmarks(file)
 
 
 FIVE = [(96.0, 122.0), (160.0, 122.0), (128.0, 150.0), (104.0, 190.0), (152.0, 190.0)]
@@ -399,7 +399,7 @@ def test_own_points_of_another_picture_leave_this_one_to_the_detector():
 
 
 def test_a_crop_that_fits_own_points_is_left_alone():
-    aligned = framed(upright().picture, points=read_table([list(p) for p in FIVE]))
+    aligned = framed(upright().image, points=read_table([list(p) for p in FIVE]))
     assert aligned.how == "fits"
 
 
@@ -424,10 +424,10 @@ def test_points_in_numpy_files(tmp_path):
     np.save(tmp_path / "one.npy", np.array(FIVE))
     np.savez(tmp_path / "table.npz", **{"photo.jpg": np.array(FIVE)})
     for name in ("one.npy", "table.npz"):
-        assert np.array_equal(read_points(tmp_path / name).of(Path("photo.jpg")), FIVE)
+        assert np.array_equal(read_landmarks(tmp_path / name).of(Path("photo.jpg")), FIVE)
     np.save(tmp_path / "objects.npy", np.array({"photo.jpg": FIVE}, dtype=object))
     with pytest.raises(RestyleError, match="cannot be read as landmarks"):
-        read_points(tmp_path / "objects.npy")
+        read_landmarks(tmp_path / "objects.npy")
 
 
 @pytest.mark.parametrize(
@@ -468,14 +468,14 @@ def test_points_that_are_none(text, told):
 def test_files_of_points_that_are_damaged(tmp_path, name, data, told):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(RestyleError, match=told) as caught:
-        read_points(tmp_path / name)
+        read_landmarks(tmp_path / name)
     assert name in caught.value.message
     assert caught.value.hint
 
 
 def test_points_may_follow_a_byte_order_mark(tmp_path):
     (tmp_path / "p.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(FIVE).encode())
-    assert np.array_equal(read_points(tmp_path / "p.json").of(Path("photo.jpg")), FIVE)
+    assert np.array_equal(read_landmarks(tmp_path / "p.json").of(Path("photo.jpg")), FIVE)
 
 
 def test_points_of_a_face_much_larger_than_the_picture():
@@ -501,25 +501,30 @@ def test_points_of_one_picture_are_not_for_several():
 
 
 def test_which_rule_a_network_has():
-    assert rule_of("restyle-psp-ffhq") == rule_of("portrait") == rule_of("/somewhere/mine.pt") == "face"
-    assert rule_of("restyle-psp-cars") == rule_of("stylegan2-church") == "none"
-    assert rule_of("restyle-psp-afhq-wild") == "centre"
+    assert (
+        alignment_rule("restyle-psp-ffhq")
+        == alignment_rule("portrait")
+        == alignment_rule("/somewhere/mine.pt")
+        == "face"
+    )
+    assert alignment_rule("restyle-psp-cars") == alignment_rule("stylegan2-church") == "none"
+    assert alignment_rule("restyle-psp-afhq-wild") == "centre"
     file = next(entry.file for entry in catalog.entries() if entry.name == "restyle-psp-cars")
-    assert rule_of(f"/somewhere/{file}") == rule_of("unknown", f"{file}:decoder") == "none"
+    assert alignment_rule(f"/somewhere/{file}") == alignment_rule("unknown", f"{file}:decoder") == "none"
 
 
 def test_cars_are_resized_whole():
     photo = Image.effect_noise((500, 300), 60).convert("RGB")
-    (aligned,) = frame(photo, Framing(rule="none"), (192, 256), Path("car.jpg"))
-    assert np.array_equal(aligned.picture, photo.resize((256, 192), Image.Resampling.BILINEAR))
+    (aligned,) = align_image(photo, AlignOptions(rule="none"), (192, 256), Path("car.jpg"))
+    assert np.array_equal(aligned.image, photo.resize((256, 192), Image.Resampling.BILINEAR))
     assert np.allclose(mapped(np.array((499.5, 299.5)), aligned.matrix), (255.5, 191.5))
 
 
 def test_animals_are_cut_from_the_middle():
     photo = Image.effect_noise((500, 300), 60).convert("RGB")
-    (aligned,) = frame(photo, Framing(rule="centre"), (256, 256), Path("cat.jpg"))
+    (aligned,) = align_image(photo, AlignOptions(rule="centre"), (256, 256), Path("cat.jpg"))
     expected = photo.crop((100, 0, 400, 300)).resize((256, 256), Image.Resampling.BILINEAR)
-    assert np.array_equal(aligned.picture, expected)
+    assert np.array_equal(aligned.image, expected)
     assert aligned.how == "centred"
     assert np.allclose(mapped(np.array([(99.5, -0.5), (399.5, 299.5)]), aligned.matrix), [(-0.5, -0.5), (255.5, 255.5)])
 
@@ -529,28 +534,28 @@ def test_animals_are_cut_from_the_middle():
 
 def test_a_crop_is_left_alone_the_second_time_without_a_mark():
     first = align(astronaut(), size=256)
-    second = align(first.picture)
+    second = align(first.image)
     assert (second.how, second.faces) == ("fits", 1)
-    assert second.picture is first.picture
+    assert second.image is first.image
 
 
 def test_always_cuts_out_what_fits():
-    assert align(align(astronaut()).picture, "always").how == "aligned"
+    assert align(align(astronaut()).image, "always").how == "aligned"
 
 
 def test_a_square_photo_whose_face_is_elsewhere_does_not_fit():
-    crop = align(astronaut(), size=300).picture
+    crop = align(astronaut(), size=300).image
     assert align(crop.crop((30, 30, 270, 270))).how == "aligned"
     assert align(crop.crop((0, 0, 300, 280))).how == "aligned"
 
 
 def test_a_marked_picture_is_left_alone_unseen(tmp_path, monkeypatch):
     drawn = Image.effect_noise((128, 128), 60).convert("RGB")
-    save_picture(drawn, tmp_path / "x.png", frame_mark())
+    save_image(drawn, tmp_path / "x.png", aligned_mark())
     monkeypatch.setattr(import_module("restyle_cli.align.align"), "find_faces", lambda picture: pytest.fail("looked"))
-    aligned = align(open_picture(tmp_path / "x.png"), size=128)
+    aligned = align(open_image(tmp_path / "x.png"), size=128)
     assert (aligned.how, aligned.faces) == ("fits", 0)
-    assert np.array_equal(aligned.picture, drawn)
+    assert np.array_equal(aligned.image, drawn)
 
 
 @pytest.mark.parametrize("mark", ['{"frame": "cars"}', "[1]", "{", "", "[" * 50_000], ids=range(5))
@@ -565,7 +570,7 @@ def test_never_squashes_the_whole_picture():
     picture = Image.effect_noise((90, 60), 60).convert("RGB")
     aligned = align(picture, "never", 32)
     assert (aligned.how, aligned.faces) == ("unaligned", 0)
-    assert np.array_equal(aligned.picture, picture.resize((32, 32), Image.Resampling.BILINEAR))
+    assert np.array_equal(aligned.image, picture.resize((32, 32), Image.Resampling.BILINEAR))
     assert aligned.quad == ((-0.5, -0.5), (-0.5, 59.5), (89.5, 59.5), (89.5, -0.5))
     assert np.allclose(np.array(aligned.matrix) @ (89.5, 59.5, 1), (31.5, 31.5))
 

@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 from typer.testing import Result
 
-from restyle_cli.align import Aligned, Framing, frame, frame_mark, matrix_of
+from restyle_cli.align import Aligned, AlignOptions, align_image, aligned_mark, matrix_of
 from restyle_cli.align.mask import GREY, Mask
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import save_picture
+from restyle_cli.images import save_image
 from restyle_cli.store.files import read_latent
 
 Run = Callable[..., Result]
-NEVER = Framing(mode="never")
+NEVER = AlignOptions(mode="never")
 
 
 def halves(width: int = 64, height: int = 64) -> Image.Image:
@@ -30,7 +30,7 @@ def halves(width: int = 64, height: int = 64) -> Image.Image:
 
 
 def colour(path: Path, value: tuple[int, int, int], size: tuple[int, int] = (64, 64)) -> Path:
-    save_picture(Image.new("RGB", size, value), path, frame_mark())
+    save_image(Image.new("RGB", size, value), path, aligned_mark())
     return path
 
 
@@ -41,7 +41,7 @@ def mask(tmp_path: Path) -> Path:
 
 
 def framed(picture: Image.Image, side: int = 32) -> Aligned:
-    return frame(picture, NEVER, (side, side), Path("x"))[0]
+    return align_image(picture, NEVER, (side, side), Path("x"))[0]
 
 
 def test_what_is_not_known_becomes_grey(mask: Path) -> None:
@@ -49,7 +49,7 @@ def test_what_is_not_known_becomes_grey(mask: Path) -> None:
     assert known.shape == (1, 32, 32)
     assert torch.equal(known[..., :15], torch.ones(1, 32, 15))
     assert torch.equal(known[..., 17:], torch.zeros(1, 32, 15))
-    pixels = np.asarray(aligned.picture)
+    pixels = np.asarray(aligned.image)
     assert (pixels[:, :15] == (200, 10, 10)).all()
     assert (pixels[:, 17:] == GREY).all()
 
@@ -61,7 +61,7 @@ def test_what_counts_by_a_part_keeps_its_colours(tmp_path: Path) -> None:
     aligned, known = Mask(tmp_path / "soft.png").put_on(
         framed(Image.new("RGB", (64, 64), (200, 10, 10))), (64, 64), NEVER, (32, 32)
     )
-    pixels, counts = np.asarray(aligned.picture), known[0].numpy()
+    pixels, counts = np.asarray(aligned.image), known[0].numpy()
     assert ((counts > 0.2) & (counts < 0.8)).any()
     assert (pixels[counts > 0] == (200, 10, 10)).all()
 
@@ -89,7 +89,7 @@ def test_with_a_second_photo_all_is_known(mask: Path, tmp_path: Path) -> None:
         framed(Image.new("RGB", (64, 64), (200, 10, 10))), (64, 64), NEVER, (32, 32)
     )
     assert torch.equal(known, torch.ones(1, 32, 32))
-    pixels = np.asarray(aligned.picture)
+    pixels = np.asarray(aligned.image)
     assert (pixels[:, :12] == (200, 10, 10)).all()
     assert (pixels[:, 20:] == (0, 0, 250)).all()
 
@@ -126,7 +126,7 @@ def test_filling_in(restyle: Run, face: Path, mask: Path, tmp_path: Path) -> Non
     assert len(str(told["mask"])) == 64
     spoiled = Image.open(face).convert("RGB")
     spoiled.paste((0, 255, 0), (36, 0, 64, 64))  # at the edge itself, resizing mixes both sides
-    save_picture(spoiled, face, frame_mark())
+    save_image(spoiled, face, aligned_mark())
     restyle("invert", face, *model, "--mask", mask, "-o", "two")
     assert torch.equal(made("two")[0], w)  # what is not known has no say
     restyle("invert", face, *model, "-o", "three")
@@ -142,7 +142,7 @@ def test_what_is_not_known_has_no_say_in_any_optimisation(
     assert restyle(*command, "-o", "one").exit_code == 0
     spoiled = Image.open(face).convert("RGB")
     spoiled.paste((0, 255, 0), (36, 0, 64, 64))
-    save_picture(spoiled, face, frame_mark())
+    save_image(spoiled, face, aligned_mark())
     assert restyle(*command, "-o", "two").exit_code == 0
     first, second = (read_latent(tmp_path / name / "face.safetensors")[0] for name in ("one", "two"))
     assert all(torch.equal(value, second[name]) for name, value in first.items())

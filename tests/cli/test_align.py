@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from typer.testing import Result
 
-from restyle_cli.align import align, crop_quad, frame_mark, mapped
-from restyle_cli.images import open_picture, save_picture
+from restyle_cli.align import align, aligned_mark, crop_quad, mapped
+from restyle_cli.images import open_image, save_image
 
 Run = Callable[..., Result]
 POINTS = [[80, 90], [130, 90], [105, 120], [85, 150], [125, 150]]
@@ -43,9 +43,9 @@ def as_json(result: Result) -> dict[str, Any]:
 def test_a_crop_and_its_transform(restyle: Run, photo: Path) -> None:
     result = restyle("align", photo, "--landmarks", "points.json", "--size", 128)
     assert result.exit_code == 0
-    crop = open_picture("restyle-out/align/photo.png")
+    crop = open_image("restyle-out/align/photo.png")
     quad = tuple(tuple(float(c) for c in corner) for corner in QUAD)
-    assert np.array_equal(crop, crop_quad(open_picture(photo), quad, 128))
+    assert np.array_equal(crop, crop_quad(open_image(photo), quad, 128))
     made = json.loads(Path("restyle-out/align/photo.json").read_text())
     assert np.allclose(made["alignment"]["quad"], QUAD)
     there = mapped(np.array(QUAD, float), made["alignment"]["matrix"])
@@ -58,7 +58,7 @@ def test_a_crop_and_its_transform(restyle: Run, photo: Path) -> None:
 
 def test_a_crop_is_left_alone_by_other_commands(restyle: Run, photo: Path) -> None:
     restyle("align", photo, "--landmarks", "points.json")
-    again = align(open_picture("restyle-out/align/photo.png"))
+    again = align(open_image("restyle-out/align/photo.png"))
     assert (again.how, again.faces) == ("fits", 0)
 
 
@@ -91,9 +91,9 @@ def test_a_second_run_skips_what_is_done(restyle: Run, photo: Path) -> None:
 
 def test_a_crop_that_fits_is_taken_as_it_is(restyle: Run, here: Path) -> None:
     drawn = Image.effect_noise((128, 128), 60).convert("RGB")
-    save_picture(drawn, here / "drawn.png", frame_mark())
+    save_image(drawn, here / "drawn.png", aligned_mark())
     assert as_json(restyle("align", "drawn.png", "--size", 128, "--json"))["images"][0]["alignment"]["how"] == "fits"
-    assert np.array_equal(open_picture("restyle-out/align/drawn.png"), drawn)
+    assert np.array_equal(open_image("restyle-out/align/drawn.png"), drawn)
     assert "landmarks" not in json.loads(Path("restyle-out/align/drawn.json").read_text())
 
 
@@ -112,14 +112,14 @@ def test_every_face(restyle: Run, here: Path) -> None:
     ]
     assert "1 of 2" in result.stdout
     assert "warning: 'us.jpg', face 2: the face is very small" in result.stderr
-    one, two = (np.asarray(open_picture(f"restyle-out/align/us.{n}.png"), float) for n in (1, 2))
+    one, two = (np.asarray(open_image(f"restyle-out/align/us.{n}.png"), float) for n in (1, 2))
     assert np.abs(one - two).mean() < 12  # the same person in two sizes
 
 
 def test_cars_are_only_resized(restyle: Run, photo: Path) -> None:
     restyle("align", photo, "--domain", "cars", "--size", 512)
-    crop = open_picture("restyle-out/align/photo.png")
-    assert np.array_equal(crop, open_picture(photo).resize((512, 384), Image.Resampling.BILINEAR))
+    crop = open_image("restyle-out/align/photo.png")
+    assert np.array_equal(crop, open_image(photo).resize((512, 384), Image.Resampling.BILINEAR))
     result = restyle("align", photo, "--domain", "cars", "--face", "all")
     assert result.exit_code == 2
     assert "not for faces" in result.stderr

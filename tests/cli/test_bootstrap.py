@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from typer.testing import Result
 
-from restyle_cli.align import frame_mark
-from restyle_cli.images import displayed, fit, open_picture, save_picture, to_picture, to_tensor
+from restyle_cli.align import aligned_mark
+from restyle_cli.images import displayed, fit, open_image, save_image, to_image, to_tensor
 from restyle_cli.inversion import iterate
 from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.models import load_method
@@ -28,7 +28,7 @@ def face(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> P
     """The picture a.png in an empty working folder; networks of portraits and toons are installed."""
     monkeypatch.chdir(tmp_path)
     small = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    save_picture(to_picture(fit(small, (64, 64))[0]), Path("a.png"), frame_mark())
+    save_image(to_image(fit(small, (64, 64))[0]), Path("a.png"), aligned_mark())
     return Path("a.png")
 
 
@@ -53,14 +53,14 @@ def test_it_is_the_chain_of_the_two(restyle: Run, face: Path) -> None:
     assert [step["method"] for step in image["steps"]] == ["start", FIRST, TARGET, TARGET]
     assert files() == ["a.png", "a.safetensors", "a.strip.png"]
 
-    x = to_tensor(open_picture(face), (256, 256))[None]
+    x = to_tensor(open_image(face), (256, 256))[None]
     first, target = load_method(FIRST), load_method(TARGET)
     with torch.no_grad():
         states = list(iterate(x, [first, target, target]))
     tensors, made = read_latent(Path("restyle-out/bootstrap/a.safetensors"))
     torch.testing.assert_close(tensors["w"], states[-1].w[0])
     assert (made["kept_step"], made["generator"], made["keep"]) == (3, "toon", "last")
-    drawn = to_picture(target.generator(tensors["w"][None])[0])
+    drawn = to_image(target.generator(tensors["w"][None])[0])
     assert np.array_equal(np.asarray(drawn), np.asarray(Image.open("restyle-out/bootstrap/a.png")))
 
 
@@ -75,13 +75,13 @@ def test_the_strip_goes_from_the_photo_through_the_first_domain(restyle: Run, fa
     restyle("bootstrap", face, "--to", "toonify", "-n", 2)
     shown = cells()
     assert len(shown) == 4
-    x = to_tensor(open_picture(face), (256, 256))[None]
+    x = to_tensor(open_image(face), (256, 256))[None]
     first, target = load_method(FIRST), load_method(TARGET)
     with torch.no_grad():
         states = list(iterate(x, [first, target, target]))
-    assert np.array_equal(shown[0], np.asarray(to_picture(x[0])))
+    assert np.array_equal(shown[0], np.asarray(to_image(x[0])))
     for cell, state in zip(shown[1:], states[1:], strict=True):
-        wanted = to_picture(state.image[0]).resize((256, 256), Image.Resampling.BICUBIC)
+        wanted = to_image(state.image[0]).resize((256, 256), Image.Resampling.BICUBIC)
         assert np.array_equal(cell, np.asarray(wanted))
 
 
@@ -92,7 +92,7 @@ def test_comparing_with_the_average(restyle: Run, face: Path) -> None:
     assert image["status"] == "done"  # without the comparison it is another result
     assert [step["l2"] for step in image["steps"]] == [step["l2"] for step in plain["images"][0]["steps"]]
     assert [step["method"] for step in image["against"]] == ["start", TARGET, TARGET]
-    x, target = to_tensor(open_picture(face), (256, 256))[None], load_method(TARGET)
+    x, target = to_tensor(open_image(face), (256, 256))[None], load_method(TARGET)
     with torch.no_grad():
         states = list(iterate(x, [target, target]))
     for step, state in zip(image["against"], states, strict=True):
@@ -100,7 +100,7 @@ def test_comparing_with_the_average(restyle: Run, face: Path) -> None:
             step["l2"], rel=1e-4
         )
     for cell, state in zip(cells(row=1)[1:], states, strict=True):
-        wanted = to_picture(state.image[0]).resize((256, 256), Image.Resampling.BICUBIC)
+        wanted = to_image(state.image[0]).resize((256, 256), Image.Resampling.BICUBIC)
         assert np.array_equal(cell, np.asarray(wanted))
     tables = restyle("bootstrap", face, "--to", "toonify", "--compare").stdout
     assert tables.count("start") == 2

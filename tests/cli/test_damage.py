@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from typer.testing import Result
 
-from restyle_cli.align import frame_mark
-from restyle_cli.images import save_picture
+from restyle_cli.align import aligned_mark
+from restyle_cli.images import save_image
 from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.store.files import read_latent, write_latent
 
@@ -28,7 +28,7 @@ def faces(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """A folder of three pictures that alignment leaves alone."""
     monkeypatch.chdir(tmp_path)
     for shade, name in enumerate("abc"):
-        save_picture(Image.new("RGB", (64, 64), (80 * shade,) * 3), Path("faces") / f"{name}.png", frame_mark())
+        save_image(Image.new("RGB", (64, 64), (80 * shade,) * 3), Path("faces") / f"{name}.png", aligned_mark())
     return Path("faces")
 
 

@@ -25,10 +25,10 @@ from PIL import Image
 from typer.testing import Result
 
 import restyle_cli
-from restyle_cli.align import frame_mark
+from restyle_cli.align import aligned_mark
 from restyle_cli.evaluate import run as run_module
 from restyle_cli.evaluate.journal import Journal
-from restyle_cli.images import displayed, fit, open_picture, save_picture, to_picture, to_tensor
+from restyle_cli.images import displayed, fit, open_image, save_image, to_image, to_tensor
 from restyle_cli.inversion import invert
 from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.metrics.ms_ssim import ms_ssim
@@ -42,7 +42,7 @@ OUT = Path("restyle-out/eval")
 
 def picture(seed: int, size: int = 64) -> Image.Image:
     small = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-    return to_picture(fit(small, (size, size))[0])
+    return to_image(fit(small, (size, size))[0])
 
 
 @pytest.fixture
@@ -55,8 +55,8 @@ def here(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> P
 def faces(here: Path) -> Path:
     """A folder of five pictures that alignment leaves alone."""
     for seed in range(4):
-        save_picture(picture(seed), here / f"faces/{seed}.png", frame_mark())
-    save_picture(picture(4), here / "faces/sub/4.png", frame_mark())
+        save_image(picture(seed), here / f"faces/{seed}.png", aligned_mark())
+    save_image(picture(4), here / "faces/sub/4.png", aligned_mark())
     return Path("faces")
 
 
@@ -113,7 +113,7 @@ def test_the_numbers_are_those_of_inverting_and_measuring_by_hand(restyle: Run, 
     found = table()
     l2, likeness = [], []
     for path in [*sorted(faces.glob("*.png")), faces / "sub/4.png"]:
-        x = to_tensor(open_picture(path), (256, 256))[None]
+        x = to_tensor(open_image(path), (256, 256))[None]
         images = invert(x, load_method(RESTYLE), 2).image_steps
         shown = [fit(displayed(images[k]), (256, 256)) for k in range(3)]
         l2.append([float((x - y).square().mean()) for y in shown])
@@ -188,8 +188,8 @@ def test_equal_folders(restyle: Run, faces: Path) -> None:
 def test_pairs_have_the_librarys_numbers(restyle: Run, faces: Path) -> None:
     for path in faces.rglob("*.png"):
         grey = Image.open(path).convert("L")
-        save_picture(grey.resize((256, 256)).convert("RGB"), Path("a") / path.name)
-        save_picture(grey.resize((256, 256)).point(lambda v: v * 0.9).convert("RGB"), Path("b") / path.name)
+        save_image(grey.resize((256, 256)).convert("RGB"), Path("a") / path.name)
+        save_image(grey.resize((256, 256)).point(lambda v: v * 0.9).convert("RGB"), Path("b") / path.name)
     restyle("eval", "a", "--against", "b", *QUICK)
     rows = table()
     assert len(rows) == 5
@@ -202,8 +202,8 @@ def test_pairs_have_the_librarys_numbers(restyle: Run, faces: Path) -> None:
 
 def test_suffixes_may_differ_and_others_are_left_over(restyle: Run, faces: Path) -> None:
     for path in faces.rglob("*.png"):
-        save_picture(open_picture(path), Path("other") / path.relative_to(faces).with_suffix(".webp"))
-    save_picture(picture(9), Path("other/0.strip.png"))
+        save_image(open_image(path), Path("other") / path.relative_to(faces).with_suffix(".webp"))
+    save_image(picture(9), Path("other/0.strip.png"))
     result = restyle("eval", faces, "--against", "other", "--metrics", "l2")
     assert result.exit_code == 0
     assert "images in 'other' without a counterpart, left out: 1" in result.stderr
@@ -220,8 +220,8 @@ def test_folders_that_do_not_pair(restyle: Run, faces: Path) -> None:
     assert error == "error: 'other' has no image for 'faces/3.png'"
     assert "same names" in hint
     assert not OUT.exists()
-    save_picture(picture(3), Path("other/3.webp"))
-    save_picture(picture(3), Path("other/3.bmp"))
+    save_image(picture(3), Path("other/3.webp"))
+    save_image(picture(3), Path("other/3.bmp"))
     assert "more than one image for 'faces/3.png'" in restyle("eval", faces, "--against", "other", *QUICK).stderr
 
 
@@ -305,8 +305,8 @@ app(["eval", "faces", "-m", {RESTYLE!r}, "-n", "2", "--metrics", "l2,ms_ssim", "
 def test_new_pictures_are_added_and_changed_ones_measured_again(restyle: Run, faces: Path) -> None:
     command = ("eval", faces, "-m", PSP, *QUICK, "-q", "-b", 1)
     restyle(*command)
-    save_picture(picture(20), faces / "0.png", frame_mark())
-    save_picture(picture(21), faces / "5.png", frame_mark())
+    save_image(picture(20), faces / "0.png", aligned_mark())
+    save_image(picture(21), faces / "5.png", aligned_mark())
     (faces / "1.png").unlink()
     restyle(*command)
     restyle(*command, "-o", "fresh")
@@ -346,7 +346,7 @@ def test_somebodys_own_file_is_not_written_over(restyle: Run, faces: Path) -> No
 def test_few_pictures_are_in_memory_at_a_time(restyle: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = picture(0, 16)
     for index in range(120):
-        save_picture(one, here / f"many/{index:03d}.png")
+        save_image(one, here / f"many/{index:03d}.png")
     alive, most = [0], [0]
     read = run_module._read_pair
 

@@ -12,8 +12,8 @@ import tiny
 import torch
 from typer.testing import Result
 
-from restyle_cli.align import frame_mark
-from restyle_cli.images import save_picture, to_picture
+from restyle_cli.align import aligned_mark
+from restyle_cli.images import save_image, to_image
 from restyle_cli.run.latents import read, render_latent
 from restyle_cli.store.files import write_module
 
@@ -25,7 +25,7 @@ def photo(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     small = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
     large = torch.nn.functional.interpolate(small, (64, 64), mode="bilinear")
-    save_picture(to_picture(large[0]), tmp_path / "a.png", frame_mark())
+    save_image(to_image(large[0]), tmp_path / "a.png", aligned_mark())
     write_module(tmp_path / "mine.safetensors", tiny.generator(seed=5), "stylegan2")
     return Path("a.png")
 

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 from typer.testing import Result
 
-from restyle_cli.align import frame_mark
+from restyle_cli.align import aligned_mark
 from restyle_cli.heatmap.changes import read_changes
-from restyle_cli.images import fit, save_picture, to_picture
+from restyle_cli.images import fit, save_image, to_image
 from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.perceptual.lpips import LPIPS, LPIPSConfig
 from restyle_cli.store import catalog, fetch
@@ -26,7 +26,7 @@ RESTYLE = "restyle-psp-portrait"
 
 def put(path: Path, seed: int) -> Path:
     small = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-    save_picture(to_picture(fit(small, (64, 64))[0]), path, frame_mark())
+    save_image(to_image(fit(small, (64, 64))[0]), path, aligned_mark())
     return path
 
 

@@ -24,10 +24,10 @@ from typer.testing import Result
 
 import restyle_cli
 from restyle_cli import __version__
-from restyle_cli.align import frame_mark
+from restyle_cli.align import aligned_mark
 from restyle_cli.align.paste import paste
 from restyle_cli.cli import output
-from restyle_cli.images import displayed, fit, open_picture, save_picture, to_picture, to_tensor
+from restyle_cli.images import displayed, fit, open_image, save_image, to_image, to_tensor
 from restyle_cli.inversion import State
 from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.models import load_method
@@ -43,12 +43,12 @@ SUFFIXES = [".png", ".safetensors", ".strip.png"]
 def picture(seed: int, size: int = 64) -> Image.Image:
     """Soft colours, others for another seed."""
     small = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-    return to_picture(fit(small, (size, size))[0])
+    return to_image(fit(small, (size, size))[0])
 
 
 def put(path: Path, seed: int) -> Path:
     """A picture that alignment leaves alone."""
-    save_picture(picture(seed), path, frame_mark() if path.suffix == ".png" else None)
+    save_image(picture(seed), path, aligned_mark() if path.suffix == ".png" else None)
     return path
 
 
@@ -135,8 +135,8 @@ def test_the_latent_file_holds_the_code_and_how_it_was_made(restyle: Run, faces:
     # The code draws the picture beside it, and that is as far from the photo as is said.
     method = load_method(RESTYLE)
     image = method.generator(tensors["w"][None])
-    assert np.array_equal(np.asarray(to_picture(image[0])), np.asarray(Image.open("restyle-out/invert/a.png")))
-    x = to_tensor(open_picture(faces / "a.png"), (256, 256))[None]
+    assert np.array_equal(np.asarray(to_image(image[0])), np.asarray(Image.open("restyle-out/invert/a.png")))
+    x = to_tensor(open_image(faces / "a.png"), (256, 256))[None]
     l2 = made["steps"][made["best_step"]]["l2"]
     assert float((x - fit(displayed(image), (256, 256))).square().mean()) == pytest.approx(l2, rel=1e-4)  # float32
     assert l2 == min(step["l2"] for step in made["steps"])
@@ -147,10 +147,10 @@ def test_the_strip_shows_target_start_and_steps(restyle: Run, faces: Path) -> No
     sheet = Image.open("restyle-out/invert/a.strip.png").convert("RGB")
     cells = [sheet.crop((12 + 264 * i, 12, 12 + 264 * i + 256, 268)) for i in range(4)]
     assert sheet.width == 12 + 264 * 4 - 8 + 12
-    target = to_picture(to_tensor(open_picture(faces / "a.png"), (256, 256)))
+    target = to_image(to_tensor(open_image(faces / "a.png"), (256, 256)))
     assert np.array_equal(np.asarray(cells[0]), np.asarray(target))
     method = load_method(RESTYLE)
-    average = to_picture(method.generator(method.generator.start(1))[0])
+    average = to_image(method.generator(method.generator.start(1))[0])
     assert np.array_equal(np.asarray(cells[1]), np.asarray(average.resize((256, 256), Image.Resampling.BICUBIC)))
     assert cells[2].tobytes() != cells[3].tobytes()
 
@@ -519,7 +519,7 @@ def test_a_file_without_permission(restyle: Run, faces: Path, monkeypatch: pytes
 
 
 def test_a_picture_without_a_face(restyle: Run, here: Path) -> None:
-    save_picture(picture(0, 128), here / "wall.png")
+    save_image(picture(0, 128), here / "wall.png")
     result = restyle("invert", "wall.png", "-m", RESTYLE)
     assert result.exit_code == 1
     assert "error: no face found in 'wall.png'" in result.stderr
@@ -953,7 +953,7 @@ def test_background_work_ends_with_its_reader() -> None:
 
 def test_reading_goes_on_while_the_networks_compute(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[str] = []
-    read, step = pipeline.open_picture, ReStyle.step
+    read, step = pipeline.open_image, ReStyle.step
 
     def opened(path: Path) -> Image.Image:
         events.append(f"read {path.name}")
@@ -966,7 +966,7 @@ def test_reading_goes_on_while_the_networks_compute(restyle: Run, faces: Path, m
         events.append("step")
         return step(self, x, state)
 
-    monkeypatch.setattr(pipeline, "open_picture", opened)
+    monkeypatch.setattr(pipeline, "open_image", opened)
     monkeypatch.setattr(ReStyle, "step", stepped)
     restyle("invert", faces, "-b", 1, "-n", 1, "-q")
     assert events.index("step") > events.index("read c.png")

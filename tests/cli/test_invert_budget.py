@@ -17,10 +17,10 @@ from torch import Tensor
 from typer.testing import Result
 
 from restyle_cli import stopping
-from restyle_cli.align import frame_mark
+from restyle_cli.align import aligned_mark
 from restyle_cli.cli import options
 from restyle_cli.errors import UsageError
-from restyle_cli.images import save_picture, to_picture
+from restyle_cli.images import save_image, to_image
 from restyle_cli.inversion import State
 from restyle_cli.methods.pti import PTI
 from restyle_cli.models import presets
@@ -39,7 +39,7 @@ def faces(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> 
     draws = tiny.generator()
     noise = torch.randn(3, 8, tiny.W_DIM, generator=torch.Generator().manual_seed(1))
     for name, image in zip("abc", draws(draws.w_avg + noise), strict=True):
-        save_picture(to_picture(image), tmp_path / "faces" / f"{name}.png", frame_mark())
+        save_image(to_image(image), tmp_path / "faces" / f"{name}.png", aligned_mark())
     return tmp_path / "faces"
 
 
@@ -81,7 +81,7 @@ def test_best_in_batches(restyle: Run, faces: Path) -> None:
         assert kept == last["l2"]
         out = Path(image["outputs"]["latent"])
         shown = Image.open(out.with_suffix(".png")).convert("RGB")
-        assert to_picture(render_latent(out)[0]).tobytes() == shown.tobytes()
+        assert to_image(render_latent(out)[0]).tobytes() == shown.tobytes()
 
 
 def test_a_budget_without_a_quality_is_balanced(restyle: Run, faces: Path, second_by_second: None) -> None:

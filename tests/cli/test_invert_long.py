@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from typer.testing import Result
 
-from restyle_cli.align import frame_mark
+from restyle_cli.align import aligned_mark
 from restyle_cli.cli import output, running
-from restyle_cli.images import save_picture, to_picture
+from restyle_cli.images import save_image, to_image
 from restyle_cli.inversion import State
 from restyle_cli.methods.image2stylegan import Image2StyleGAN
 from restyle_cli.store.files import read_latent
@@ -30,7 +30,7 @@ def faces(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> 
     draws = tiny.generator()
     noise = torch.randn(2, 8, tiny.W_DIM, generator=torch.Generator().manual_seed(1))
     for name, image in zip("ab", draws(draws.w_avg + noise), strict=True):
-        save_picture(to_picture(image), tmp_path / "faces" / f"{name}.png", frame_mark())
+        save_image(to_image(image), tmp_path / "faces" / f"{name}.png", aligned_mark())
     return tmp_path / "faces"
 
 

@@ -12,8 +12,8 @@ import pytest
 import tiny
 from typer.testing import Result
 
-from restyle_cli.align import frame_mark
-from restyle_cli.images import save_picture, to_picture
+from restyle_cli.align import aligned_mark
+from restyle_cli.images import save_image, to_image
 from restyle_cli.methods import CHAINS, METHODS
 from restyle_cli.methods.spec import MEASURED, SPECS
 
@@ -86,7 +86,7 @@ def test_examples_run(
     restyle: Run, name: str, tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    save_picture(to_picture(tiny.generator()(tiny.generator().start(1))[0]), tmp_path / "photo.jpg.png", frame_mark())
+    save_image(to_image(tiny.generator()(tiny.generator().start(1))[0]), tmp_path / "photo.jpg.png", aligned_mark())
     (tmp_path / "photo.jpg.png").rename(tmp_path / "photo.jpg")
     command = re.sub(r"(:|-n )\d+", r"\g<1>2", SPECS[name].example)  # two steps are enough here
     done = restyle(*shlex.split(command)[1:], "--json")

@@ -16,10 +16,10 @@ from PIL import Image
 from safetensors.torch import save_file
 from typer.testing import Result
 
-from restyle_cli.align import frame_mark
+from restyle_cli.align import aligned_mark
 from restyle_cli.align import mask as mask_module
 from restyle_cli.align.paste import paste
-from restyle_cli.images import fit, save_picture, to_picture
+from restyle_cli.images import fit, save_image, to_image
 from restyle_cli.store.files import read_latent, write_latent
 
 Run = Callable[..., Result]
@@ -33,13 +33,13 @@ needs_other_bytes = pytest.mark.skipif(sys.platform != "linux", reason="the file
 
 def picture(seed: int, size: int = 64) -> Image.Image:
     small = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-    return to_picture(fit(small, (size, size))[0])
+    return to_image(fit(small, (size, size))[0])
 
 
 def put(path: Path, seed: int = 0) -> Path:
     """An image that alignment leaves alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_picture(picture(seed), path.with_suffix(".png"), frame_mark())
+    save_image(picture(seed), path.with_suffix(".png"), aligned_mark())
     return path.with_suffix(".png").rename(path)
 
 
@@ -322,13 +322,13 @@ def test_a_second_photo_is_framed_by_its_own_face_and_read_once(
     Image.new("L", (200, 200), 255).save("mask.png")
     Path("table.json").write_text(json.dumps({"a.png": POINTS, "b.png": POINTS}))
     framed = []
-    frame = mask_module.frame
+    align_image = mask_module.align_image
 
     def counted(photo: Image.Image, framing: Any, size: Any, path: Path) -> Any:
         framed.append((path.name, framing.face, framing.points))
-        return frame(photo, framing, size, path)
+        return align_image(photo, framing, size, path)
 
-    monkeypatch.setattr(mask_module, "frame", counted)
+    monkeypatch.setattr(mask_module, "align_image", counted)
     run = (*INVERT, "a.png", "b.png", "--mask", "mask.png", "--crossover", "other.png", "--save", "image")
     result = restyle(*run, "--landmarks", "table.json", "--json")
     assert set(statuses(result).values()) == {"done"}

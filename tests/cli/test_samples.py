@@ -11,7 +11,7 @@ from PIL import Image
 from typer.testing import Result
 
 from restyle_cli.align import align
-from restyle_cli.images import open_picture, to_picture
+from restyle_cli.images import open_image, to_image
 from restyle_cli.train import portraits
 
 SMALL = ("--size", 32, "-q")
@@ -33,7 +33,7 @@ def test_they_are_drawn_from_held_out_seeds(restyle: Callable[..., Result], tmp_
     z = portraits.sample_z(16, portraits.HELD_OUT + 3)[:2]
     for index, drawn in enumerate(portraits.draw(z, 32, "portrait")):
         written = Image.open(tmp_path / f"portrait-{index:04d}.png")
-        assert written.tobytes() == to_picture(drawn).tobytes()
+        assert written.tobytes() == to_image(drawn).tobytes()
 
 
 def test_same_seed_same_people_however_many(restyle: Callable[..., Result], tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_toon_is_the_same_person_in_another_style(restyle: Callable[..., Result]
 
 def test_they_need_no_alignment(restyle: Callable[..., Result], tmp_path: Path) -> None:
     restyle("samples", "-n", 1, "-o", tmp_path, *SMALL)
-    assert align(open_picture(tmp_path / "portrait-0000.png"), "auto").how == "fits"
+    assert align(open_image(tmp_path / "portrait-0000.png"), "auto").how == "fits"
 
 
 def test_json(restyle: Callable[..., Result], tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from typer.testing import Result
 
-from restyle_cli.align import frame_mark
-from restyle_cli.images import save_picture
+from restyle_cli.align import aligned_mark
+from restyle_cli.images import save_image
 
 COMMANDS = ["weights list", "weights info restyle-psp-portrait", "methods", "methods pti", "doctor"]
 COMMANDS += ["eval faces", "heatmap faces", "align faces", "invert faces"]
@@ -21,7 +21,7 @@ def faces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_store: Path) -> 
     """A folder of two pictures, where the commands run."""
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b"):
-        save_picture(Image.effect_noise((64, 64), 60).convert("RGB"), Path("faces") / f"{name}.png", frame_mark())
+        save_image(Image.effect_noise((64, 64), 60).convert("RGB"), Path("faces") / f"{name}.png", aligned_mark())
 
 
 @pytest.mark.parametrize("width", [80, 60])

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from typer.testing import Result
 
-from restyle_cli.images import to_picture
+from restyle_cli.images import to_image
 from restyle_cli.methods.mixing import FINE, mix, sample_w
 from restyle_cli.store import fetch
 from restyle_cli.store.files import read_latent, write_module
@@ -78,7 +78,7 @@ def test_several_pictures_of_one_sketch(restyle: Run, models: Path, drawing: Pat
     for k, seed in enumerate(made["seeds"], start=1):
         w = mix(tensors["w"][None], sample_w(draws, seed))
         assert torch.allclose(tensors["w_variants"][k - 1], w[0], atol=1e-6)
-        drawn = np.asarray(to_picture(draws(w)[0]), dtype=int)
+        drawn = np.asarray(to_image(draws(w)[0]), dtype=int)
         written = np.asarray(Image.open(out / f"drawing.variant-{k}.png"), dtype=int)
         assert written.shape == (128, 128, 3)
         assert np.abs(drawn - written).max() <= 1

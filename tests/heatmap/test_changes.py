@@ -13,7 +13,7 @@ import torch
 from restyle_cli.errors import RestyleError
 from restyle_cli.heatmap.changes import Changes, Mean, changes_of, read_changes, read_record, write_changes
 from restyle_cli.heatmap.measures import Colours
-from restyle_cli.images import displayed, fit, to_picture
+from restyle_cli.images import displayed, fit, to_image
 from restyle_cli.inversion import Inversion, invert
 from restyle_cli.methods.encoder import ReStyle
 
@@ -39,8 +39,8 @@ def test_changes_are_between_neighbouring_steps(inverted: tuple[torch.Tensor, In
         np.testing.assert_allclose(changes.layers[k], (w[k + 1] - w[k]).norm(dim=1), rtol=1e-5)
         pair = torch.cat([fit(displayed(inversion.image_steps[j][1:]), (256, 256)) for j in (k, k + 1)])
         np.testing.assert_allclose(changes.maps[k], Colours().maps(pair)[0], rtol=1e-3, atol=1e-3)  # kept as fp16
-        assert np.array_equal(changes.pictures[k + 1], np.asarray(to_picture(pair[1])))
-    assert np.array_equal(changes.target, np.asarray(to_picture(x[1])))
+        assert np.array_equal(changes.pictures[k + 1], np.asarray(to_image(pair[1])))
+    assert np.array_equal(changes.target, np.asarray(to_image(x[1])))
 
 
 def test_parts_of_the_whole(inverted: tuple[torch.Tensor, Inversion]) -> None:

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, features
 
 from restyle_cli.align.paste import paste
 from restyle_cli.errors import RestyleWarning
-from restyle_cli.images import colour, open_original, open_picture, save_picture
+from restyle_cli.images import colour, open_image, open_original, save_image
 
 
 def colours(size: int = 32) -> np.ndarray:
@@ -57,7 +57,7 @@ def test_wide_colours_become_srgb(tmp_path: Path, space: str, suffix: str) -> No
     options = {"webp": {"lossless": True}, "jpg": {"quality": 100, "subsampling": 0}, "avif": {"quality": 100}}
     profile = icc.rgb(primaries, gamma, white)
     Image.fromarray(flat).save(tmp_path / f"x.{suffix}", icc_profile=profile, **options.get(suffix, {}))
-    read = np.asarray(open_picture(tmp_path / f"x.{suffix}"), float)
+    read = np.asarray(open_image(tmp_path / f"x.{suffix}"), float)
     right = in_srgb(flat, primaries, gamma, white)
     assert np.abs(right - flat).mean() > 2
     within = {"jpg": 3, "avif": 9}.get(suffix, 1.5)  # AVIF has fewer colours in 8 bits
@@ -74,7 +74,7 @@ def test_profiles_count_in_every_mode(tmp_path: Path, mode: str) -> None:
     stored.save(tmp_path / "x.png", icc_profile=profile)
     levels = np.asarray(stored.convert("RGB"))
     right = encoded(decoded(levels, 1.0)) if mode[0] == "L" else in_srgb(levels, icc.P3, None)
-    read = np.asarray(open_picture(tmp_path / "x.png"), float)
+    read = np.asarray(open_image(tmp_path / "x.png"), float)
     assert np.abs(read - right).max() <= 1.5
 
 
@@ -82,7 +82,7 @@ def test_a_grey_image_may_have_a_profile_for_colours(tmp_path: Path) -> None:
     grey = Image.linear_gradient("L").resize((32, 32))
     grey.save(tmp_path / "x.png", icc_profile=icc.rgb(icc.SRGB, 1.0))
     assert (
-        np.abs(np.asarray(open_picture(tmp_path / "x.png"), float)[..., 1] - encoded(np.asarray(grey) / 255)).max() <= 1
+        np.abs(np.asarray(open_image(tmp_path / "x.png"), float)[..., 1] - encoded(np.asarray(grey) / 255)).max() <= 1
     )
 
 
@@ -91,7 +91,7 @@ def test_inks_are_those_of_the_profile(tmp_path: Path) -> None:
     inks[:, 16:32, 3] = 255  # black
     inks[:, 32:, 1] = 255  # magenta
     Image.fromarray(inks, "CMYK").save(tmp_path / "x.tif", icc_profile=icc.cmyk())
-    read = open_picture(tmp_path / "x.tif")
+    read = open_image(tmp_path / "x.tif")
     paper, black, magenta = (read.getpixel((x, 8)) for x in (8, 24, 40))
     assert min(paper) > 235  # lightness 95
     assert max(black) < 60
@@ -106,7 +106,7 @@ def test_lab_is_read(tmp_path: Path) -> None:
         Image.fromarray(colours()), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
     )
     lab.save(tmp_path / "x.tif")
-    assert np.abs(np.asarray(open_picture(tmp_path / "x.tif"), float) - colours()).max() <= 8  # 8-bit Lab is coarse
+    assert np.abs(np.asarray(open_image(tmp_path / "x.tif"), float) - colours()).max() <= 8  # 8-bit Lab is coarse
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,9 @@ def test_lab_is_read(tmp_path: Path) -> None:
 def test_srgb_is_not_converted(tmp_path: Path, profile: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a level changes, and it costs nothing."""
     Image.fromarray(colours()).save(tmp_path / "x.png", icc_profile=profile)
-    open_picture(tmp_path / "x.png")  # which looks at the profile
+    open_image(tmp_path / "x.png")  # which looks at the profile
     monkeypatch.setattr(colour.ImageCms, "applyTransform", None)
-    assert np.array_equal(open_picture(tmp_path / "x.png"), colours())
+    assert np.array_equal(open_image(tmp_path / "x.png"), colours())
 
 
 BROKEN = {
@@ -138,7 +138,7 @@ def test_a_profile_that_cannot_be_used_is_a_warning(tmp_path: Path, what: str, s
     path = tmp_path / f"x.{suffix}"
     Image.fromarray(colours()).save(path, icc_profile=BROKEN[what])
     with pytest.warns(RestyleWarning, match="profile that cannot be used") as caught:
-        read = open_picture(path)
+        read = open_image(path)
     assert len(caught) == 1
     assert str(path) in str(caught[0].message)
     assert np.array_equal(read, Image.open(path).convert("RGB"))
@@ -150,13 +150,13 @@ def test_a_profile_of_which_a_part_is_missing(tmp_path: Path) -> None:
     data = (tmp_path / "x.jpg").read_bytes()
     (tmp_path / "x.jpg").write_bytes(data.replace(b"ICC_PROFILE\0\2\2", b"JCC_PROFILE\0\2\2"))
     with pytest.warns(RestyleWarning, match="profile"):
-        open_picture(tmp_path / "x.jpg")
+        open_image(tmp_path / "x.jpg")
 
 
 def test_an_enormous_profile_does_not_cost_the_image(tmp_path: Path) -> None:
     Image.fromarray(colours()).save(tmp_path / "x.png", icc_profile=bytes(5_000_000))
     with pytest.warns(RestyleWarning, match="profile"):
-        assert np.array_equal(open_picture(tmp_path / "x.png"), colours())
+        assert np.array_equal(open_image(tmp_path / "x.png"), colours())
 
 
 # --- pasting
@@ -171,14 +171,14 @@ def test_what_is_pasted_comes_in_the_photos_colours_and_the_rest_stays(tmp_path:
     profile = icc.grey(1.0) if mode[0] == "L" else icc.rgb(icc.PROPHOTO, 1.8)
     stored.save(tmp_path / "photo.png", icc_profile=profile)
     original = open_original(tmp_path / "photo.png")
-    save_picture(paste(original, Image.new("RGB", (16, 16), (150, 90, 60)), QUAD), tmp_path / "pasted.png")
+    save_image(paste(original, Image.new("RGB", (16, 16), (150, 90, 60)), QUAD), tmp_path / "pasted.png")
     with Image.open(tmp_path / "pasted.png") as pasted:
         assert pasted.info["icc_profile"] == profile
         outside = np.ones((36, 36), bool)
         outside[7:26, 9:28] = False
         levels = np.asarray(stored.convert("RGB") if mode == "P" else stored)
         assert np.array_equal(np.asarray(pasted)[outside], levels[outside])
-    shown = np.array(open_picture(tmp_path / "pasted.png").getpixel((18, 16)), float)
+    shown = np.array(open_image(tmp_path / "pasted.png").getpixel((18, 16)), float)
     right = np.array([150, 90, 60] if mode[0] != "L" else [shown[0]] * 3)
     assert np.abs(shown - right).max() <= 3
     if mode[0] == "L":  # as light as the colour is
@@ -187,7 +187,7 @@ def test_what_is_pasted_comes_in_the_photos_colours_and_the_rest_stays(tmp_path:
 
 def test_an_unchanged_crop_leaves_a_wide_photo_as_it_was(tmp_path: Path) -> None:
     Image.fromarray(colours(36)).save(tmp_path / "photo.png", icc_profile=icc.rgb(icc.P3, None))
-    original, seen = open_original(tmp_path / "photo.png"), open_picture(tmp_path / "photo.png")
+    original, seen = open_original(tmp_path / "photo.png"), open_image(tmp_path / "photo.png")
     difference = np.asarray(paste(original, seen.crop((10, 8, 27, 25)), QUAD), float) - np.asarray(original, float)
     assert np.abs(difference).max() <= 6
     assert np.abs(difference).mean() < 0.5
@@ -207,7 +207,7 @@ def test_a_scanners_photo_becomes_srgb(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         original = open_original(tmp_path / "x.png")
     assert original.info == {}
-    assert np.array_equal(original, open_picture(tmp_path / "x.png"))
+    assert np.array_equal(original, open_image(tmp_path / "x.png"))
     assert np.asarray(original).std(axis=-1).max() <= 2  # the profile knows no colours
 
 
@@ -221,7 +221,7 @@ def test_from_the_command(tmp_path: Path, tiny_store: Path, restyle: Callable, m
     with Image.open("out/x.pasted.png") as pasted:
         assert pasted.info["icc_profile"] == profile
     face = np.asarray(Image.open("out/x.png").resize((300, 300), Image.Resampling.BICUBIC), float)
-    assert np.abs(np.asarray(open_picture("out/x.pasted.png"), float) - face).mean() < 2
+    assert np.abs(np.asarray(open_image("out/x.pasted.png"), float) - face).mean() < 2
     Image.fromarray(colours(64)).save("broken.png", icc_profile=b"rubbish")
     done = restyle("invert", "broken.png", "-n", 1, "--align", "never", "--paste-back", "-o", "out")
     assert done.exit_code == 0

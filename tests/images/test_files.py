@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, features
 
 from restyle_cli.errors import RestyleError, RestyleWarning
-from restyle_cli.images import open_picture
+from restyle_cli.images import open_image
 from restyle_cli.run.sources import find_pictures
 
 
@@ -39,7 +39,7 @@ def test_colour_formats(tmp_path: Path, name: str) -> None:
         pytest.skip("this Pillow reads no JPEG 2000")
     photo().save(tmp_path / name, quality=100) if name == "x.jpe" else photo().save(tmp_path / name)
     assert [source.path.name for source in find_pictures([tmp_path])] == [name]
-    assert np.abs(np.asarray(open_picture(tmp_path / name), int) - np.asarray(photo())).mean() < 2
+    assert np.abs(np.asarray(open_image(tmp_path / name), int) - np.asarray(photo())).mean() < 2
 
 
 @pytest.mark.parametrize(("suffix", "mode"), [("pgm", "L"), ("pbm", "1"), ("pfm", "F"), ("tga", "RGBA"), ("jp2", "LA")])
@@ -50,7 +50,7 @@ def test_other_modes_of_these_formats(tmp_path: Path, suffix: str, mode: str) ->
         stored = Image.fromarray(np.asarray(stored) / 255)
     stored.save(tmp_path / f"x.{suffix}")
     assert len(find_pictures([tmp_path])) == 1
-    assert np.abs(np.asarray(open_picture(tmp_path / f"x.{suffix}").convert("L"), int) - np.asarray(right)).max() <= 1
+    assert np.abs(np.asarray(open_image(tmp_path / f"x.{suffix}").convert("L"), int) - np.asarray(right)).max() <= 1
 
 
 @pytest.mark.parametrize("suffix", ["ppm", "pgm", "pfm", "tga", "jp2", "j2k", "tif", "bmp", "gif"])
@@ -61,7 +61,7 @@ def test_none_of_them_is_read_in_half(tmp_path: Path, suffix: str) -> None:
     for part in (0.5, 0.9):
         (tmp_path / f"x.{suffix}").write_bytes(data[: int(len(data) * part)])
         with pytest.raises(RestyleError, match=rf"x\.{suffix}"):
-            open_picture(tmp_path / f"x.{suffix}")
+            open_image(tmp_path / f"x.{suffix}")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_they_have_the_same_limit_of_size(tmp_path: Path, head: bytes) -> None:
     path = tmp_path / ("x.ppm" if head[:1] == b"P" else "x.tga")
     path.write_bytes(head)
     with pytest.raises(RestyleError, match="too large: 20000x20000"):
-        open_picture(path)
+        open_image(path)
 
 
 def test_a_tiff_of_doubles_has_it_too(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_tiff_of_doubles_has_it_too(tmp_path: Path) -> None:
     directory = b"".join(struct.pack("<HHLL", number, 4, 1, value) for number, value in tags)
     (tmp_path / "x.tif").write_bytes(b"II*\0" + struct.pack("<LH", 8, len(tags)) + directory + bytes(4))
     with pytest.raises(RestyleError, match="too large: 20000x20000"):
-        open_picture(tmp_path / "x.tif")
+        open_image(tmp_path / "x.tif")
 
 
 def test_only_what_is_called_so_is_a_tga(tmp_path: Path) -> None:
@@ -88,9 +88,9 @@ def test_only_what_is_called_so_is_a_tga(tmp_path: Path) -> None:
     (tmp_path / "x.tga").write_bytes(data)
     (tmp_path / "x").write_bytes(data)
     (tmp_path / "x.jpg").write_bytes(data)
-    assert open_picture(tmp_path / "x.tga").size == open_picture(tmp_path / "x").size == (96, 80)
+    assert open_image(tmp_path / "x.tga").size == open_image(tmp_path / "x").size == (96, 80)
     with pytest.raises(RestyleError, match="is not a picture"):
-        open_picture(tmp_path / "x.jpg")
+        open_image(tmp_path / "x.jpg")
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"heix", b"mif1", b"hevc"])
@@ -99,14 +99,14 @@ def test_heic_is_known_by_its_content(tmp_path: Path, name: str, brand: bytes, m
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     (tmp_path / name).write_bytes(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(60))
     with pytest.raises(RestyleError, match="is not a picture") as caught:
-        open_picture(tmp_path / name)
+        open_image(tmp_path / name)
     assert "pip install pillow-heif" in caught.value.hint
 
 
 def test_other_content_gets_the_list_of_formats(tmp_path: Path) -> None:
     (tmp_path / "x.heic").write_bytes(b"\0\0\0\x18ftypisom" + bytes(60))
     with pytest.raises(RestyleError) as caught:
-        open_picture(tmp_path / "x.heic")
+        open_image(tmp_path / "x.heic")
     assert "PPM" in caught.value.hint and "JPEG 2000" in caught.value.hint
 
 
@@ -129,9 +129,9 @@ def test_without_the_end_marker_all_pixels_are_read(tmp_path: Path, kind: str, m
     (tmp_path / "whole.jpg").write_bytes(data)
     (tmp_path / "x.jpg").write_bytes(data[:-2] + end)
     with pytest.warns(RestyleWarning, match=r"x\.jpg' has no end marker") as caught:
-        read = open_picture(tmp_path / "x.jpg")
+        read = open_image(tmp_path / "x.jpg")
     assert len(caught) == 1
-    assert np.array_equal(read, open_picture(tmp_path / "whole.jpg"))
+    assert np.array_equal(read, open_image(tmp_path / "whole.jpg"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -143,7 +143,7 @@ def test_missing_pixels_are_never_made_up(tmp_path: Path, kind: str, end: bytes)
     for missing in (6, 12, 40, len(data) // 10, len(data) // 2)[3 if end == b"\xff\xd9" else 0 :]:
         (tmp_path / "x.jpg").write_bytes(data[:-missing] + end)
         with pytest.raises(RestyleError, match=r"x\.jpg' is cut off"):
-            open_picture(tmp_path / "x.jpg")
+            open_image(tmp_path / "x.jpg")
 
 
 def test_a_progressive_file_without_its_last_scans_is_cut_off(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_a_progressive_file_without_its_last_scans_is_cut_off(tmp_path: Path) ->
     for start in scans[1:]:
         (tmp_path / "x.jpg").write_bytes(data[:start])
         with pytest.raises(RestyleError, match="cut off"):
-            open_picture(tmp_path / "x.jpg")
+            open_image(tmp_path / "x.jpg")
 
 
 def test_grey_in_the_corner_is_no_missing_pixel(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_grey_in_the_corner_is_no_missing_pixel(tmp_path: Path) -> None:
         (tmp_path / "x.jpg").write_bytes(encoded(grey, "JPEG") + trailer)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert open_picture(tmp_path / "x.jpg").size == (96, 80)
+            assert open_image(tmp_path / "x.jpg").size == (96, 80)
 
 
 def test_it_is_turned_as_well(tmp_path: Path) -> None:
@@ -170,12 +170,12 @@ def test_it_is_turned_as_well(tmp_path: Path) -> None:
     exif[0x0112] = 6
     (tmp_path / "x.jpg").write_bytes(encoded(photo(), "JPEG", exif=exif)[:-2])
     with pytest.warns(RestyleWarning):
-        assert open_picture(tmp_path / "x.jpg").size == (80, 96)
+        assert open_image(tmp_path / "x.jpg").size == (80, 96)
 
 
 # --- what libraries print
 
-_READ = "import sys; from restyle_cli.images import open_picture; open_picture(sys.argv[1])"
+_READ = "import sys; from restyle_cli.images import open_image; open_image(sys.argv[1])"
 
 
 def printed(path: Path) -> str:
@@ -222,10 +222,10 @@ def test_settings_of_pillow_are_as_before(tmp_path: Path) -> None:
 
     before = (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, TiffImagePlugin.OPEN_INFO, Image.Exif.tobytes)
     photo().save(tmp_path / "x.png")
-    open_picture(tmp_path / "x.png")
+    open_image(tmp_path / "x.png")
     (tmp_path / "y.png").write_bytes(b"\x89PNG\r\n\x1a\nrubbish")
     with pytest.raises(RestyleError):
-        open_picture(tmp_path / "y.png")
+        open_image(tmp_path / "y.png")
     after = (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES, TiffImagePlugin.OPEN_INFO, Image.Exif.tobytes)
     assert after == before
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from restyle_cli.align import Framing, frame
+from restyle_cli.align import AlignOptions, align_image
 from restyle_cli.align.mask import Mask
 from restyle_cli.errors import RestyleWarning
-from restyle_cli.images import open_original, open_picture, to_tensor
+from restyle_cli.images import open_image, open_original, to_tensor
 
-NEVER = Framing(mode="never")
+NEVER = AlignOptions(mode="never")
 
 
 def ramp(width: int = 256, height: int = 64) -> np.ndarray:
@@ -27,7 +27,7 @@ def ramp(width: int = 256, height: int = 64) -> np.ndarray:
 
 def read(values: np.ndarray, path: Path) -> np.ndarray:
     Image.fromarray(values).save(path)
-    return np.asarray(open_picture(path), float)[..., 0]
+    return np.asarray(open_image(path), float)[..., 0]
 
 
 RANGES = {
@@ -87,7 +87,7 @@ def test_types_and_byte_orders(tmp_path: Path, kind: str, sample_format: int, by
     top = 1 if kind[0] == "f" else np.iinfo(kind).max
     values = (ramp() / 255 * top).astype(kind)
     write_tiff(tmp_path / "x.tif", values.astype(f"{byte_order}{kind}"), sample_format)
-    assert np.abs(np.asarray(open_picture(tmp_path / "x.tif"), float)[..., 0] - ramp()).max() <= 1
+    assert np.abs(np.asarray(open_image(tmp_path / "x.tif"), float)[..., 0] - ramp()).max() <= 1
 
 
 @pytest.mark.parametrize("byte_order", ["<", ">"])
@@ -126,7 +126,7 @@ def test_16_bit_grey_with_alpha(tmp_path: Path, byte_order: str) -> None:
 
 def test_white_may_be_zero(tmp_path: Path) -> None:
     write_tiff(tmp_path / "x.tif", (ramp() * 257).astype("<u2"), 1, interpretation=0)
-    assert np.abs(np.asarray(open_picture(tmp_path / "x.tif"), float)[..., 0] - (255 - ramp())).max() <= 1
+    assert np.abs(np.asarray(open_image(tmp_path / "x.tif"), float)[..., 0] - (255 - ramp())).max() <= 1
 
 
 def test_a_dark_16_bit_photo_stays_dark(tmp_path: Path) -> None:
@@ -137,12 +137,12 @@ def test_a_dark_16_bit_photo_stays_dark(tmp_path: Path) -> None:
 def test_a_pgm_says_what_is_white(tmp_path: Path, top: int) -> None:
     values = (ramp() / 255 * top).round().astype(">u2" if top > 255 else "u1")
     (tmp_path / "x.pgm").write_bytes(b"P5 256 64 %d\n" % top + values.tobytes())
-    assert np.abs(np.asarray(open_picture(tmp_path / "x.pgm"), float)[..., 0] - ramp()).max() <= 1
+    assert np.abs(np.asarray(open_image(tmp_path / "x.pgm"), float)[..., 0] - ramp()).max() <= 1
 
 
 def test_a_dark_pgm_stays_dark(tmp_path: Path) -> None:
     (tmp_path / "x.pgm").write_bytes(b"P5 256 64 65535\n" + ramp().astype(">u2").tobytes())
-    assert np.asarray(open_picture(tmp_path / "x.pgm")).max() <= 1
+    assert np.asarray(open_image(tmp_path / "x.pgm")).max() <= 1
 
 
 def test_a_large_image_is_looked_at_in_part_only(tmp_path: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_transparent_grey_of_any_depth(tmp_path: Path, depth: int) -> None:
     assert original.mode == "LA"
     assert original.getpixel((0, 0))[1] == 0
     assert original.getpixel((0, 31)) == (85 if depth > 1 else 0, 255)
-    assert open_picture(tmp_path / "x.png").getpixel((0, 0)) == (255, 255, 255)
+    assert open_image(tmp_path / "x.png").getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_a_transparent_colour_of_16_bits(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ def test_masks_of_any_depth(tmp_path: Path, values: np.generic) -> None:
     if values.dtype == np.float32:
         painted[40:, 40:] = np.nan
     Image.fromarray(painted).save(tmp_path / "mask.tif")
-    aligned = frame(Image.new("RGB", (64, 64)), NEVER, (32, 32), Path("x"))[0]
+    aligned = align_image(Image.new("RGB", (64, 64)), NEVER, (32, 32), Path("x"))[0]
     _, known = Mask(tmp_path / "mask.tif").put_on(aligned, (64, 64), NEVER, (32, 32))
     assert float(known[..., :15].min()) == 1
     assert float(known[..., 17:].max()) == 0
@@ -253,7 +253,7 @@ def test_masks_of_any_depth(tmp_path: Path, values: np.generic) -> None:
 
 def test_tensors_of_deep_images_are_in_range(tmp_path: Path) -> None:
     Image.fromarray((ramp() / 255 * 1.2 - 0.1).astype(np.float32)).save(tmp_path / "x.tif")
-    x = to_tensor(open_picture(tmp_path / "x.tif"))
+    x = to_tensor(open_image(tmp_path / "x.tif"))
     assert (x.min().item(), x.max().item()) == (-1, 1)
 
 

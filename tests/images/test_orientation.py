@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin, features
 
-from restyle_cli.images import TURNED, open_original, open_picture
+from restyle_cli.images import TURNED, open_image, open_original
 
 SHORT, LONG, ASCII, RATIONAL, SRATIONAL, FLOAT, BYTE = 3, 4, 2, 5, 10, 11, 1
 ORIENTATION, X_RESOLUTION, SOFTWARE, FLASH = 0x0112, 0x011A, 0x0131, 0x9209
@@ -78,7 +78,7 @@ def photo() -> Image.Image:
 
 def assert_shown(path: Path, stored: Image.Image, turned: bool) -> None:
     right = np.rot90(stored, -1) if turned else np.asarray(stored)
-    for read in (open_picture(path), open_original(path)):
+    for read in (open_image(path), open_original(path)):
         assert read.size == right.shape[1::-1]
         assert np.abs(np.asarray(read, int) - right).mean() < 3
         assert read.info.get(TURNED, False) is turned
@@ -112,7 +112,7 @@ def test_all_orientations(tmp_path: Path, photo: Image.Image, orientation: int, 
     tags[ORIENTATION] = orientation
     options = {"quality": 100, "subsampling": 0} if suffix == "jpg" else {"lossless": True} if suffix == "webp" else {}
     photo.save(tmp_path / f"x.{suffix}", exif=tags, **options)
-    read = open_picture(tmp_path / f"x.{suffix}")
+    read = open_image(tmp_path / f"x.{suffix}")
     assert np.abs(np.asarray(read, int) - right).mean() < 3
     assert (TURNED in read.info) is (orientation > 1)
 
@@ -195,8 +195,8 @@ def test_an_avif_says_it_beside_its_exif(tmp_path: Path, photo: Image.Image) -> 
         assert data.count(good) == 1
         data = data.replace(good, odd)
     (tmp_path / "odd.avif").write_bytes(data)
-    assert open_picture(tmp_path / "odd.avif").size == SIZE[::-1]
-    assert np.array_equal(open_picture(tmp_path / "odd.avif"), open_picture(tmp_path / "x.avif"))
+    assert open_image(tmp_path / "odd.avif").size == SIZE[::-1]
+    assert np.array_equal(open_image(tmp_path / "odd.avif"), open_image(tmp_path / "x.avif"))
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16", "F"])
@@ -205,9 +205,9 @@ def test_every_mode_is_turned(tmp_path: Path, photo: Image.Image, mode: str) -> 
     stored = grey or photo.convert("L" if mode == "F" else mode)
     stored = Image.fromarray(np.asarray(stored, np.float32) / 255) if mode == "F" else stored
     stored.save(tmp_path / "x.tif", tiffinfo={ORIENTATION: 1})
-    right = np.rot90(open_picture(tmp_path / "x.tif"), -1)
+    right = np.rot90(open_image(tmp_path / "x.tif"), -1)
     stored.save(tmp_path / "x.tif", tiffinfo={ORIENTATION: 6})
-    assert np.array_equal(open_picture(tmp_path / "x.tif"), right)
+    assert np.array_equal(open_image(tmp_path / "x.tif"), right)
 
 
 def test_masks_and_what_is_pasted_lie_as_the_photo(

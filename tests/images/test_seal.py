@@ -10,9 +10,9 @@ import pytest
 from PIL import Image, ImageOps, PngImagePlugin
 
 import restyle_cli
-from restyle_cli.align import align, frame_mark
+from restyle_cli.align import align, aligned_mark
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import MARK, open_picture, save_picture
+from restyle_cli.images import MARK, open_image, save_image
 
 
 def crop() -> Image.Image:
@@ -31,7 +31,7 @@ def save_again(image: Image.Image, path: Path, texts: dict[str, str], **options:
 
 @pytest.fixture
 def marked(tmp_path: Path) -> Path:
-    save_picture(crop(), tmp_path / "crop.png", frame_mark())
+    save_image(crop(), tmp_path / "crop.png", aligned_mark())
     return tmp_path / "crop.png"
 
 
@@ -42,13 +42,13 @@ def texts_of(path: Path) -> dict[str, str]:
 
 
 def test_a_crop_as_it_was_written_fits(marked: Path) -> None:
-    assert MARK in open_picture(marked).info
-    assert align(open_picture(marked), size=64).how == "fits"
+    assert MARK in open_image(marked).info
+    assert align(open_image(marked), size=64).how == "fits"
 
 
 def test_the_example_of_the_readme_fits() -> None:
     example = Path(restyle_cli.__file__).parent / "examples/portrait.png"
-    assert MARK in open_picture(example).info
+    assert MARK in open_image(example).info
 
 
 CHANGES = {
@@ -65,35 +65,35 @@ CHANGES = {
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_crop_that_was_changed_does_not(marked: Path, change: str) -> None:
     save_again(CHANGES[change](crop()), marked, texts_of(marked))
-    assert open_picture(marked).info == {}
+    assert open_image(marked).info == {}
     with pytest.raises(RestyleError, match="no face"):
-        align(open_picture(marked), size=64)
+        align(open_image(marked), size=64)
 
 
 def test_one_pixel_is_enough(marked: Path) -> None:
     changed = crop()
     changed.putpixel((5, 5), (1, 2, 3))
     save_again(changed, marked, texts_of(marked))
-    assert MARK not in open_picture(marked).info
+    assert MARK not in open_image(marked).info
 
 
 def test_a_crop_turned_by_its_exif(marked: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     save_again(crop(), marked, texts_of(marked), exif=exif)
-    assert MARK not in open_picture(marked).info
+    assert MARK not in open_image(marked).info
 
 
 def test_a_crop_stored_another_way_still_fits(marked: Path) -> None:
     for stored in (crop(), crop().convert("RGBA")):
         save_again(stored, marked, texts_of(marked), compress_level=1)
-        assert MARK in open_picture(marked).info
+        assert MARK in open_image(marked).info
 
 
 def test_a_mark_alone_is_not_believed(marked: Path) -> None:
     """Crops of earlier versions had no more."""
     save_again(crop(), marked, {MARK: texts_of(marked)[MARK]})
-    assert open_picture(marked).info == {}
+    assert open_image(marked).info == {}
 
 
 def test_from_the_command(

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from typer.testing import Result
 
-from restyle_cli.align import frame_mark
-from restyle_cli.images import fit, save_picture, to_picture
+from restyle_cli.align import aligned_mark
+from restyle_cli.images import fit, save_image, to_image
 from restyle_cli.inversion import MASK, TARGET, invert, iterate
 from restyle_cli.methods import METHODS
 from restyle_cli.methods.encoder import SinglePass
@@ -129,7 +129,7 @@ def test_commands_give_photos_in_full_size(
     from restyle_cli.store.files import write_module
 
     write_module(tmp_path / "g.safetensors", tiny.generator(resolution=LARGE), "stylegan2")
-    save_picture(to_picture(stripes(2 * LARGE)[0, :, :LARGE, :LARGE]), tmp_path / "a.png", frame_mark())
+    save_image(to_image(stripes(2 * LARGE)[0, :, :LARGE, :LARGE]), tmp_path / "a.png", aligned_mark())
     targets = []
     whole = Image2StyleGAN.pixel_distance
     monkeypatch.setattr(
@@ -233,7 +233,7 @@ def test_the_protocol_and_the_pages_say_what_is_compared(
     page = restyle("methods", "projector", "--json")
     assert "LPIPS (VGG-16)" in json.loads(page.stdout)["compares"]
     assert "256 px" in restyle("methods", "projector").stdout
-    save_picture(to_picture(stripes(64)[0]), tmp_path / "a.png", frame_mark())
+    save_image(to_image(stripes(64)[0]), tmp_path / "a.png", aligned_mark())
     restyle("eval", tmp_path / "a.png", "--methods", "pti-pivot-portrait:2", "--metrics", "l2", "-o", tmp_path / "out")
     protocol = json.loads((tmp_path / "out" / "report.json").read_text())["protocol"]
     assert "256 px" in protocol["optimising"] and "structure" in protocol["optimising"]

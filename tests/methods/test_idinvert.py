@@ -14,7 +14,7 @@ from torch import Tensor
 from typer.testing import Result
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import save_picture, to_picture
+from restyle_cli.images import save_image, to_image
 from restyle_cli.inversion import State, invert, iterate
 from restyle_cli.methods import idinvert
 from restyle_cli.methods.idinvert import IDInvert
@@ -180,7 +180,7 @@ def test_vgg16_is_taken_where_it_is_installed(tiny_store: Path, monkeypatch: pyt
 
 
 def test_the_command(restyle: Callable[..., Result], tiny_store: Path, tmp_path: Path) -> None:
-    save_picture(to_picture(tiny.generator()(tiny.generator().start(1) + 1)[0]), tmp_path / "a.png")
+    save_image(to_image(tiny.generator()(tiny.generator().start(1) + 1)[0]), tmp_path / "a.png")
     result = restyle("invert", tmp_path / "a.png", "-m", "idinvert-portrait", "-n", 3, "--align", "never", "--json",
                      "-o", tmp_path / "out")  # fmt: skip
     assert result.exit_code == 0, result.output

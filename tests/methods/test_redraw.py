@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from typer.testing import Result
 
-from restyle_cli.align import frame_mark
+from restyle_cli.align import aligned_mark
 from restyle_cli.errors import RestyleError, UsageError
-from restyle_cli.images import save_picture, to_picture
+from restyle_cli.images import save_image, to_image
 from restyle_cli.inversion import invert
 from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.methods.hyperstyle import HyperStyle
@@ -32,7 +32,7 @@ CHAIN = "restyle-psp-portrait:2,pti:2,toon"
 def face(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    save_picture(Image.fromarray(noise), tmp_path / "face.png", frame_mark())
+    save_image(Image.fromarray(noise), tmp_path / "face.png", aligned_mark())
     return tmp_path / "face.png"
 
 
@@ -62,8 +62,8 @@ def test_from_the_command_it_is_a_generators_name(restyle: Run, face: Path, tiny
     toons = read_module(tiny_store / "toon.safetensors")
     drawn = toons(latent.w, patch={name: change.float() for name, change in latent.patch.items()})
     written = np.asarray(Image.open("out/face.png"), int)
-    assert np.abs(np.asarray(to_picture(drawn[0]), int) - written).max() <= 1
-    assert np.array_equal(np.asarray(to_picture(render_latent(Path("out/face.safetensors"))[0]), int), written)
+    assert np.abs(np.asarray(to_image(drawn[0]), int) - written).max() <= 1
+    assert np.array_equal(np.asarray(to_image(render_latent(Path("out/face.safetensors"))[0]), int), written)
 
 
 def test_a_file_of_ones_own_is_taken_at_its_word(face: Path, tmp_path: Path) -> None:

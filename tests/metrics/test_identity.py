@@ -28,7 +28,7 @@ from restyle_cli.store.files import write_module
 def face() -> Tensor:
     """The astronaut's, framed as FFHQ frames faces, [1, 3, 256, 256]."""
     data = pytest.importorskip("skimage.data")
-    return to_tensor(align(Image.fromarray(data.astronaut()), "always").picture)[None]
+    return to_tensor(align(Image.fromarray(data.astronaut()), "always").image)[None]
 
 
 def test_dlibs_own_numbers(face: Tensor) -> None:

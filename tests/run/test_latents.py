@@ -14,7 +14,7 @@ from torch import Tensor
 from typer.testing import Result
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import to_picture
+from restyle_cli.images import to_image
 from restyle_cli.run import pipeline
 from restyle_cli.run.latents import load_generator, read, render_latent
 from restyle_cli.store.files import read_latent, write_latent, write_module
@@ -80,7 +80,7 @@ def test_a_reload_draws_bit_for_bit_what_was_shown(
     for index in range(3):
         again = render_latent(out / f"{index}.safetensors")
         assert torch.equal(again, shown[index])
-        assert to_picture(again[0]).tobytes() == Image.open(out / f"{index}.png").convert("RGB").tobytes()
+        assert to_image(again[0]).tobytes() == Image.open(out / f"{index}.png").convert("RGB").tobytes()
         latent = read(out / f"{index}.safetensors")
         assert latent.patch and all(change.dtype == torch.float16 for change in latent.patch.values())
     without = load_generator(latent)(latent.w)
@@ -97,7 +97,7 @@ def test_so_does_a_code_that_was_optimised(
     for index in range(3):
         again = render_latent(out / f"{index}.safetensors")
         assert torch.equal(again, shown[index])
-        assert to_picture(again[0]).tobytes() == Image.open(out / f"{index}.png").convert("RGB").tobytes()
+        assert to_image(again[0]).tobytes() == Image.open(out / f"{index}.png").convert("RGB").tobytes()
         assert not read(out / f"{index}.safetensors").patch
 
 
@@ -141,7 +141,7 @@ def test_pti_alone_starts_with_the_domains_encoder(
 
 def test_a_code_without_changes_is_drawn_too(restyle: Run, photos: Path, tmp_path: Path, tiny_store: Path) -> None:
     restyle("invert", photos / "0.png", "-m", "psp-portrait", "-o", tmp_path, "--align", "never")
-    again = to_picture(render_latent(tmp_path / "0.safetensors")[0])
+    again = to_image(render_latent(tmp_path / "0.safetensors")[0])
     assert again.tobytes() == Image.open(tmp_path / "0.png").convert("RGB").tobytes()
 
 
@@ -153,7 +153,7 @@ def test_the_generator_is_that_of_the_kept_step(restyle: Run, photos: Path, tmp_
     made = read(tmp_path / "best" / "0.safetensors").metadata
     assert made["generator"] == ("toon" if made["kept_step"] == 3 else "portrait")
     for path in (tmp_path / "0.safetensors", tmp_path / "best" / "0.safetensors"):
-        again = to_picture(render_latent(path)[0])
+        again = to_image(render_latent(path)[0])
         assert again.tobytes() == Image.open(path.with_suffix(".png")).convert("RGB").tobytes()
 
 
@@ -183,7 +183,7 @@ def test_a_generator_beside_the_models_file_is_found(
     model = nets / "enc.safetensors"
     result = restyle("invert", photos / "0.png", "-m", model, "-o", tmp_path, "--align", "never")
     assert result.exit_code == 0, result.output
-    again = to_picture(render_latent(tmp_path / "0.safetensors")[0])
+    again = to_image(render_latent(tmp_path / "0.safetensors")[0])
     assert again.tobytes() == Image.open(tmp_path / "0.png").convert("RGB").tobytes()
     (nets / "mine.safetensors").unlink()
     with pytest.raises(RestyleError, match=r"the generator 'mine'.*is not installed"):

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import RESULT, save_picture
+from restyle_cli.images import RESULT, save_image
 from restyle_cli.run.sources import find_pictures
 from restyle_cli.store.files import write_latent
 
@@ -182,7 +182,7 @@ def test_results_are_left_out_of_folders(tmp_path):
     touch(tmp_path / "q.png", tmp_path / "comic.strip.png", tmp_path / "r.png", tmp_path / "r.safetensors")
     latent(tmp_path / "q.safetensors", ["latent"])  # of q.png, which is the photo
     for name, text in (("s.strip", {RESULT: "strip"}), ("t.heatmap", {"restyle-heatmap": "{}"}), ("u.pasted", {})):
-        save_picture(Image.new("RGB", (16, 16)), tmp_path / f"{name}.png", text)
+        save_image(Image.new("RGB", (16, 16)), tmp_path / f"{name}.png", text)
     results = []
     assert sorted(relatives([tmp_path], on_result=results.append)) == ["comic.strip", "p", "q", "r", "u.pasted"]
     ends = {"p.png", "p.strip.png", "p.pasted.png", "p.variant-2.png", "s.strip.png", "t.heatmap.png"}

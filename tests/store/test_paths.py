@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 from typer.testing import Result
 
-from restyle_cli.align import frame_mark
+from restyle_cli.align import aligned_mark
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import save_picture
+from restyle_cli.images import save_image
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.paths import check_writable, home
 
@@ -71,7 +71,7 @@ def test_bundled_models_need_no_folder(
     make(monkeypatch)
     assert fetch.installed(catalog.find(EMBEDDED))
     assert not fetch.installed(catalog.find(OTHER))
-    save_picture(Image.new("RGB", (64, 64), "grey"), tmp_path / "a.png", frame_mark())
+    save_image(Image.new("RGB", (64, 64), "grey"), tmp_path / "a.png", aligned_mark())
     done = restyle("invert", tmp_path / "a.png", "-n", 1, "-o", tmp_path / "out", "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["images"][0]["status"] == "done"
