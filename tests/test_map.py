@@ -29,7 +29,7 @@ FLOORS = [
     ["align", "data"],
     ["metrics"],
     ["run"],
-    ["evaluate", "heatmap", "edit", "crops"],
+    ["evaluate", "heatmap", "edit"],
     ["train"],
     ["api"],
     ["cli"],

@@ -54,7 +54,7 @@ def align(
     terminal = Terminal(json=json, quiet=quiet)
     sources, missing = running.find(paths, output, terminal)
 
-    from restyle_cli.crops import SUFFIXES, Crops, cut_all
+    from restyle_cli.run.crops import SUFFIXES, Crops, crop_all
     from restyle_cli.store import catalog
 
     known = catalog.domain(domain)
@@ -63,7 +63,7 @@ def align(
     height, width = (max(round(size * side / max(known.input)), 1) for side in known.input)
     settings = {"domain": domain, "pixels": [height, width], **settings}
     crops = Crops(output, frozenset(SUFFIXES), settings, {"version": __version__}, numbered=framed.face == "all")
-    done = cut_all(sources, crops, framed, (height, width), overwrite)
+    done = crop_all(sources, crops, framed, (height, width), overwrite)
     rows: list[list[str]] = []
 
     def add_row(outcome: Outcome, terminal: Terminal) -> None:

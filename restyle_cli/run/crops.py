@@ -56,15 +56,15 @@ class Crops(Results):
         return parse_json(mark.read_bytes())
 
 
-def cut_all(
-    sources: Iterable[Source], crops: Crops, framing: AlignOptions, size: Size, overwrite: bool = False
+def crop_all(
+    sources: Iterable[Source], crops: Crops, options: AlignOptions, size: Size, overwrite: bool = False
 ) -> Generator[Outcome, None, None]:
     """Crop every image to `size` (height, width) and yield the outcomes; a failure does not stop the others.
 
     A second thread reads the photos and finds the faces. Close the iterator, or exhaust it.
     """
     named = crops.names(sources)
-    reading = in_background(lambda item: read_photos(*item, crops, framing, size, overwrite), named, _AHEAD, fill=True)
+    reading = in_background(lambda item: read_photos(*item, crops, options, size, overwrite), named, _AHEAD, fill=True)
     with closing(reading) as photos:
         for item in chain.from_iterable(photos):
             yield item if isinstance(item, Outcome) else _write(item, crops)
