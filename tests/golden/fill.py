@@ -26,18 +26,25 @@ _U = np.uint64
 _MEAN, _STD = 131070.0, float(np.sqrt((65536.0**2 - 1) / 3.0))
 
 
+_CHUNK = 1 << 15  # words that fit in the processor's cache: several times as fast
+_STEP, _LOW_HALVES = _U(0x9E3779B97F4A7C15), _U(0x0000FFFF0000FFFF)
+
+
 def _words(name, n, salt=""):
     """n outputs of splitmix64 as uint64, for this name."""
     text = (salt + "|" + name).encode()
     state = _U((zlib.crc32(text) << 32) | len(text))
     out = np.empty(n, _U)
     with np.errstate(over="ignore"):
-        for a in range(0, n, 1 << 18):
-            b = min(n, a + (1 << 18))
-            z = state + np.arange(a + 1, b + 1, dtype=_U) * _U(0x9E3779B97F4A7C15)
-            z = (z ^ (z >> _U(30))) * _U(0xBF58476D1CE4E5B9)
-            z = (z ^ (z >> _U(27))) * _U(0x94D049BB133111EB)
-            out[a:b] = z ^ (z >> _U(31))
+        steps = np.arange(1, min(n, _CHUNK) + 1, dtype=_U) * _STEP
+        for a in range(0, n, _CHUNK):
+            z = out[a : a + _CHUNK]
+            np.add(steps[: len(z)], state + _U(a) * _STEP, out=z)
+            z ^= z >> _U(30)
+            z *= _U(0xBF58476D1CE4E5B9)
+            z ^= z >> _U(27)
+            z *= _U(0x94D049BB133111EB)
+            z ^= z >> _U(31)
     return out
 
 
@@ -45,10 +52,12 @@ def normal(name, shape, salt=""):
     """Approximately N(0,1) values of this name, float32."""
     n = int(np.prod(shape, dtype=np.int64))
     out = np.empty(n, np.float32)
-    parts = _words(name, n, salt).view(np.uint16).reshape(n, 4)
-    for a in range(0, n, 1 << 20):
-        total = parts[a : a + (1 << 20)].sum(1, dtype=np.int64)
-        out[a : a + (1 << 20)] = (total - _MEAN) / _STD
+    words = _words(name, n, salt)
+    for a in range(0, n, _CHUNK):
+        z = words[a : a + _CHUNK]
+        pairs = (z & _LOW_HALVES) + (z >> _U(16) & _LOW_HALVES)  # two sums of two parts in each word
+        total = (pairs + (pairs >> _U(32))) & _U(0xFFFFFFFF)
+        out[a : a + _CHUNK] = (total.view(np.int64) - _MEAN) / _STD
     return out.reshape(shape)
 
 
@@ -121,8 +130,10 @@ def tensor(key, shape, family="plain", salt=""):
         return (taps * mean).astype(np.float32)
     values = normal(canonical(key), shape, salt)
     if kind == "absnormal":
-        values = np.abs(values)
-    return (np.float32(mean) + np.float32(std) * values).astype(np.float32)
+        np.abs(values, out=values)
+    values *= np.float32(std)
+    values += np.float32(mean)
+    return values
 
 
 def state_dict(manifest, salt=""):
