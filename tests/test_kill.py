@@ -29,7 +29,7 @@ CHILD = """
 import sys
 from pathlib import Path
 import torch
-import restyle_cli.evaluate.run, restyle_cli.run.pipeline, restyle_cli.evaluate.study, restyle_cli.store.convert
+import restyle_cli.evaluate.run, restyle_cli.run.pipeline, restyle_cli.store.convert
 from restyle_cli.cli.app import app
 from restyle_cli.store import fetch
 from restyle_cli.train import distil, drawings, loop

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from variants import Anderson, Stretched, fit_lengths
 
-from restyle_cli.evaluate.curves import COLOURS, MARKERS
+from restyle_cli.evaluate.html import COLOURS, MARKERS
 from restyle_cli.inversion import Method, invert, iterate, l2
 from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.models import load_method

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,8 +17,10 @@ from restyle_cli.store.paths import check_writable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from restyle_cli.evaluate.run import Pair, Photo, Task
-    from restyle_cli.evaluate.study import Study
+    from restyle_cli.evaluate.journal import Skip
+    from restyle_cli.evaluate.protocol import Evaluation
+    from restyle_cli.evaluate.schedule import Item
+    from restyle_cli.metrics.metric import Column
     from restyle_cli.models import Plan
     from restyle_cli.run.sources import Source
 
@@ -96,34 +97,41 @@ def evaluate(
 
     # From here on torch is needed, which takes seconds to import.
     from restyle_cli.align import AlignOptions
-    from restyle_cli.evaluate import schedules
-    from restyle_cli.evaluate.pairs import pair_up
-    from restyle_cli.evaluate.run import Photo, Task
-    from restyle_cli.evaluate.study import EvalRequest, Study
+    from restyle_cli.evaluate import schedule
+    from restyle_cli.evaluate.protocol import Evaluation
+    from restyle_cli.evaluate.schedule import Item
     from restyle_cli.metrics import choose
 
     machine = choose_machine(device, precision, batch_size)
-    items: Sequence[Photo] | Sequence[Pair] = [Photo(source.path) for source in sources]
+    items = [Item(source.path) for source in sources]
     plans: list[Plan] = []
     if against is not None:
-        items, left = pair_up(paths[0], sources, against, others)
-        if left:
+        items = schedule.pairs(paths[0], sources, against, others)
+        if left := len(others) - len(items):
             terminal.note(f"images in {str(against)!r} without a counterpart, left out: {left}")
     else:
-        plans = schedules.plans(methods, via, steps, fetching(offline, terminal), generator)
+        plans = schedule.plans(methods, via, steps, fetching(offline, terminal), generator)
         for notice in dict.fromkeys(notice for plan in plans for notice in plan.notices):
             terminal.note(notice)
-    rule = schedules.rule(plans)
-    chosen = choose(names, machine.device, schedules.identities(plans, rule))
+    rule = schedule.rule(plans)
+    chosen = choose(names, machine.device, schedule.identities(plans, rule))
     check_writable(output)
-    where = (machine.device, machine.dtype)
-    task = Task(chosen.metrics, *where, AlignOptions(align, rule=rule), machine.batch_size, terminal.note)
-    study = Study(EvalRequest(paths, output, plans, against, chosen.missing), task, overwrite)
-
-    failed = _run(study, items, terminal) + len(missing)
-    report, files = study.finish()
-    terminal.result(report, *_views(report, task, files, time.perf_counter() - began))
-    if failed:
+    evaluation = Evaluation(
+        paths,
+        output,
+        chosen.metrics,
+        chosen.missing,
+        machine.device,
+        machine.dtype,
+        AlignOptions(align, rule=rule),
+        machine.batch_size,
+        plans,
+        against,
+        terminal.note,
+    )
+    report, files, skipped = _run(evaluation, items, overwrite, terminal)
+    terminal.result(report, *_views(report, evaluation.columns, files["page"], time.perf_counter() - began))
+    if skipped or missing:
         raise typer.Exit(1)
 
 
@@ -138,29 +146,37 @@ def _others(paths: list[Path], against: Path | None, output: Path) -> list[Sourc
     return find_pictures([against], output)
 
 
-def _run(study: Study, items: Sequence[Photo] | Sequence[Pair], terminal: Terminal) -> int:
-    """Measure everything, with progress and errors; returns how many were skipped."""
-    total, done, skipped = len(items) * len(study.courses), 0, 0
+def _run(
+    evaluation: Evaluation, items: Sequence[Item], overwrite: bool, terminal: Terminal
+) -> tuple[dict[str, Any], dict[str, Path], int]:
+    """Measure everything, with progress and errors; returns the report, its files, and how many were skipped."""
+    from restyle_cli.evaluate.run import evaluate
+
+    total, done, skipped = len(items) * len(evaluation.schedules), 0, 0
+
+    def on_item(skip: Skip | None) -> None:
+        nonlocal done, skipped
+        done += 1
+        if skip is not None:
+            skipped += 1
+            terminal.error(RestyleError(skip.reason, skip.hint))
+        progress.advance()
+
     try:
-        with closing(study.run(items)) as outcomes, terminal.progress("measuring", total) as progress:
-            for outcome in outcomes:
-                done += 1
-                if outcome.skip is not None:
-                    skipped += 1
-                    terminal.error(RestyleError(outcome.skip.reason, outcome.skip.hint))
-                progress.advance()
+        with terminal.progress("measuring", total) as progress:
+            report, files = evaluate(evaluation, items, overwrite, on_item)
     except KeyboardInterrupt:
         message = f"interrupted after {done} of {total} measurements"
         raise Interrupted(message, "run the same command again to continue") from None
-    return skipped
+    return report, files, skipped
 
 
-def _views(report: dict[str, Any], task: Task, files: dict[str, Path], seconds: float) -> list[Table | str]:
+def _views(report: dict[str, Any], columns: Sequence[Column], page: Path, seconds: float) -> list[Table | str]:
     """For people: the steps of each method, the table of methods, the protocol, and the report file."""
-    from restyle_cli.evaluate.figures import format_value, step_cells, titles
+    from restyle_cli.evaluate.summary import format_value, step_cells, titles
 
     protocol, methods = report["protocol"], report["methods"]
-    names = titles(task.columns, [one["name"] for one in protocol["missing"]])
+    names = titles(columns, [one["name"] for one in protocol["missing"]])
     timed = protocol["against"] is None
     views: list[Table | str] = []
     if timed:
@@ -181,7 +197,7 @@ def _views(report: dict[str, Any], task: Task, files: dict[str, Path], seconds: 
     views.append(Table(["", ""], how))
     skipped = len({one["input"] for one in report["skipped"]})
     views.append(f"{report['images']} images, {skipped} skipped, in {human_seconds(seconds)}:")
-    views.append(str(files["page"]))
+    views.append(str(page))
     return views
 
 

@@ -1,1 +1,1 @@
-"""How well methods do on many pictures: inverted, measured at every step, kept line by line on disk."""
+"""How well methods invert many images: inverted, measured at every step, and reported."""

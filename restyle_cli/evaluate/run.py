@@ -1,95 +1,121 @@
-"""Inverts images and measures every step, or measures pairs of images.
+"""Inverts images and measures every step, or measures pairs of images, and writes the report.
 
-Each course is one pass over the images, so that only one chain's models are in memory. Batches have the same images
-whether or not the run was interrupted, because the last digits of the numbers depend on the batch.
+Each schedule is one pass over the images, so that only one chain's models are in memory.
 """
 
 from __future__ import annotations
 
+import base64
+import json
+import re
+import sys
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field, replace
-from itertools import accumulate, islice
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from itertools import accumulate
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.random import fork_rng
 
-from restyle_cli.align import AlignOptions, Size, align_image, crop_quad, recrop
+from restyle_cli.align import Quad, Size, align_image, recrop
 from restyle_cli.devices import compute, exactly
 from restyle_cli.errors import RestyleError
-from restyle_cli.evaluate.highlights import Highlights, side_by_side
-from restyle_cli.evaluate.journal import Journal
-from restyle_cli.evaluate.memory import peak_mb, reset_peak
-from restyle_cli.evaluate.rows import Course, Known, Row, Skip, add_batch, add_peak, known_of, rows_of
-from restyle_cli.images import open_image, to_tensor
+from restyle_cli.evaluate.html import page
+from restyle_cli.evaluate.journal import Journal, Peak, Row, Skip
+from restyle_cli.evaluate.protocol import Evaluation, protocol
+from restyle_cli.evaluate.schedule import Item, Schedule
+from restyle_cli.evaluate.summary import MOST, summary, write_table
+from restyle_cli.images import open_image, to_image, to_tensor
 from restyle_cli.inversion import TARGET, Method, State, invert, iterate
+from restyle_cli.io import reason_of, write_atomic
 from restyle_cli.memory import Batches, OutOfMemory, enough_for
 from restyle_cli.methods.optimize import full_size
-from restyle_cli.metrics.metric import Column, Metric
+from restyle_cli.metrics.metric import Metric
 from restyle_cli.metrics.pixel import SIZE, compared
 from restyle_cli.run.pipeline import in_background
 from restyle_cli.store.paths import sha256
 
-Item = TypeVar("Item", "Photo", "Pair")
+JOURNAL, TABLE, JSON, PAGE = "journal.jsonl", "images.csv", "report.json", "report.html"
+THUMBNAIL = 160
+"""Height and width of an image in a thumbnail in px."""
+
+
+def evaluate(
+    evaluation: Evaluation,
+    items: Sequence[Item],
+    overwrite: bool = False,
+    on_item: Callable[[Skip | None], None] = lambda skip: None,
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Measure all items with all methods, and write the report; returns it and its files by kind.
+
+    What the journal in the folder has is not measured again. `on_item` is called for each item and method, with the
+    reason if it is skipped; an image skipped for all methods has its reason once. RestyleError if nothing was measured,
+    or if the folder has the report of another run, unless `overwrite`.
+    """
+    folder, journal = evaluation.folder, Journal(evaluation.folder / JOURNAL, evaluation.settings())
+    taken = next((folder / name for name in (PAGE, JSON, TABLE) if (folder / name).exists()), None)
+    if taken is not None and not overwrite and not journal.path.exists():
+        raise RestyleError(
+            f"{str(taken)!r} already exists and belongs to another run",
+            "choose another folder with --output, or replace it with --overwrite",
+        )
+    journal.open(overwrite)
+    used: dict[str, str] = {}
+    skips: dict[tuple[str, str | None], Skip] = {}
+    reader = _Reader(evaluation)
+    for index, schedule in enumerate(evaluation.schedules):
+        measure: Callable[[Sequence[_Ready]], _Measured]
+        if evaluation.against is None:
+            methods = evaluation.plans[index].load(evaluation.device)
+            reader.size, reader.full = methods[0].size, full_size(methods)
+            measure = _Inverter(methods, schedule, evaluation)
+        else:
+            measure = partial(_compare, evaluation=evaluation)
+        with closing(_pass(items, schedule, evaluation, journal, reader, measure)) as outcomes:
+            for outcome in outcomes:
+                if not isinstance(outcome, Skip):
+                    used[outcome.input] = outcome.sha256
+                    on_item(None)
+                    continue
+                key = (outcome.input, outcome.schedule)
+                on_item(None if key in skips else outcome)
+                skips[key] = outcome
+    if not used:
+        raise RestyleError("no image could be measured", "the reasons are above")
+    return _write_report(evaluation, journal, used, list(skips.values()))
+
+
+def _write_report(
+    evaluation: Evaluation, journal: Journal, used: Mapping[str, str], skips: Sequence[Skip]
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    measured, thumbnails = summary(evaluation, journal, used, skips)
+    notices = list(dict.fromkeys(notice for plan in evaluation.plans for notice in plan.notices))
+    head = {"command": "eval", **evaluation.machine, "notices": notices, "protocol": protocol(evaluation)}
+    report = head | measured
+    files = {kind: evaluation.folder / name for kind, name in (("page", PAGE), ("json", JSON), ("table", TABLE))}
+    html = page(report, evaluation.columns, thumbnails)
+    write_atomic(files["table"], lambda part: write_table(part, evaluation, journal, used))
+    write_atomic(files["json"], lambda part: part.write_text(json.dumps(report, indent=2) + "\n", encoding="ascii"))
+    write_atomic(files["page"], lambda part: part.write_text(html, encoding="utf-8", errors="backslashreplace"))
+    return report, files
+
+
+# --- one pass over the images
 
 
 @dataclass(frozen=True)
-class Task:
-    """How images are read and measured."""
-
-    metrics: Sequence[Metric]
-    device: torch.device
-    dtype: torch.dtype = torch.float32
-    framing: AlignOptions = field(default_factory=AlignOptions)
-    batch_size: int = 1
-    note: Callable[[str], None] = lambda text: None  # receives lines for people
-
-    @property
-    def columns(self) -> list[Column]:
-        """The columns of all metrics."""
-        return [column for metric in self.metrics for column in metric.columns]
-
-    @property
-    def ranking(self) -> int:
-        """Index of the column that ranks images as best and worst: LPIPS, else the first."""
-        return next((i for i, column in enumerate(self.columns) if column.key == "lpips"), 0)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The outcome of an image in a course: a row, or a skip. `new`: skipped in this run, not in an earlier one."""
+class _Known:
+    """An image that the journal has a row of."""
 
     input: str
-    sha256: str | None
-    skip: Skip | None = None
-    new: bool = False
-
-
-@dataclass(frozen=True)
-class Photo:
-    """An image to invert."""
-
-    path: Path
-
-    def digest(self) -> str:
-        """Identifies the image: its SHA-256."""
-        return sha256(self.path)
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two images to compare; the target's `path` identifies the pair."""
-
-    path: Path
-    result: Path
-
-    def digest(self) -> str:
-        """Identifies the pair: the SHA-256 of both."""
-        return f"{sha256(self.path)}:{sha256(self.result)}"
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -100,7 +126,6 @@ class _Ready:
     sha256: str
     x: Tensor
     y: Tensor | None = None
-    quad: list[float] | None = None
     full: Tensor | None = None  # x at the generator's full size, if a method compares at that size
 
 
@@ -114,121 +139,140 @@ class _Measured:
     results: Tensor
 
 
-def evaluate(
-    photos: Iterable[Photo], course: Course, methods: Sequence[Method], task: Task, journal: Journal
-) -> Generator[Outcome, None, None]:
-    """Invert every image by `methods`, measure the steps of `course`, and yield the outcomes.
+def _pass(
+    items: Iterable[Item],
+    schedule: Schedule,
+    evaluation: Evaluation,
+    journal: Journal,
+    read: Callable[[Item, str], _Ready],
+    measure: Callable[[Sequence[_Ready]], _Measured],
+) -> Generator[Row | Skip | _Known, None, None]:
+    """Read ahead, measure in batches, write each batch to the journal; images in the journal are not measured again.
 
     Close the iterator, or exhaust it, to end its thread.
     """
-    size, full = methods[0].size, full_size(methods)
+    known: dict[tuple[str, str | None], _Known | Skip] = {}
+    ranked: list[float] = []  # the values that rank the images, sorted
+    for entry in journal.entries():
+        if isinstance(entry, Skip) and entry.schedule in (None, schedule.key):
+            known[entry.input, entry.sha256] = entry
+    for row in journal.rows(schedule.key, len(schedule.steps), len(evaluation.columns)):
+        known[row.input, row.sha256] = _Known(row.input, row.sha256)
+        insort(ranked, row.values[-1][evaluation.ranking])
 
-    def read(photo: Photo, digest: str, known: Known | None) -> _Ready:
-        return _read(photo.path, digest, known, size, full, task)
-
-    return _pass(photos, course, task, journal, read, _Inverter(methods, course, task))
-
-
-def compare(pairs: Iterable[Pair], course: Course, task: Task, journal: Journal) -> Generator[Outcome, None, None]:
-    """Measure every pair, and yield the outcomes."""
-    return _pass(pairs, course, task, journal, _read_pair, lambda batch: _compare(batch, task))
-
-
-def _pass(
-    items: Iterable[Item],
-    course: Course,
-    task: Task,
-    journal: Journal,
-    read: Callable[[Item, str, Known | None], _Ready],
-    measure: Callable[[Sequence[_Ready]], _Measured],
-) -> Generator[Outcome, None, None]:
-    """Read ahead, measure in batches, write each batch to the journal; images in the journal are not measured again."""
-    known = known_of(journal, course)
-    highlights = Highlights(task.columns[task.ranking].higher)
-    done = {name: found.sha256 for name, found in known.items() if found.done}
-    for row in rows_of(journal, course, done, len(task.columns)):
-        highlights.add(row.input, row.values[-1][task.ranking])
-
-    def prepare(item: Item) -> _Ready | Outcome:
-        name = str(item.path)
-        digest: str | None = None
-        failed: RestyleError
+    def prepare(item: Item) -> _Ready | _Known | Skip:
+        name, digest = str(item.path), None
         try:
-            digest = item.digest()
-            found = known.get(name)
-            found = found if found and found.sha256 == digest else None
-            if found and (found.done or found.skip):
-                return Outcome(name, digest, found.skip)
+            digest = sha256(item.path) + (f":{sha256(item.result)}" if item.result else "")
+            if found := known.get((name, digest)):
+                return found
             with enough_for(f"for {name!r}"):
-                return read(item, digest, found)
-        except OutOfMemory as error:  # no digest: the next run may have more memory and tries again
-            digest, failed = None, error
-        except OSError as error:
-            failed = RestyleError(f"{name!r} cannot be read: {(error.strerror or str(error)).lower()}")
+                return read(item, digest)
+        except OutOfMemory as error:  # the next run may have more memory
+            return Skip(name, error.message, error.hint)
         except RestyleError as error:
-            failed = error
-        return Outcome(name, digest, Skip(name, digest, failed.message, failed.hint), new=True)
+            return Skip(name, error.message, error.hint, digest)
+        except OSError as error:
+            return Skip(name, f"{name!r} cannot be read: {reason_of(error)}", None, digest)
 
-    worked, batches = False, Batches(str(task.device), task.note)
-    reset_peak(task.device)
-    with closing(in_background(prepare, items, 2 * task.batch_size)) as prepared:
-        for batch in _batched(prepared, task.batch_size):
-            outcomes = {item.input: item for item in batch if isinstance(item, Outcome)}
-            skips = [outcome.skip for outcome in outcomes.values() if outcome.skip and outcome.new]
-            rows: list[Row] = []
-            thumbnails: dict[str, str] = {}
-            if ready := [item for item in batch if isinstance(item, _Ready)]:
-                worked = True
-                for part, measured in batches.run(ready, measure):
-                    if isinstance(measured, OutOfMemory):  # not in the journal: another run may have more memory
-                        outcomes |= {item.input: _too_large(item, measured, course) for item in part}
-                        continue
-                    new, failed, small = _described(part, measured, course, task, highlights)
-                    outcomes |= {row.input: Outcome(row.input, row.sha256) for row in new}
-                    outcomes |= {skip.input: Outcome(skip.input, skip.sha256, skip, new=True) for skip in failed}
-                    rows, skips, thumbnails = rows + new, skips + failed, thumbnails | small
-            if rows or skips:
-                add_batch(journal, course, rows, skips, thumbnails)
-            yield from (outcomes[item.input] for item in batch)
-    if worked and (peak := peak_mb(task.device)) is not None:
-        add_peak(journal, course, round(peak, 1))
-
-
-def _too_large(item: _Ready, error: OutOfMemory, course: Course) -> Outcome:
-    skip = Skip(item.input, item.sha256, f"{item.input!r}: {error.message}", error.hint, course.chain)
-    return Outcome(item.input, item.sha256, skip, new=True)
+    worked, batches = False, Batches(str(evaluation.device), evaluation.note)
+    _reset_peak(evaluation.device)
+    with closing(in_background(prepare, items, 2 * evaluation.batch_size)) as prepared:
+        for batch in _gathered(prepared, evaluation.batch_size):
+            if not isinstance(batch, list):
+                if isinstance(batch, Skip) and batch.sha256 and (batch.input, batch.sha256) not in known:
+                    journal.add([batch])
+                yield batch
+                continue
+            worked = True
+            entries: list[Row | Skip] = []
+            for part, measured in batches.run(batch, measure):
+                if isinstance(measured, OutOfMemory):
+                    reason = f"{part[0].input!r}: {measured.message}"
+                    entries.append(Skip(part[0].input, reason, measured.hint, schedule=schedule.key))
+                else:
+                    entries += _entries(part, measured, schedule, evaluation.ranking, ranked)
+            journal.add(entry for entry in entries if entry.sha256)
+            yield from entries
+    if worked and (peak := _peak_mb(evaluation.device)) is not None:
+        journal.add([Peak(schedule.key, round(peak, 1))])
 
 
-def _batched(items: Iterable[_Ready | Outcome], size: int) -> Iterator[list[_Ready | Outcome]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
+def _gathered(items: Iterable[_Ready | _Known | Skip], size: int) -> Iterator[list[_Ready] | _Known | Skip]:
+    """Batches of `size`; what is not to be measured passes at once.
+
+    A resumed run has the batches of an uninterrupted one, because the last digits of the numbers depend on the batch.
+    """
+    batch: list[_Ready] = []
+    for item in items:
+        if not isinstance(item, _Ready):
+            yield item
+            continue
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
         yield batch
 
 
-# --- reading
+def _entries(
+    batch: Sequence[_Ready], measured: _Measured, schedule: Schedule, ranking: int, ranked: list[float]
+) -> Iterator[Row | Skip]:
+    """The row of each image, with a thumbnail if it is among the best or worst so far, or its skip."""
+    seconds = [round(value / len(batch), 6) for value in measured.seconds]
+    for item, values, target, result in zip(batch, measured.values, measured.targets, measured.results, strict=True):
+        if not (values.isfinite().all() and result.isfinite().all()):
+            reason = f"{schedule.name} produced NaN for {item.input!r}"
+            yield Skip(item.input, reason, "use --precision fp32", item.sha256, schedule.key)
+            continue
+        value = float(values[-1, ranking])
+        extreme = bisect_right(ranked, value) < MOST or len(ranked) - bisect_left(ranked, value) < MOST
+        insort(ranked, value)
+        thumbnail = _side_by_side(target, result) if extreme else None
+        yield Row(schedule.key, item.input, item.sha256, values.tolist(), seconds, thumbnail)
 
 
-def _read(path: Path, digest: str, known: Known | None, size: Size, full: Size | None, task: Task) -> _Ready:
-    """The framed image; a face that an earlier course found is not searched again."""
-    photo = open_image(path)
-    if known and known.quad:
-        corners = tuple((float(x), float(y)) for x, y in np.array(known.quad).reshape(4, 2))
-        large = None if full is None else to_tensor(recrop(photo, corners, full, cut_out=True))
-        x = to_tensor(crop_quad(photo, corners, max(size)), size)
-        return _Ready(str(path), digest, x, quad=list(known.quad), full=large)
-    framing = task.framing
-    if known and framing.rule == "face":
-        framing = replace(framing, mode="never")
-    aligned = align_image(photo, framing, size, path)[0]
-    cut_out = task.framing.rule == "face" and aligned.how == "aligned"
-    quad = [float(value) for corner in aligned.quad for value in corner] if cut_out else None
-    large = None if full is None else to_tensor(recrop(photo, aligned.quad, full, aligned.how == "aligned"))
-    return _Ready(str(path), digest, to_tensor(aligned.image, size), quad=quad, full=large)
+def _side_by_side(
+    target: Tensor,  # [3, H, W] in [-1, 1]
+    result: Tensor,  # [3, H, W] in [-1, 1]
+) -> str:
+    """Thumbnails of both side by side, as a base64-encoded JPEG."""
+    sheet = Image.new("RGB", (2 * THUMBNAIL, THUMBNAIL))
+    for index, image in enumerate((target, result)):
+        small = to_image(image).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+        sheet.paste(small, (index * THUMBNAIL, 0))
+    file = BytesIO()
+    sheet.save(file, "JPEG", quality=85)
+    return base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def _read_pair(pair: Pair, digest: str, known: Known | None) -> _Ready:
-    x, y = (to_tensor(open_image(path), SIZE) for path in (pair.path, pair.result))
-    return _Ready(str(pair.path), digest, x, y)
+class _Reader:
+    """Reads images in the `size` (height, width) of a method, and in the size `full` if the method compares there.
+
+    The place of a face is remembered, so that the next method does not search it again.
+    """
+
+    size: Size = SIZE
+    full: Size | None = None
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        self.framing = evaluation.framing
+        self._crops: dict[str, tuple[Quad, bool]] = {}
+
+    def __call__(self, item: Item, digest: str) -> _Ready:
+        """The framed image, or both images of a pair; RestyleError if it cannot be read or has no face."""
+        photo = open_image(item.path)
+        if item.result is not None:
+            y = to_tensor(open_image(item.result), SIZE)
+            return _Ready(str(item.path), digest, to_tensor(photo, SIZE), y)
+        if digest not in self._crops:
+            aligned = align_image(photo, self.framing, self.size, item.path)[0]
+            self._crops[digest] = aligned.quad, aligned.how == "aligned"
+        quad, is_face = self._crops[digest]
+        x = to_tensor(recrop(photo, quad, self.size, is_face))
+        full = None if self.full is None else to_tensor(recrop(photo, quad, self.full, is_face))
+        return _Ready(str(item.path), digest, x, full=full)
 
 
 # --- measuring
@@ -237,19 +281,19 @@ def _read_pair(pair: Pair, digest: str, known: Known | None) -> _Ready:
 class _Inverter:
     """Inverts and measures batches; a warm-up run before the first keeps its time comparable."""
 
-    def __init__(self, methods: Sequence[Method], course: Course, task: Task) -> None:
-        self.methods, self.steps, self.task = methods, set(course.steps), task
+    def __init__(self, methods: Sequence[Method], schedule: Schedule, evaluation: Evaluation) -> None:
+        self.methods, self.steps, self.evaluation = methods, set(schedule.steps), evaluation
         self._warm = False
 
     def __call__(self, batch: Sequence[_Ready]) -> _Measured:
         """Invert a batch and measure its steps."""
-        task = self.task
+        device = self.evaluation.device
         # The same random numbers for a batch whether or not the run was interrupted before it.
-        with fork_rng([task.device] if task.device.type == "cuda" else []), compute(task.device, task.dtype):
+        with fork_rng([device] if device.type == "cuda" else []), compute(device, self.evaluation.dtype):
             torch.manual_seed(0)
             full = [item.full for item in batch if item.full is not None]
-            inputs = {TARGET: torch.stack(full).to(task.device)} if full else {}
-            return self._invert(torch.stack([item.x for item in batch]).to(task.device), inputs)
+            inputs = {TARGET: torch.stack(full).to(device)} if full else {}
+            return self._invert(torch.stack([item.x for item in batch]).to(device), inputs)
 
     def _invert(self, x: Tensor, inputs: Mapping[str, Tensor]) -> _Measured:
         if not self._warm:
@@ -257,7 +301,7 @@ class _Inverter:
                 for _ in iterate(x, list(dict.fromkeys(self.methods)), inputs):
                     pass
             self._warm = True
-        meter = _Meter(x, self.task)
+        meter = Meter(x, self.evaluation.metrics)
 
         def on_step(k: int, state: State, errors: Tensor) -> None:
             if k in self.steps:
@@ -268,22 +312,22 @@ class _Inverter:
         return meter.measured([seconds for k, seconds in enumerate(passed) if k in self.steps])
 
 
-class _Meter:
-    """Measures one batch, step by step."""
+class Meter:
+    """Measures a batch step by step."""
 
-    def __init__(self, x: Tensor, task: Task) -> None:
+    def __init__(self, x: Tensor, metrics: Sequence[Metric]) -> None:
         """`x` [N, 3, H, W] in [-1, 1]: the targets; their features are computed once."""
-        self.task = task
+        self.metrics = metrics
         self.values: list[Tensor] = []
-        with exactly(task.device):
+        with exactly(x.device):
             self.targets = compared(x)
-            self.features = [metric.look(self.targets) for metric in task.metrics]
+            self.features = [metric.look(self.targets) for metric in metrics]
 
     def add(self, images: Tensor) -> None:
         """Compare the images [N, 3, any, any] of a step with the targets."""
-        with exactly(self.task.device):
+        with exactly(images.device):
             self.results = compared(images)
-            features = zip(self.task.metrics, self.features, strict=True)
+            features = zip(self.metrics, self.features, strict=True)
             columns = [metric.compare(target, metric.look(self.results)).cpu().double() for metric, target in features]
         self.values.append(torch.cat(columns, dim=1))
 
@@ -292,28 +336,40 @@ class _Meter:
         return _Measured(torch.stack(self.values, dim=1), seconds, self.targets, self.results)
 
 
-def _compare(batch: Sequence[_Ready], task: Task) -> _Measured:
-    meter = _Meter(torch.stack([item.x for item in batch]).to(task.device), task)
+def _compare(batch: Sequence[_Ready], evaluation: Evaluation) -> _Measured:
+    """Measure a batch of pairs."""
+    meter = Meter(torch.stack([item.x for item in batch]).to(evaluation.device), evaluation.metrics)
     with torch.no_grad():
-        meter.add(torch.stack([item.y for item in batch if item.y is not None]).to(task.device))
+        meter.add(torch.stack([item.y for item in batch if item.y is not None]).to(evaluation.device))
     return meter.measured([])
 
 
-def _described(
-    batch: Sequence[_Ready], measured: _Measured, course: Course, task: Task, highlights: Highlights
-) -> tuple[list[Row], list[Skip], dict[str, str]]:
-    """The row or the skip of each image, and the thumbnails of those among the best or worst."""
-    rows: list[Row] = []
-    skips: list[Skip] = []
-    thumbnails: dict[str, str] = {}
-    seconds = [round(value / len(batch), 6) for value in measured.seconds]
-    for index, item in enumerate(batch):
-        values = measured.values[index]
-        if not (values.isfinite().all() and measured.results[index].isfinite().all()):
-            reason = f"{course.name} produced NaN for {item.input!r}"
-            skips.append(Skip(item.input, item.sha256, reason, "use --precision fp32", course.chain))
-            continue
-        rows.append(Row(item.input, item.sha256, values.tolist(), seconds, item.quad))
-        if highlights.add(item.input, float(values[-1, task.ranking])):
-            thumbnails[item.input] = side_by_side(measured.targets[index], measured.results[index])
-    return rows, skips, thumbnails
+# --- memory
+
+
+def _reset_peak(device: torch.device) -> None:
+    """Reset what `_peak_mb` returns. On the CPU only Linux can; elsewhere the peak is that of the process so far."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    elif device.type == "cpu":
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_mb(device: torch.device) -> float | None:
+    """Peak memory in MB (10^6 bytes) since `_reset_peak`: PyTorch's tensors on a CUDA device, else the whole process.
+
+    None if the system does not report it.
+    """
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    with suppress(OSError):
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        if found := re.search(r"^VmHWM:\s*(\d+) kB", status, re.MULTILINE):
+            return int(found[1]) * 1024 / 1e6
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6

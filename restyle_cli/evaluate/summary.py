@@ -1,113 +1,123 @@
-"""Means and standard errors of the rows of a journal, in one pass per course and constant memory."""
+"""Means, standard errors, best and worst images: the rows of a journal as report.json and images.csv."""
 
 from __future__ import annotations
 
-import math
+import csv
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from restyle_cli.evaluate.highlights import Highlights
-from restyle_cli.evaluate.journal import Journal
-from restyle_cli.evaluate.rows import Course, Row, Skip, peak_of, pictures_of, rows_of
+import numpy as np
+from numpy.typing import NDArray
+
+from restyle_cli.evaluate.journal import Journal, Peak, Row, Skip
+from restyle_cli.evaluate.protocol import Evaluation
+from restyle_cli.evaluate.schedule import Schedule
+from restyle_cli.io import csv_name
 from restyle_cli.metrics.metric import Column
 
-
-@dataclass
-class Mean:
-    """Running mean and standard error by Welford's algorithm, which is numerically stable."""
-
-    count: int = 0
-    value: float = 0.0
-    _spread: float = 0.0
-
-    def add(self, number: float) -> None:
-        """Add a number."""
-        self.count += 1
-        off = number - self.value
-        self.value += off / self.count
-        self._spread += off * (number - self.value)
-
-    @property
-    def error(self) -> float | None:
-        """The standard error; None for fewer than two numbers."""
-        return math.sqrt(self._spread / (self.count - 1) / self.count) if self.count > 1 else None
+MOST = 4
+"""Number of best images, and of worst."""
+NOTHING = "—"
+_ORDER = ("l2", "lpips", "structure", "ms_ssim", "id", "fid")
+"""Order of the metrics, as in the papers' tables; others follow."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """The data of a report. `used`: the SHA-256 of each measured image, by its input."""
+def summary(
+    evaluation: Evaluation, journal: Journal, used: Mapping[str, str], skips: Sequence[Skip]
+) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
+    """The measured part of report.json, and by method the thumbnails of its best and worst images by input.
 
-    journal: Journal
-    courses: Sequence[Course]
-    columns: Sequence[Column]
-    missing: Sequence[str]  # metrics that could not be computed
-    ranking: int  # index of the column that ranks the images
-    used: Mapping[str, str]
-    skips: Sequence[Skip]
-
-    def rows(self, course: Course) -> Iterator[Row]:
-        """The rows of a course."""
-        return rows_of(self.journal, course, self.used, len(self.columns))
-
-
-def summary(measured: Measured) -> dict[str, Any]:
-    """The measured part of report.json: images, skipped, methods."""
-    names = {course.chain: course.name for course in measured.courses}
+    `used`: the SHA-256 of each measured image, by its input.
+    """
+    names = {schedule.key: schedule.name for schedule in evaluation.schedules}
     skipped = [
-        {"input": skip.input, "reason": skip.reason} | ({"method": names[skip.course]} if skip.course else {})
-        for skip in measured.skips
+        {"input": skip.input, "reason": skip.reason} | ({"method": names[skip.schedule]} if skip.schedule else {})
+        for skip in skips
     ]
-    methods = [_method(course, measured) for course in measured.courses]
-    return {"images": len(measured.used), "skipped": skipped, "methods": methods}
+    methods, thumbnails = [], {}
+    for schedule in evaluation.schedules:
+        method, thumbnails[schedule.name] = _method(evaluation, journal, schedule, used)
+        methods.append(method)
+    return {"images": len(used), "skipped": skipped, "methods": methods}, thumbnails
 
 
-def examples(measured: Measured, method: Mapping[str, Any]) -> dict[str, str]:
-    """Thumbnails of a method's best and worst images, by input, as base64 of JPEGs: [target | result]."""
-    course = next(course for course in measured.courses if course.name == method["name"])
-    wanted = {example["input"] for kind in ("best", "worst") for example in method["examples"][kind]}
-    return pictures_of(measured.journal, course, wanted)
+def rows(evaluation: Evaluation, journal: Journal, schedule: Schedule, used: Mapping[str, str]) -> Iterator[Row]:
+    """The rows of a schedule for the images in `used`, each image once; RestyleError if the journal is damaged."""
+    left = dict(used)
+    for row in journal.rows(schedule.key, len(schedule.steps), len(evaluation.columns)):
+        if left.get(row.input) == row.sha256:
+            del left[row.input]
+            yield row
 
 
-def _method(course: Course, measured: Measured) -> dict[str, Any]:
-    columns = measured.columns
-    means = [[Mean() for _ in columns] for _ in course.steps]
-    times = [Mean() for _ in course.steps]
-    ranking = columns[measured.ranking]
-    highlights, ranked = Highlights(ranking.higher), {}
-    for row in measured.rows(course):
-        for step, values in zip(means, row.values, strict=True):
-            for mean, value in zip(step, values, strict=True):
-                mean.add(value)
-        for time, seconds in zip(times, row.seconds, strict=False):  # pairs have no seconds
-            time.add(seconds)
-        value = row.values[-1][measured.ranking]
-        if highlights.add(row.input, value):
-            ranked[row.input] = value
-    steps = [_step(*step, measured) for step in zip(course.steps, course.methods, means, times, strict=True)]
-    best, worst = highlights.names()
-    return {
-        "name": course.name,
-        "chain": course.chain if times[0].count else None,
-        "images": means[0][0].count,
+def write_table(path: Path, evaluation: Evaluation, journal: Journal, used: Mapping[str, str]) -> None:
+    """Write images.csv: one row per image, method and step."""
+    keys = [column.key for column in evaluation.columns]
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        table = csv.writer(file)
+        table.writerow(["method", "input", "step", "by", *keys, *evaluation.missing, "seconds", "sha256"])
+        empty = [""] * len(evaluation.missing)
+        for schedule in evaluation.schedules:
+            for row in rows(evaluation, journal, schedule, used):
+                seconds: Sequence[float | str] = row.seconds or [""] * len(schedule.steps)
+                for step, by, values, time in zip(schedule.steps, schedule.methods, row.values, seconds, strict=True):
+                    names = [csv_name(schedule.name), csv_name(row.input), step, csv_name(by)]
+                    table.writerow([*names, *values, *empty, time, row.sha256])
+
+
+def _method(
+    evaluation: Evaluation, journal: Journal, schedule: Schedule, used: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    columns, shape = evaluation.columns, (len(schedule.steps), len(evaluation.columns))
+    inputs, values, seconds, thumbnails = [], [np.empty((0, *shape))], [], {}
+    for row in rows(evaluation, journal, schedule, used):
+        inputs.append(row.input)
+        values.append(np.array([row.values]))
+        seconds.append(row.seconds)
+        if row.thumbnail is not None:
+            thumbnails[row.input] = row.thumbnail
+    numbers = np.concatenate(values)  # [N, S, C]
+    times = np.array(seconds)  # [N, S], or [N, 0] for pairs
+    means = numbers.mean(axis=0).tolist() if inputs else [[None] * shape[1]] * shape[0]
+    mean_times = times.mean(axis=0).tolist() if times.size else [None] * shape[0]
+    steps = [
+        {"step": step, "method": by}
+        | {column.key: value for column, value in zip(columns, means[i], strict=True)}
+        | dict.fromkeys(evaluation.missing)
+        | {"seconds": mean_times[i]}
+        for i, (step, by) in enumerate(zip(schedule.steps, schedule.methods, strict=True))
+    ]
+    ranking = columns[evaluation.ranking]
+    best, worst = extremes(numbers[:, -1, evaluation.ranking], ranking.higher)
+    described = [
+        [{"input": inputs[i], ranking.key: float(numbers[i, -1, evaluation.ranking])} for i in indices]
+        for indices in (best, worst)
+    ]
+    peaks = [e.peak_memory_mb for e in journal.entries() if isinstance(e, Peak) and e.schedule == schedule.key]
+    shown = {inputs[i] for i in (*best, *worst)}
+    method = {
+        "name": schedule.name,
+        "chain": schedule.key if evaluation.against is None and inputs else None,
+        "images": len(inputs),
         "steps": steps,
         "best": _best(steps, columns[0]),
-        "stderr": _errors(means, measured),
-        "peak_memory_mb": peak_of(measured.journal, course),
-        "examples": {
-            "by": ranking.key,
-            "best": [{"input": name, ranking.key: ranked[name]} for name in best],
-            "worst": [{"input": name, ranking.key: ranked[name]} for name in worst],
-        },
+        "stderr": _errors(numbers, evaluation),
+        "peak_memory_mb": max(peaks, default=None),
+        "examples": {"by": ranking.key, "best": described[0], "worst": described[1]},
     }
+    return method, {name: data for name, data in thumbnails.items() if name in shown}
 
 
-def _step(number: int, method: str, means: Sequence[Mean], time: Mean, measured: Measured) -> dict[str, Any]:
-    values = {
-        column.key: mean.value if mean.count else None for column, mean in zip(measured.columns, means, strict=True)
-    }
-    missing = dict.fromkeys(measured.missing)
-    return {"step": number, "method": method, **values, **missing, "seconds": time.value if time.count else None}
+def extremes(values: NDArray[np.float64], higher: bool) -> tuple[list[int], list[int]]:
+    """The indices of the best, best first, and of the worst, worst first; none is in both. Earlier before equal ones.
+
+    `higher`: higher values are better.
+    """
+    badness = -values if higher else values
+    best = np.argsort(badness, kind="stable")[:MOST].tolist()
+    worst = np.argsort(-badness, kind="stable")[:MOST].tolist()
+    return best, [index for index in worst if index not in best]
 
 
 def _best(steps: Sequence[dict[str, Any]], column: Column) -> dict[str, Any] | None:
@@ -119,9 +129,36 @@ def _best(steps: Sequence[dict[str, Any]], column: Column) -> dict[str, Any] | N
     return {key: value for key, value in best.items() if key != "method"}
 
 
-def _errors(means: Sequence[Sequence[Mean]], measured: Measured) -> dict[str, Any]:
+def _errors(numbers: NDArray[np.float64], evaluation: Evaluation) -> dict[str, Any]:
     """Standard errors by column, a list over the steps each; None for seconds, which the images of a batch share."""
-    errors: dict[str, Any] = {
-        column.key: [step[index].error for step in means] for index, column in enumerate(measured.columns)
-    }
-    return errors | dict.fromkeys(measured.missing) | {"seconds": None}
+    count, steps, _ = numbers.shape
+    errors = [[None] * steps] * len(evaluation.columns)
+    if count > 1:
+        errors = (numbers.std(axis=0, ddof=1) / np.sqrt(count)).T.tolist()
+    known = {column.key: values for column, values in zip(evaluation.columns, errors, strict=True)}
+    return known | dict.fromkeys(evaluation.missing) | {"seconds": None}
+
+
+# --- tables, for the terminal and the HTML report
+
+
+def format_value(value: float | None, error: float | None = None) -> str:
+    """`value ± error`, with four decimals below 10 and one from there on; a dash for None."""
+    if value is None:
+        return NOTHING
+    digits = 4 if abs(value) < 10 else 1
+    text = f"{value:.{digits}f}"
+    return text if error is None else f"{text} ± {error:.{digits}f}"
+
+
+def titles(columns: Sequence[Column], missing: Sequence[str]) -> dict[str, str]:
+    """Title by key of a step's record, in the order of the table; missing metrics included."""
+    known = {column.key: column.title for column in columns} | {name: name.upper() for name in missing}
+    place = {name: index for index, name in enumerate(_ORDER)}
+    return {key: known[key] for key in sorted(known, key=lambda key: place.get(key.split("/")[0], len(_ORDER)))}
+
+
+def step_cells(method: Mapping[str, Any], index: int, keys: Sequence[str]) -> list[str]:
+    """The formatted values of one step of a method, each with its standard error."""
+    step, errors = method["steps"][index], method["stderr"]
+    return [format_value(step[key], errors[key][index] if errors.get(key) else None) for key in keys]

@@ -254,7 +254,7 @@ def test_an_interrupted_run_goes_on_to_the_same_report(
     assert result.exit_code == 130
     assert "run the same command again" in result.stderr
     with (OUT / "journal.jsonl").open("ab") as file:
-        file.write(b'{"course": "restyle')  # a line that was not finished
+        file.write(b'{"schedule": "restyle')  # a line that was not finished
 
     stepped = []
     step = ReStyle.step
@@ -348,19 +348,19 @@ def test_few_pictures_are_in_memory_at_a_time(restyle: Run, here: Path, monkeypa
     for index in range(120):
         save_image(one, here / f"many/{index:03d}.png")
     alive, most = [0], [0]
-    read = run_module._read_pair
+    read = run_module.to_tensor
 
-    def counted(*arguments: Any) -> Any:
-        ready = read(*arguments)
+    def counted(*arguments: Any) -> torch.Tensor:
+        image = read(*arguments)
         alive[0] += 1
         most[0] = max(most[0], alive[0])
-        weakref.finalize(ready, lambda: alive.__setitem__(0, alive[0] - 1))
-        return ready
+        weakref.finalize(image, lambda: alive.__setitem__(0, alive[0] - 1))
+        return image
 
-    monkeypatch.setattr(run_module, "_read_pair", counted)
+    monkeypatch.setattr(run_module, "to_tensor", counted)
     restyle("eval", "many", "--against", "many", "--metrics", "l2", "-b", 4, "-q")
     assert report()["images"] == 120
-    assert 0 < most[0] <= 20  # a batch being measured, one being gathered, two ahead
+    assert 0 < most[0] <= 2 * 20  # a batch being measured, one being gathered, two ahead
     assert alive[0] == 0
 
 

@@ -1,4 +1,4 @@
-"""The file from which an interrupted measurement goes on."""
+"""The file from which an interrupted evaluation continues."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.evaluate.journal import Journal
+from restyle_cli.evaluate.journal import Entry, Journal, Peak, Row, Skip
 
 SETTINGS = {"methods": ["a:1"], "device": "cpu"}
+ROW = Row("a:1", "1.png", "f00", [[0.1 + 0.2, 1.0]], [0.5])
 
 
 @pytest.fixture
@@ -20,45 +21,49 @@ def journal(tmp_path: Path) -> Journal:
 
 
 def test_lines_come_back_in_order_and_exactly(journal: Journal) -> None:
-    lines = [{"value": 0.1 + 0.2}, {"name": "Zoë\udcff"}]  # no rounding; a file name that is no text
-    for line in lines:
-        journal.add(line)
+    name = "Zoë\udcff"  # a file name that is not text
+    entries: list[Entry] = [ROW, Skip(name, "it is black", sha256="f00"), Peak("a:1", 12.5)]
+    journal.add(entries[:2])
     Journal(journal.path, SETTINGS).open()
-    assert list(journal.entries()) == lines
+    journal.add(entries[2:])
+    assert list(journal.entries()) == entries
+    assert list(journal.rows("a:1", 1, 2)) == [ROW]
+    assert list(journal.rows("b:1", 1, 2)) == []
 
 
 @pytest.mark.parametrize("cut", [1, 2, 8, 20])
 def test_a_line_cut_off_is_dropped_and_the_next_is_whole(journal: Journal, cut: int) -> None:
-    journal.add({"number": 1})
-    journal.add({"number": 2, "long": "x" * 200_000})
+    journal.add([ROW])
+    journal.add([Skip("2.png", "x" * 200_000)])
     journal.path.write_bytes(journal.path.read_bytes()[:-cut])
     journal.open()
-    journal.add({"number": 3})
-    assert [entry["number"] for entry in journal.entries()] == [1, 3]
+    journal.add([Peak("a:1", 3)])
+    assert list(journal.entries()) == [ROW, Peak("a:1", 3)]
 
 
-def test_one_that_was_killed_at_once_begins_again(journal: Journal) -> None:
-    journal.path.write_bytes(b'{"format"')
+@pytest.mark.parametrize("content", [b"", b'{"format"'])
+def test_one_that_was_killed_at_once_begins_again(journal: Journal, content: bytes) -> None:
+    journal.path.write_bytes(content)
     journal.open()
-    journal.add({"number": 1})
-    assert list(journal.entries()) == [{"number": 1}]
+    journal.add([ROW])
+    assert list(journal.entries()) == [ROW]
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({**SETTINGS, "methods": ["b:1"]}, "other methods"),
         ({**SETTINGS, "device": "cuda:0"}, "another device"),
         ({**SETTINGS, "alignment": "never"}, "another alignment"),
     ],
 )
-def test_another_run_is_refused_and_named(journal: Journal, settings: dict[str, object], told: str) -> None:
-    journal.add({"number": 1})
+def test_another_run_is_refused_and_named(journal: Journal, settings: dict[str, object], message: str) -> None:
+    journal.add([ROW])
     other = Journal(journal.path, settings)
-    with pytest.raises(RestyleError, match=told) as caught:
+    with pytest.raises(RestyleError, match=message) as caught:
         other.open()
     assert "--overwrite" in str(caught.value.hint)
-    assert list(journal.entries()) == [{"number": 1}]
+    assert list(journal.entries()) == [ROW]
     other.open(overwrite=True)
     assert list(other.entries()) == []
 

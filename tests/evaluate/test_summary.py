@@ -1,29 +1,25 @@
-"""Means and standard errors against NumPy's."""
+"""Best and worst images, and the numbers and columns of tables."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from restyle_cli.evaluate.figures import format_value, titles
-from restyle_cli.evaluate.summary import Mean
+from restyle_cli.evaluate.summary import MOST, extremes, format_value, titles
 from restyle_cli.metrics.metric import Column
 
 
-def test_mean_and_standard_error() -> None:
-    values = np.random.default_rng(0).normal(1e6, 1.0, 1000)  # far from 0: squares that cancel would show
-    mean = Mean()
-    for value in values:
-        mean.add(float(value))
-    assert mean.value == pytest.approx(values.mean(), rel=1e-14)
-    assert mean.error == pytest.approx(values.std(ddof=1) / np.sqrt(1000), rel=1e-9)
+@pytest.mark.parametrize("higher", [False, True])
+def test_best_and_worst_are_those_of_sorting_all(higher: bool) -> None:
+    values = np.random.default_rng(0).permutation(200) / 7
+    best, worst = extremes(values, higher)
+    ranked = sorted(range(200), key=values.__getitem__, reverse=higher)
+    assert (best, worst) == (ranked[:MOST], ranked[: -MOST - 1 : -1])
 
 
-def test_one_number_has_no_error() -> None:
-    mean = Mean()
-    assert mean.error is None
-    mean.add(3.0)
-    assert (mean.value, mean.error) == (3.0, None)
+def test_of_few_images_none_is_in_both_and_of_equal_ones_the_first_come_first() -> None:
+    assert extremes(np.ones(6), higher=False) == ([0, 1, 2, 3], [])
+    assert extremes(np.arange(6.0), higher=False) == ([0, 1, 2, 3], [5, 4])
 
 
 @pytest.mark.parametrize(
@@ -37,3 +33,4 @@ def test_shown(value: float | None, error: float | None, text: str) -> None:
 def test_columns_come_in_the_papers_order() -> None:
     columns = [Column("l2", "L2"), Column("id/dlib", "ID dlib")]
     assert list(titles(columns, ["fid", "lpips"])) == ["l2", "lpips", "id/dlib", "fid"]
+    assert list(titles([Column("sharpness", "sharpness"), *columns], [])) == ["l2", "id/dlib", "sharpness"]

@@ -10,7 +10,7 @@ import torch
 
 from restyle_cli import metrics
 from restyle_cli.errors import UsageError
-from restyle_cli.evaluate.schedules import identities
+from restyle_cli.evaluate.schedule import identities
 from restyle_cli.metrics import METRICS, choose
 from restyle_cli.metrics.missing import Missing
 from restyle_cli.models import plan

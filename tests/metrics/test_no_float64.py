@@ -9,7 +9,7 @@ import tiny
 import torch
 from torch import Tensor
 
-from restyle_cli.evaluate.run import Task, _Meter
+from restyle_cli.evaluate.run import Meter
 from restyle_cli.metrics import choose
 from restyle_cli.metrics.metric import cosines
 
@@ -42,10 +42,10 @@ def test_cosines() -> None:
 def test_measuring() -> None:
     torch.manual_seed(0)
     x, y = (torch.rand(2, 2, 3, 64, 64) * 2 - 1).unbind()
-    task = Task(choose(["l2", "ms_ssim", "structure"]).metrics, torch.device("cpu"))
+    metrics = choose(["l2", "ms_ssim", "structure"]).metrics
     found = []
     for kind in (Tensor, OnAppleGPU):
-        meter = _Meter(x.as_subclass(kind), task)
+        meter = Meter(x.as_subclass(kind), metrics)
         meter.add(y.as_subclass(kind))
         found.append(meter.values[0])
     assert torch.equal(*found)

@@ -1,22 +1,42 @@
-"""Parses `--methods` into the chains that are compared."""
+"""What is compared: the chains of `--methods`, or the images of another folder."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from restyle_cli.align import Rule, alignment_rule
 from restyle_cli.errors import RestyleError, UsageError
-from restyle_cli.evaluate.rows import Course
 from restyle_cli.inversion import START
 from restyle_cli.methods import METHODS
 from restyle_cli.metrics import IDENTITIES
 from restyle_cli.models import Ensure, Plan, parse_chain, plan
+from restyle_cli.run.sources import Source
 from restyle_cli.run.strip import shown_steps
 from restyle_cli.store import catalog, fetch
 
 MOST_STEPS = 21
 """Maximum number of measured steps: the first ones, fewer and fewer of the later ones, and the last."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One method of a report: a chain, or the images of a folder. `key` identifies it in the journal."""
+
+    name: str
+    key: str
+    steps: tuple[int, ...]  # the measured steps
+    methods: tuple[str, ...]  # the method of each of them
+
+
+@dataclass(frozen=True)
+class Item:
+    """An image to invert, or a target and the `result` to compare it with."""
+
+    path: Path
+    result: Path | None = None
 
 
 def plans(
@@ -41,17 +61,17 @@ def plans(
     return list(found.values())
 
 
-def courses(plans: Sequence[Plan]) -> list[Course]:
-    """The courses of the chains. A name that several chains have is replaced by the full chain."""
+def schedules(plans: Sequence[Plan]) -> list[Schedule]:
+    """The schedules of the chains. A name that several chains have is replaced by the full chain."""
     names = [chain.name or chain.chain for chain in plans]
     times = Counter(names)
-    made = []
+    found = []
     for chain, name in zip(plans, names, strict=True):
         steps = shown_steps(sum(chain.steps), MOST_STEPS)
         methods = [START] + [m.name for m, n in zip(chain.models, chain.steps, strict=True) for _ in range(n)]
         unique = name if times[name] == 1 else chain.chain
-        made.append(Course(unique, chain.chain, tuple(steps), tuple(methods[step] for step in steps)))
-    return made
+        found.append(Schedule(unique, chain.chain, tuple(steps), tuple(methods[step] for step in steps)))
+    return found
 
 
 def rule(plans: Sequence[Plan]) -> Rule:
@@ -74,6 +94,33 @@ def identities(plans: Sequence[Plan], rule: Rule) -> tuple[str, ...]:
         return ()
     domain = catalog.domain_of(plans[0].models[0].name, plans[0].models[0].generator_name) if plans else None
     return (domain.identity,) if domain is not None and domain.identity else IDENTITIES
+
+
+def pairs(folder: Path, sources: Sequence[Source], against: Path, others: Sequence[Source]) -> list[Item]:
+    """Each image of `folder` with the image of `against` that has the same path inside the folder.
+
+    Suffixes may differ if the match is unique. Two files always pair. RestyleError for the first image without a match.
+    """
+    if against.is_file() and folder.is_file():
+        return [Item(folder, against)]
+    by_stem: dict[Path, list[Path]] = defaultdict(list)
+    for other in others:
+        by_stem[_inside(other.path, against).with_suffix("")].append(other.path)
+    found = []
+    for source in sources:
+        name = _inside(source.path, folder)
+        candidates = by_stem[name.with_suffix("")]
+        same = [path for path in candidates if path.suffix == name.suffix]
+        if len(candidates) != 1 and not same:
+            count = "more than one image" if candidates else "no image"
+            message = f"{str(against)!r} has {count} for {str(source.path)!r}"
+            raise RestyleError(message, "both folders need images with the same names; suffixes may differ")
+        found.append(Item(source.path, (same or candidates)[0]))
+    return found
+
+
+def _inside(path: Path, folder: Path) -> Path:
+    return path.relative_to(folder) if folder.is_dir() else Path(path.name)
 
 
 def _separated(text: str) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from restyle_cli.errors import RestyleError, UsageError
-from restyle_cli.evaluate.schedules import MOST_STEPS, courses, plans
+from restyle_cli.evaluate.schedule import MOST_STEPS, plans, schedules
 
 RESTYLE, PSP = "restyle-psp-portrait", "psp-portrait"
 pytestmark = pytest.mark.usefixtures("tiny_store")
@@ -46,27 +46,30 @@ def test_nothing_installed(empty_store: Path) -> None:
         plans()
 
 
-def test_courses_name_models_and_measure_their_steps() -> None:
-    psp, restyle, chain = courses(plans(f"{PSP};{RESTYLE}:2;{PSP},{RESTYLE}:1"))
+def test_schedules_name_models_and_measure_their_steps() -> None:
+    psp, restyle, chain = schedules(plans(f"{PSP};{RESTYLE}:2;{PSP},{RESTYLE}:1"))
     assert (psp.name, psp.steps, psp.methods) == (PSP, (0, 1), ("start", PSP))
     assert (restyle.name, restyle.steps) == (RESTYLE, (0, 1, 2))
     assert (chain.name, chain.methods) == (f"{PSP}:1,{RESTYLE}:1", ("start", PSP, RESTYLE))
-    assert [course.name for course in courses(plans(f"{RESTYLE}:1,{RESTYLE}:2"))] == [f"{RESTYLE}:1", f"{RESTYLE}:2"]
+    assert [schedule.name for schedule in schedules(plans(f"{RESTYLE}:1,{RESTYLE}:2"))] == [
+        f"{RESTYLE}:1",
+        f"{RESTYLE}:2",
+    ]
 
 
 def test_chains_that_are_asked_for_by_one_name_bear_it() -> None:
     planned = plans("hybrid-portrait:3,image2stylegan:2,pti:2")
     chains = [f"{RESTYLE}:5,image2stylegan:3", "image2stylegan-portrait:2", f"{RESTYLE}:5,pti-portrait:2"]
     assert [plan.chain for plan in planned] == chains
-    assert [c.name for c in courses(planned)] == ["hybrid-portrait", "image2stylegan-portrait", "pti-portrait"]
-    hybrid, *_ = courses(planned)
+    assert [c.name for c in schedules(planned)] == ["hybrid-portrait", "image2stylegan-portrait", "pti-portrait"]
+    hybrid, *_ = schedules(planned)
     assert hybrid.methods == ("start", *[RESTYLE] * 5, *["image2stylegan"] * 3)
     assert [plan.chain for plan in plans("hybrid-portrait", steps=2)] == [f"{RESTYLE}:2,image2stylegan:2"]
 
 
 def test_of_a_long_chain_some_steps_are_measured() -> None:
-    (course,) = courses(plans(f"{RESTYLE}:100"))
-    assert len(course.steps) <= MOST_STEPS
-    assert course.steps[:3] == (0, 1, 2)
-    assert course.steps[-1] == 100
-    assert len(course.methods) == len(course.steps)
+    (schedule,) = schedules(plans(f"{RESTYLE}:100"))
+    assert len(schedule.steps) <= MOST_STEPS
+    assert schedule.steps[:3] == (0, 1, 2)
+    assert schedule.steps[-1] == 100
+    assert len(schedule.methods) == len(schedule.steps)
