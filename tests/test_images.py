@@ -122,12 +122,12 @@ def test_a_missing_file(tmp_path):
 
 def test_a_text_called_jpg(tmp_path):
     (tmp_path / "x.jpg").write_text("dear diary")
-    assert "is not a picture" in refusal(tmp_path / "x.jpg").message
+    assert "is not an image" in refusal(tmp_path / "x.jpg").message
 
 
 def test_programs_in_a_picture_are_not_run(tmp_path):
     (tmp_path / "x.jpg").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\n")
-    assert "is not a picture" in refusal(tmp_path / "x.jpg").message
+    assert "is not an image" in refusal(tmp_path / "x.jpg").message
 
 
 def test_an_empty_file(tmp_path):

@@ -1,4 +1,4 @@
-"""Colour profiles (ICC): from an image's own colours to sRGB, which the models know, and back."""
+"""Convert between an image's colour profile (ICC) and sRGB, in which the models were trained."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from PIL import Image, ImageCms
 
 _MODES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _CLASSES = ("mntr", "scnr", "prtr", "spac")  # devices and colour spaces; others are parts of a conversion
-_INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC  # the one that goes back the way it came
+_INTENT = ImageCms.Intent.RELATIVE_COLORIMETRIC  # the one that can be inverted
 _FLAGS = ImageCms.Flags.BLACKPOINTCOMPENSATION
-_SAME_WITHIN = 2
-"""Levels by which profiles called sRGB differ: some have their curve as a table, or rounded."""
+_SAME_WITHIN = 2  # levels by which sRGB profiles differ: some store the curve as a table, or rounded
 
 
 class UnusableProfile(ValueError):
-    """A colour profile that is damaged, or for another kind of image."""
+    """The colour profile is damaged, or for another kind of image."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """A profile that can be used: the `mode` of its images, and the conversions, None where nothing is to convert."""
+    """A usable profile: the `mode` of its images and the conversions. Both are None for sRGB."""
 
     mode: str
     to_srgb: ImageCms.ImageCmsTransform | None
@@ -31,13 +30,16 @@ class Profile:
     is_two_way: bool
 
     def fits(self, mode: str) -> bool:
-        """Whether images of this mode, without alpha, can be in its colours; grey ones also as part of RGB."""
+        """Whether images of this mode (without alpha) can have it; a grey image can also have an RGB profile."""
         return mode == self.mode or (mode == "L" and self.mode == "RGB")
 
 
 @lru_cache(maxsize=8)
 def read_profile(icc: bytes | None) -> Profile:
-    """UnusableProfile when it is damaged (None: so much that Pillow read nothing), or its colours are absurd."""
+    """The profile stored as `icc`; None is one that Pillow could not read.
+
+    UnusableProfile if it is damaged or does not map dark to dark and light to light.
+    """
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(icc or b""))
         mode = _MODES.get(profile.profile.xcolor_space)
@@ -51,37 +53,37 @@ def read_profile(icc: bytes | None) -> Profile:
         return Profile(mode, None, None, is_two_way=True)
     try:
         back = ImageCms.buildTransform(_srgb(), profile, "RGB", mode, _INTENT, _FLAGS)
-    except ImageCms.PyCMSError:  # scanners' profiles lead one way
+    except ImageCms.PyCMSError:  # profiles of scanners have no inverse
         back = None
     return Profile(mode, to_srgb, back, is_two_way=back is not None)
 
 
 def to_srgb(colours: Image.Image, profile: Profile | None) -> Image.Image:
-    """RGB in sRGB of L, RGB, CMYK or LAB in the colours of a profile that fits; without one, by plain formulas."""
+    """Convert L, RGB, CMYK or LAB with a profile that fits to RGB in sRGB; without a profile, by Pillow's formulas."""
     if colours.mode == "LAB":
-        return ImageCms.applyTransform(colours, _from_lab())
+        return _from_lab().apply(colours)
     if profile is None or profile.to_srgb is None:
         return colours.convert("RGB")
-    return ImageCms.applyTransform(colours.convert(profile.mode), profile.to_srgb)
+    return profile.to_srgb.apply(colours.convert(profile.mode))
 
 
 def from_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
-    """An RGB `image` in the colours of a profile, in its mode; as it is where that is none or unusable."""
+    """Convert an RGB `image` in sRGB to a profile and its mode; unchanged if there is none or it cannot be used."""
     try:
         conversion = read_profile(icc).from_srgb if icc else None
     except UnusableProfile:
         conversion = None
-    return image if conversion is None else ImageCms.applyTransform(image, conversion)
+    return image if conversion is None else conversion.apply(image)
 
 
 def _check(mode: str, to_srgb: ImageCms.ImageCmsTransform) -> bool:
-    """Whether the conversion changes nothing. UnusableProfile where it does not keep dark dark and light light."""
+    """Whether the conversion changes nothing. UnusableProfile if it does not map dark to dark and light to light."""
     ramp = np.arange(256, dtype=np.uint8)
     greys = Image.fromarray(ramp[None] if mode == "L" else np.repeat(ramp[None, :, None], 3, axis=2))
     if mode == "CMYK":
         black = 255 - ramp[None]
         greys = Image.merge("CMYK", [Image.fromarray(channel) for channel in (*(0 * black,) * 3, black)])
-    lightness = np.asarray(ImageCms.applyTransform(greys, to_srgb).convert("L"), int)[0]
+    lightness = np.asarray(to_srgb.apply(greys).convert("L"), int)[0]
     is_rising = lightness[255] - lightness[0] >= 64 and np.diff(lightness).min() >= -4
     if not is_rising or not 8 <= lightness[128] <= 247:
         raise UnusableProfile
@@ -90,8 +92,8 @@ def _check(mode: str, to_srgb: ImageCms.ImageCmsTransform) -> bool:
     levels = np.linspace(0, 255, 9).round().astype(np.uint8)
     cube = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(1, -1, 3)
     probes = Image.fromarray(cube) if mode == "RGB" else greys
-    converted = ImageCms.applyTransform(probes, to_srgb)
-    return bool(np.abs(np.asarray(converted, int) - np.asarray(probes.convert("RGB"), int)).max() <= _SAME_WITHIN)
+    change = np.asarray(to_srgb.apply(probes), int) - np.asarray(probes.convert("RGB"), int)
+    return bool(np.abs(change).max() <= _SAME_WITHIN)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""JPEG files that were cut off: whether their pixels are all there."""
+"""Whether a JPEG file that was cut off still has all its pixels."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _END = b"\xff\xd9"
 _SCAN = 0xDA
 _PADDING = b"\0" * 8
 _NOISE = (b"\x5a" * 64, bytes(range(1, 65)))
-_NEXT_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # in the data of a scan
+_NEXT_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # within a scan, 255 is followed by 0 or a restart marker
 
 
 def is_ended(data: bytes) -> bool:
-    """Whether the end marker comes, before anything else that a program may have appended."""
+    """Whether the file has an end marker; data that a program appended after it are allowed."""
     try:
         first_scan = next(end for marker, _, end in _segments(data) if marker == _SCAN)
     except (IndexError, StopIteration):
@@ -25,15 +25,15 @@ def is_ended(data: bytes) -> bool:
 
 
 def with_end_marker(data: bytes) -> bytes | None:
-    """`data`, of a file whose end marker is missing or not to be believed, ended properly; None if pixels are missing.
+    """`data`, of a file whose end marker is missing or may be wrong, properly ended; None if pixels are missing.
 
-    A decoder that has all its pixels ignores what comes then: they stay the same whatever is appended.
+    A decoder that has all pixels ignores the rest of the data, so the pixels must be the same whatever is appended.
     """
     data = data.removesuffix(_END)
     body = data.rstrip(b"\xff")  # half of the marker, or padding
     if body.endswith(_PADDING):
         body = data.rstrip(b"\0\xff")
-        if data.startswith(b"\xff\0", len(body)):  # which is how a scan stores a byte of 255
+        if data.startswith(b"\xff\0", len(body)):  # a byte of 255 in a scan
             body += b"\xff\0"
     if not _has_all_scans(body):
         return None
@@ -44,7 +44,7 @@ def with_end_marker(data: bytes) -> bytes | None:
 
 
 def ends_in_filling(image: Image.Image) -> bool:
-    """Whether the last pixels are of the grey that decoders put in place of missing ones."""
+    """Whether the last pixels have the grey that decoders fill missing pixels with."""
     width, height = image.size
     last = image.crop((max(width - 4, 0), height - 1, width, height))
     return image.mode in ("L", "RGB") and last.getextrema() in ((128, 128), ((128, 128),) * 3)
@@ -57,7 +57,7 @@ def _decode(data: bytes) -> Image.Image:
 
 
 def _has_all_scans(data: bytes) -> bool:
-    """Whether each coefficient of each component was sent to its last bit; progressive files send them bit by bit."""
+    """Whether every coefficient of every component is complete; progressive files store them bit by bit."""
     bits_left: dict[int, list[int | None]] = {}
     try:
         for marker, start, end in _segments(data):
@@ -75,7 +75,7 @@ def _has_all_scans(data: bytes) -> bool:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of the content of each segment. IndexError where the data end within one."""
+    """Yield marker, start and end of the content of each segment. IndexError if the data end within one."""
     position = 0
     while found := _NEXT_MARKER.search(data, position):
         marker, position = found[1][0], found.end()

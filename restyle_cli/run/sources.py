@@ -14,7 +14,7 @@ from PIL import Image
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import RESULT, SUFFIXES
-from restyle_cli.images.formats import FORMATS_READ
+from restyle_cli.images.pillow import FORMATS_READ
 from restyle_cli.io import check_regular, reading_failed
 
 Refuse = Callable[[Path, RestyleError], None]

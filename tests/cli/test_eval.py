@@ -165,7 +165,7 @@ def test_the_page_needs_nothing_else(restyle: Run, faces: Path) -> None:
     assert page.count("data:image/jpeg") == 2 * 5
     assert "broken &lt;b&gt;.png" in page
     assert "<b>.png" not in page
-    for text in ("dlib&#x27;s 128 numbers", "CC0 1.0", "is not a picture", "best by L2", "worst by L2"):
+    for text in ("dlib&#x27;s 128 numbers", "CC0 1.0", "is not an image", "best by L2", "worst by L2"):
         assert text in page
     again = (OUT / "report.html").read_bytes()
     restyle(*command)

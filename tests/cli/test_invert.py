@@ -437,7 +437,7 @@ def large_png(path: Path) -> None:
 
 
 BAD = {
-    "text.jpg": (lambda path: path.write_text("no picture at all"), "is not a picture"),
+    "text.jpg": (lambda path: path.write_text("no picture at all"), "is not an image"),
     "cut.jpg": (cut_jpeg, "cut off"),
     "dot.png": (lambda path: Image.new("RGB", (1, 1)).save(path), "too small: 1x1"),
     "large.png": (large_png, "too large: 20000x20000"),

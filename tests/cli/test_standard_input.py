@@ -51,7 +51,7 @@ def test_a_photo_is_read_again_to_paste_into_it() -> None:
     assert json.loads(run(encoded("JPEG"), *command).stdout)["images"][0]["status"] == "done"
 
 
-@pytest.mark.parametrize(("data", "said"), [(b"", "is empty"), (b"dear diary", "is not a picture")])
+@pytest.mark.parametrize(("data", "said"), [(b"", "is empty"), (b"dear diary", "is not an image")])
 def test_what_is_no_image(data: bytes, said: str) -> None:
     done = run(data, "invert", "-", "-o", "out")
     assert done.exit_code == 1

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, features
 
 from restyle_cli.align.paste import paste
 from restyle_cli.errors import RestyleWarning
-from restyle_cli.images import colour, open_image, open_original, save_image
+from restyle_cli.images import open_image, open_original, save_image
 
 
 def colours(size: int = 32) -> np.ndarray:
@@ -116,7 +116,7 @@ def test_srgb_is_not_converted(tmp_path: Path, profile: bytes, monkeypatch: pyte
     """Not a level changes, and it costs nothing."""
     Image.fromarray(colours()).save(tmp_path / "x.png", icc_profile=profile)
     open_image(tmp_path / "x.png")  # which looks at the profile
-    monkeypatch.setattr(colour.ImageCms, "applyTransform", None)
+    monkeypatch.setattr(ImageCms.ImageCmsTransform, "apply", None)
     assert np.array_equal(open_image(tmp_path / "x.png"), colours())
 
 

@@ -89,7 +89,7 @@ def test_only_what_is_called_so_is_a_tga(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(data)
     (tmp_path / "x.jpg").write_bytes(data)
     assert open_image(tmp_path / "x.tga").size == open_image(tmp_path / "x").size == (96, 80)
-    with pytest.raises(RestyleError, match="is not a picture"):
+    with pytest.raises(RestyleError, match="is not an image"):
         open_image(tmp_path / "x.jpg")
 
 
@@ -98,7 +98,7 @@ def test_only_what_is_called_so_is_a_tga(tmp_path: Path) -> None:
 def test_heic_is_known_by_its_content(tmp_path: Path, name: str, brand: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     (tmp_path / name).write_bytes(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic" + bytes(60))
-    with pytest.raises(RestyleError, match="is not a picture") as caught:
+    with pytest.raises(RestyleError, match="is not an image") as caught:
         open_image(tmp_path / name)
     assert "pip install pillow-heif" in caught.value.hint
 
