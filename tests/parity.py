@@ -12,7 +12,7 @@ import gzip
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,10 @@ import torch
 from golden import fill
 from torch import Tensor
 
-from restyle_cli.store.legacy import encoder, generator
+from restyle_cli.store.legacy import psp, stylegan2
+from restyle_cli.store.legacy.checkpoint_part import Part
+from restyle_cli.store.legacy.detect import family_of
+from restyle_cli.store.legacy.state_dicts import StateDict
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -110,6 +113,13 @@ def error(name: str, output: str, value: Tensor) -> float:
     return found
 
 
+def recognised(tensors: Mapping[str, Tensor], opts: Mapping[str, Any] | None = None, prefix: str = "") -> Part | None:
+    """The network that the tensors under `prefix` are, as `detect` recognises it; None if it is not known."""
+    under = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    family = family_of(under)
+    return family and family.load(StateDict((), under, dict(opts or {}), prefix=prefix))
+
+
 # --- encoders
 
 _STYLE = re.compile(r"encoder\.styles\.(\d+)\.")
@@ -129,14 +139,22 @@ def encoder_weights(manifest: str, groups: dict[str, range]) -> dict[str, Tensor
 
 
 def rename_encoder(theirs: dict[str, Tensor], groups: dict[str, range]) -> dict[str, Tensor]:
-    """From the published names to ours; see `legacy.encoder`."""
-    return encoder.rename(dict(theirs), groups)
+    """From the published names to ours; see `legacy.psp`."""
+    state = StateDict((), {key.removeprefix("encoder."): value for key, value in theirs.items()})
+    ours = {
+        f"{group}.{kind}": stack
+        for group, heads in groups.items()
+        for kind, stack in psp.stack_heads(state, heads).items()
+    }
+    rest = {key: value for key, value in state.tensors.items() if not key.startswith("styles.")}
+    return ours | {key if key.startswith("latlayer") else f"backbone.{key}": value for key, value in rest.items()}
 
 
 # --- generators
 
 
 def rename_generator(theirs: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
-    """From rosinality's names to ours, with an average code; see `legacy.generator`."""
+    """From rosinality's names to ours, with an average code; see `legacy.stylegan2`."""
     average = torch.from_numpy(0.5 * fill.normal("latent_avg", (512,)))
-    return generator.rename(theirs, generator.rosinality_name) | {"w_avg": average.expand(layers, -1)}
+    tensors, _ = stylegan2.RosinalityStyleGAN2().renamed(StateDict((), theirs))
+    return tensors | {"w_avg": average.expand(layers, -1)}

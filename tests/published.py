@@ -16,7 +16,6 @@ from restyle_cli.encoders import ENCODERS
 from restyle_cli.encoders.psp import PSPEncoder, PSPEncoderConfig
 from restyle_cli.encoders.restyle import ReStyleEncoder, ReStyleEncoderConfig
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from restyle_cli.store.legacy import hyper
 
 
 def generator(weights: Mapping[str, Tensor], average: str | None, **config: Any) -> StyleGAN2:
@@ -51,7 +50,8 @@ def encoder(weights: Mapping[str, Tensor], **config: Any) -> nn.Module:
 
 def one_layer_or_hyper(weights: Mapping[str, Tensor], **opts: Any) -> nn.Module:
     """The hypernetwork or the encoder with one linear layer among `weights`."""
-    part = hyper.match(weights, opts)
+    hyper = any(key.startswith("hypernet.") for key in weights)
+    part = parity.recognised(weights, opts, "hypernet." if hyper else "encoder.")
     assert part is not None
     family = ENCODERS.load(part.family)
     with torch.device("meta"):

@@ -16,7 +16,7 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.store import catalog, fetch, legacy
 from restyle_cli.store.build import role_of
 from restyle_cli.store.files import read_header, read_module, write_module
-from restyle_cli.store.legacy.checkpoint_part import Part
+from restyle_cli.store.legacy.checkpoint_part import ROLES, Part
 from restyle_cli.store.legacy.rosinality import not_representable, to_rosinality
 from restyle_cli.store.paths import sha256
 from restyle_cli.store.writing import advising, write_torch
@@ -25,8 +25,6 @@ LAYOUTS = ("restyle", "rosinality")
 """Ours, and that of rosinality's code, for generators alone."""
 OURS = ".safetensors"
 ELSEWHERE = "name another folder or file to write to"
-_ORDER = ("encoder", "generator", "perceptual", "discriminator")
-"""A file is for the first of these that it holds; that one gets the plain name."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ def convert(
     written: list[Written] = []
     generator: str | None = None
     try:
-        for part in sorted(parts, key=lambda part: _ORDER.index(part.role), reverse=True):  # generators before encoders
+        for part in sorted(parts, key=lambda part: ROLES.index(part.role), reverse=True):  # generators before encoders
             file = files[part.role]
             part = replace(part, extra=origin.told(part.extra) | ({"generator": generator} if generator else {}))
             if part.role == "encoder" and generator is None:
@@ -143,7 +141,7 @@ def _generator_of(origin: Origin) -> str | None:
 def _files(source: Path, target: Path, parts: list[Part], suffix: str) -> dict[str, Path]:
     """The file of each role."""
     base = target / source.stem if target.is_dir() else target.with_suffix("") if target.suffix == suffix else target
-    roles = sorted({part.role for part in parts}, key=_ORDER.index)
+    roles = sorted({part.role for part in parts}, key=ROLES.index)
     return {role: base.with_name(base.name + (f"-{role}" if role != roles[0] else "") + suffix) for role in roles}
 
 

@@ -11,7 +11,6 @@ from golden import fill
 from torch import Tensor, nn
 
 from restyle_cli.perceptual import PERCEPTUAL
-from restyle_cli.store.legacy import perceptual
 from restyle_cli.train import paper_losses
 
 
@@ -23,7 +22,7 @@ def _no_gradients() -> Iterator[None]:
 
 def build(manifest: str, family: str) -> nn.Module:
     """The network of a published file, through the same door as a person's file."""
-    part = perceptual.match(parity.weights(manifest), {})
+    part = parity.recognised(parity.weights(manifest))
     assert part is not None
     assert part.family == family
     network = PERCEPTUAL.load(family)

@@ -16,7 +16,7 @@ from restyle_cli.generators.discriminators import StyleGAN2Discriminator
 from restyle_cli.perceptual import PERCEPTUAL
 from restyle_cli.perceptual.resnet34 import ImageNetResNet34
 from restyle_cli.store.legacy.checkpoint_part import ROLES
-from restyle_cli.store.legacy.perceptual import match
+from restyle_cli.store.legacy.detect import family_of
 
 ALEXNET = {0: (64, 3, 11), 3: (192, 64, 5), 6: (384, 192, 3), 8: (256, 384, 3), 10: (256, 256, 3)}
 
@@ -48,7 +48,7 @@ def alexnet() -> dict[str, Tensor]:
 )
 def test_published_files_fit_the_network_they_are_taken_for(manifest: str, family: str) -> None:
     theirs = shapes(manifest)
-    part = match(theirs, {})
+    part = parity.recognised(theirs)
     assert part is not None
     assert (part.family, part.role in ROLES) == (family, True)
     network = PERCEPTUAL.load(family)
@@ -62,20 +62,22 @@ def test_published_files_fit_the_network_they_are_taken_for(manifest: str, famil
 @pytest.mark.parametrize("manifest", ["restyle_psp_ffhq_256", "stylegan2_g_256", "hyperstyle_ffhq_256"])
 def test_other_files_are_none_of_these(manifest: str) -> None:
     theirs = shapes(manifest)
-    assert match(theirs, {}) is None
-    assert match({key.removeprefix("encoder."): value for key, value in theirs.items()}, {}) is None
+    bare = {key.removeprefix("encoder."): value for key, value in theirs.items()}
+    for state in (theirs, bare):
+        family = family_of(state)
+        assert family is None or family.role in ("generator", "encoder")
 
 
 def test_nothing_is_copied() -> None:
     theirs = parity.weights("latent_discriminator")
-    part = match(theirs, {})
+    part = parity.recognised(theirs)
     assert part is not None
     assert all(part.tensors[key].data_ptr() == value.data_ptr() for key, value in theirs.items())
 
 
 def test_files_from_before_norms_counted() -> None:
     theirs = {key: value for key, value in shapes("resnet34_imagenet").items() if "num_batches" not in key}
-    part = match(theirs, {})
+    part = parity.recognised(theirs)
     assert part is not None
     with torch.device("meta"):
         made = ImageNetResNet34(ImageNetResNet34.Config())
@@ -84,7 +86,7 @@ def test_files_from_before_norms_counted() -> None:
 
 
 def test_resnet34_begins_an_encoders_backbone() -> None:
-    part = match(shapes("resnet34_imagenet"), {})
+    part = parity.recognised(shapes("resnet34_imagenet"))
     assert part is not None
     with torch.device("meta"):
         backbone = ResNet34(3)
@@ -95,14 +97,14 @@ def test_resnet34_begins_an_encoders_backbone() -> None:
 def test_the_public_moco_file_holds_more() -> None:
     more = shapes("moco_v2_resnet50")
     more |= {key.replace("encoder_q", "encoder_k"): value for key, value in more.items()}
-    part = match(more | {"module.queue": torch.zeros(2, 2)}, {})
+    part = parity.recognised(more | {"module.queue": torch.zeros(2, 2)})
     assert part is not None
     assert part.family == "moco"
     assert len(part.tensors) == 318  # of 322: the head's two layers are left out
 
 
 def test_an_alexnet_alone_gets_the_weights_of_the_package() -> None:
-    part = match(alexnet(), {})
+    part = parity.recognised(alexnet())
     assert part is not None
     assert part.family == "lpips-alex"
     assert not [key for key in part.tensors if "classifier" in key]
@@ -129,7 +131,7 @@ def test_discriminators_of_other_widths() -> None:
     for name, places in rooms.items():
         if f"{name}.bias" in ours:  # older versions of that code keep biases as [1, C, 1, 1]
             theirs[f"{places[1]}.bias"] = ours[f"{name}.bias"].reshape(1, -1, 1, 1)
-    part = match(theirs | {"convs.1.skip.0.kernel": torch.zeros(4, 4)}, {})
+    part = parity.recognised(theirs | {"convs.1.skip.0.kernel": torch.zeros(4, 4)})
     assert part is not None
     assert part.config == {"channels": [16, 12, 8]}
     assert part.tensors.keys() == ours.keys()
@@ -149,4 +151,4 @@ def test_discriminators_of_other_widths() -> None:
 )
 def test_absurd_shapes_are_refused(manifest: str, key: str) -> None:
     with pytest.raises(RestyleError, match="shapes that no such network has"):
-        match(shapes(manifest) | {key: torch.zeros(())}, {})
+        parity.recognised(shapes(manifest) | {key: torch.zeros(())})

@@ -19,7 +19,6 @@ from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.inversion import iterate
 from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.perceptual import PERCEPTUAL
-from restyle_cli.store.legacy import perceptual
 from restyle_cli.train.paper_losses import Objective
 from restyle_cli.train.ranger import ranger
 
@@ -32,7 +31,7 @@ def networks() -> tuple[nn.Module, nn.Module, nn.Module]:
     """Encoder in training mode, frozen generator, frozen face network."""
     theirs = parity.weights("restyle_psp_ffhq_256")
     decoder = {k.removeprefix("decoder."): v for k, v in theirs.items() if k.startswith("decoder.")}
-    face = perceptual.match(parity.weights("ir_se50"), {})
+    face = parity.recognised(parity.weights("ir_se50"))
     with torch.device("meta"):
         encoder = ReStyleEncoder(ReStyleEncoderConfig(styles=STYLES))
         generator = StyleGAN2(StyleGAN2Config(256))

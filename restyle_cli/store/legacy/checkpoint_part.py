@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-ROLES = ("generator", "encoder", "perceptual", "discriminator")
+ROLES = ("encoder", "generator", "perceptual", "discriminator")
+"""A file is for the first of these that it has."""
 
 
 @dataclass(frozen=True)

@@ -1,177 +1,170 @@
-"""What the content of a foreign file is: each network in its tables is recognised, and those that count are chosen."""
+"""The networks in a foreign checkpoint: each state dict is recognised, and those that the file is for are selected."""
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.store.build import check_finite
-from restyle_cli.store.legacy import alae, encoder, generator, genforce, hyper, perceptual
+from restyle_cli.store.legacy import alae, hyperstyle, idinvert, perceptual, psp, stylegan2
 from restyle_cli.store.legacy.allowlist import PickledModule
-from restyle_cli.store.legacy.checkpoint_part import Part
-from restyle_cli.store.legacy.state_dicts import AVERAGE, Table, tables
+from restyle_cli.store.legacy.checkpoint_part import ROLES, Part
+from restyle_cli.store.legacy.family import Family
+from restyle_cli.store.legacy.state_dicts import AVERAGE, StateDict, find_state_dicts
+from restyle_cli.store.spaces import GUESSED
 
-Match = Callable[[Mapping[str, Tensor], Mapping[str, Any]], Part | None]
-MATCHES: dict[Match, str] = {
-    encoder.match: "encoder",
-    hyper.match: "encoder",
-    generator.match: "generator",
-    genforce.match: "",
-    alae.match: "",
-    perceptual.match: "perceptual",
-}
-"""Who knows networks, and what those are for of which it says that they cannot be used ("": several roles). The first
-that knows some tensors has them."""
-_FOR = ("generator", "encoder")
-"""Roles that files are for: networks of another role beside them served their training."""
-_ENCODERS = (encoder.PREFIX, hyper.HYPER)
-_RELATIVE = ("psp", "e4e", "e4e-w")
-"""Methods whose encoders give codes relative to the average, or not: the others always do."""
+FAMILIES: tuple[Family, ...] = (
+    psp.StyleHeadEncoder(),
+    psp.PyramidEncoder(),
+    hyperstyle.HyperNetwork(),
+    psp.OneLayerEncoder(),
+    stylegan2.NvidiaStyleGAN2(),
+    stylegan2.StyleGAN3(),
+    stylegan2.RosinalityStyleGAN2(),
+    idinvert.StyleGAN1Family(),
+    idinvert.IDInvertEncoderFamily(),
+    idinvert.VGG16Family(),
+    alae.ALAEGenerator(),
+    alae.ALAEEncoder(),
+    alae.ALAEHead(),
+    perceptual.CurricularFaceFamily(),
+    perceptual.ArcFaceFamily(),
+    perceptual.MoCoFamily(),
+    perceptual.ResNet34Family(),
+    perceptual.LPIPSFamily(),
+    perceptual.LPIPSVGGFamily(),
+    stylegan2.StyleGAN2DiscriminatorFamily(),
+    perceptual.LatentDiscriminatorFamily(),
+)
+"""The first family that matches a state dict reads it."""
+MAIN_ROLES = ("generator", "encoder")
+"""Roles that files are for: a network of another role beside them served their training."""
 MAX_PREFIXES = 4
-"""Names within names that are looked through for a network."""
-
-Known = tuple[Table, Part]
+"""Prefixes of keys that are searched for a network."""
 
 
-class _Unusable(RestyleError):
-    """Of a network that is known and cannot be used: why. `role` is what it would be for."""
+@dataclass
+class _Network:
+    state: StateDict
+    family: Family
+    part: Part  # with meta tensors
 
-    def __init__(self, role: str, message: str, hint: str | None = None) -> None:
-        super().__init__(message, hint)
-        self.role = role
+
+def family_of(state: dict[str, Tensor]) -> Family | None:
+    """The family of a state dict; None if no family matches."""
+    return next((family for family in FAMILIES if family.matches(state)), None)
 
 
 def detect(content: Any, role: str | None = None, shapes_only: bool = False) -> list[Part]:
-    """The networks of a file, from what `read_checkpoint` gives, which is emptied on the way.
+    """The networks of a file, from what `read_checkpoint` returns, which is emptied on the way: encoder first.
 
-    What lies beside them does not count: other copies of the weights than the averaged ones, optimisers, counters.
-    With `role`, the tensors of other networks than those are of the meta device; with `shapes_only`, all are. Their
-    values are not looked at. RestyleError, a sentence about the file's content, when nothing is recognised.
+    Copies of the weights other than the averaged ones, optimisers and counters are left out. With `role`, networks of
+    other roles have meta tensors; with `shapes_only`, all have. RestyleError, a sentence about the file's content, when
+    nothing is recognised.
     """
     if not isinstance(content, dict | PickledModule):
-        raise RestyleError("it holds no network, only a single value")
-    found = _tables(content)
+        raise RestyleError("it has no network, only a single value")
+    found = [state for group in alae.regroup(content) for state in find_state_dicts(group)]
     if not found:
-        raise RestyleError("it holds no tensors that restyle looks for")
-    largest = max(found, key=lambda table: len(table.tensors)).tensors
+        raise RestyleError("it has no tensors that restyle looks for")
+    largest = max(found, key=lambda state: len(state.tensors)).tensors
     some = ", ".join(f"'{key}'" for key in list(largest)[:3])
     unknown = RestyleError(f"its {len(largest)} tensors ({some}, …) are of no network that restyle knows")
-    known, unusable = _known(found)
-    chosen = _chosen(known)
+    networks, unusable = _recognise(found)
     found.clear()
-    known.clear()
-    roles = {part.role for _, part in chosen}
-    for error in unusable:
-        missed = error.role != "perceptual" if role is None else error.role in ("", role)
-        if not roles or (missed and (role or error.role) not in roles):
+    networks = _select(networks)
+    roles = {network.family.role for network in networks}
+    for of_role, error in unusable:
+        wanted = of_role == role if role else of_role != "perceptual"
+        if not roles or (wanted and of_role not in roles):
             raise error
-    if not chosen:
+    if not networks:
         raise unknown
-    for kind in _FOR if role is None else (role,):
-        _check_one(kind, [".".join(table.place) for table, part in chosen if part.role == kind])
+    for kind in MAIN_ROLES if role is None else (role,):
+        _check_one(kind, [".".join(n.state.place) for n in networks if n.family.role == kind])
+    networks.sort(key=lambda network: ROLES.index(network.family.role))
     parts = []
-    while chosen:
-        table, part = chosen.pop(0)
-        parts.append(_read(table, part, with_values=not shapes_only and role in (None, part.role)))
+    while networks:  # each is released before the next is loaded
+        network = networks.pop(0)
+        parts.append(_load(network, with_values=not shapes_only and role in (None, network.family.role)))
     return parts
 
 
-def _tables(content: Any) -> list[Table]:
-    autoencoder = alae.networks(content.get("models")) if isinstance(content, dict) else []
-    if not autoencoder:
-        return tables(content)
-    content.clear()
-    return [table for inner in autoencoder for table in tables(inner)]
-
-
-def _known(found: list[Table]) -> tuple[list[Known], list[_Unusable]]:
-    """The networks in these tables, by their tensors' names and shapes alone, and why some are of no use."""
-    size = max((_size(table.tensors) for table in found), default=0)
-    known: list[Known] = []
-    unusable: list[_Unusable] = []
-    waiting = sorted(found, key=lambda table: table.rank)
+def _recognise(found: list[StateDict]) -> tuple[list[_Network], list[tuple[str, RestyleError]]]:
+    """The networks in these state dicts, by keys and shapes alone, and the role and error of unusable ones."""
+    size = max((_rosinality_size(state.tensors) for state in found), default=0)
+    networks: list[_Network] = []
+    unusable: list[tuple[str, RestyleError]] = []
+    waiting = sorted(found, key=lambda state: state.rank)
     while waiting:
-        table = waiting.pop(0)
-        if "styles.0.linear.weight" in table.tensors:  # an encoder alone
-            table.tensors = {f"{encoder.PREFIX}{key}": table.tensors.pop(key) for key in list(table.tensors)}
-        part, one = None, table
-        if any(key.startswith(_ENCODERS) for key in table.tensors):
-            one = table.take(_ENCODERS)
-            one.opts = one.opts | ({"output_size": size} if size else {})
-        elif table.average is not None and "input.input" in table.tensors:
-            table.tensors[AVERAGE] = table.average
+        state = waiting.pop(0)
+        family = family_of(state.tensors)
+        if family is None:
+            if len(state.prefix.split(".")) <= MAX_PREFIXES:
+                waiting[:0] = state.inner()
+            continue
+        if size:  # an encoder is for the generator beside it, whatever its options say
+            state.opts = state.opts | {"output_size": size}
         try:
-            part = _recognised(_shapes(one.tensors), one)
-        except _Unusable as error:
-            unusable.append(error)
-            if one is table:
-                continue
-        if part is not None:
-            known.append((one, part))
-        if (part is None or one is not table) and len(table.prefix.split(".")) <= MAX_PREFIXES:
-            waiting[:0] = table.inner()
-    return known, unusable
+            networks.append(_Network(state, family, family.load(state.shapes())))
+        except RestyleError as error:
+            unusable.append((family.role, error))
+    return networks, unusable
 
 
-def _size(tensors: Mapping[str, Tensor]) -> int:
-    """Side of the images of the StyleGAN2 among these, in rosinality's names, for which the encoders beside it are."""
+def _rosinality_size(tensors: dict[str, Tensor]) -> int:
+    """Side of the images of a StyleGAN2 with rosinality's names among these tensors; 0 if there is none."""
     blocks = (re.fullmatch(r"(?:.+\.)?to_rgbs\.(\d)\.bias", key) for key in tensors)
     return max((8 * 2 ** int(found[1]) for found in blocks if found), default=0)
 
 
-def _chosen(known: list[Known]) -> list[Known]:
-    """Of each role those of the lowest rank, in the order of the file. Several are left where nothing tells which."""
-    roles = {part.role for _, part in known}
-    if roles & set(_FOR):
-        known = [(table, part) for table, part in known if part.role != "perceptual"]
-    best = {role: min((table.rank for table, part in known if part.role == role), default=0) for role in roles}
-    chosen: list[Known] = []
-    for table, part in known:
-        first = part.role in _FOR or all(part.role != other.role for _, other in chosen)
-        if table.rank == best[part.role] and first:
-            chosen.append((table, part))
-    return chosen
+def _select(networks: list[_Network]) -> list[_Network]:
+    """The networks of the lowest rank of each role. Several generators or encoders are left where nothing tells which
+    one is meant."""
+    roles = {network.family.role for network in networks}
+    if roles & set(MAIN_ROLES):
+        networks = [network for network in networks if network.family.role != "perceptual"]
+    best = {role: min((n.state.rank for n in networks if n.family.role == role), default=0) for role in roles}
+    selected: list[_Network] = []
+    for network in networks:
+        role = network.family.role
+        first = role in MAIN_ROLES or all(role != other.family.role for other in selected)
+        if network.state.rank == best[role] and first:
+            selected.append(network)
+    return selected
 
 
 def _check_one(role: str, places: list[str]) -> None:
     if len(places) > 1:
         raise RestyleError(
-            f"it holds several networks of the kind {role}: {', '.join(places)}",
+            f"it has several networks of the kind {role}: {', '.join(places)}",
             f"save one to a file of its own: torch.save(torch.load(FILE)['{places[0]}'], 'one.pt')",
         )
 
 
-def _read(table: Table, part: Part, with_values: bool) -> Part:
-    space = generator.latent_space(table.tensors) if part.role == "generator" else None
+def _load(network: _Network, with_values: bool) -> Part:
+    state, part = network.state, network.part
+    space = _latent_space(state, part) if part.role == "generator" else {}
     if with_values:
-        check_finite({table.prefix + key: value for key, value in table.tensors.items()})
-        part = _recognised(table.tensors, table) or part
-    extra = part.extra | ({"latent_space": space} if space else {})
-    return replace(part, extra=extra)
+        check_finite({state.prefix + key: value for key, value in state.tensors.items()})
+        if part.role == "generator" and state.average is not None:
+            check_finite({AVERAGE: state.average})
+        part = network.family.load(state)
+    return replace(part, extra=part.extra | space)
 
 
-def _recognised(tensors: dict[str, Tensor], table: Table) -> Part | None:
-    for match, role in MATCHES.items():
-        try:
-            part = match(tensors, table.opts)
-        except RestyleError as error:
-            raise _Unusable(role, error.message, error.hint) from error
-        except (ArithmeticError, LookupError, TypeError, ValueError, RuntimeError) as error:
-            if not all(tensor.is_meta for tensor in tensors.values()):
-                raise
-            raise _Unusable(role, "its tensors have shapes that no such network has") from error
-        if part is not None:
-            relative = table.opts.get("start_from_latent_avg", table.average is not None)
-            absolute = part.extra.get("method") in _RELATIVE and not relative
-            return replace(part, extra=part.extra | {"absolute": True}) if absolute else part
-    return None
+def _latent_space(state: StateDict, part: Part) -> dict[str, str]:
+    """A name that generators with the same mapping network share, a hash of its first layer.
 
-
-def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {key: torch.empty_like(value, device="meta") for key, value in tensors.items()}
+    Encoders have copies of the generator they were trained for, and fine-tuning usually leaves the mapping alone.
+    """
+    key = part.names.get("mapping.layers.0.weight")
+    if key is None:
+        return {}
+    first = state.tensors[key.removeprefix(state.prefix)].float().contiguous()
+    return {"latent_space": f"{GUESSED}{hashlib.sha256(first.numpy().tobytes()).hexdigest()[:12]}"}

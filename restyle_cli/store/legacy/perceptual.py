@@ -1,7 +1,4 @@
-"""Published networks that judge pictures and codes: how each is recognised, and its tensors' names here.
-
-Nothing is copied; what does not belong to the network (classifiers, constant filters) is left out.
-"""
+"""Published networks that compare images and latents. Nothing is copied; classifiers and the like are dropped."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import importlib.util
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,167 +15,144 @@ from torch import Tensor
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.perceptual.lpips import PLACES, VGG_PLACES
-from restyle_cli.store.legacy.checkpoint_part import Part
-
-_HEADS = [f"lin{index}.model.1.weight" for index in range(5)]  # of LPIPS
-
-
-def match(keys: Mapping[str, Tensor], opts: Mapping[str, Any]) -> Part | None:
-    """The network that these tensors are, with their names here; None when it is none of this kind.
-
-    `opts` says nothing of these networks and is not looked at. RestyleError where the names are right and the
-    shapes absurd.
-    """
-    for name, recognise in _KINDS.items():
-        try:
-            part = recognise(keys)
-        except (ArithmeticError, LookupError, ValueError) as error:
-            message = f"the tensors have the names of {name}, and shapes that no such network has"
-            raise RestyleError(message, "fetch the file again") from error
-        if part is not None:
-            return part
-    return None
+from restyle_cli.store.legacy.family import Family, Rename, stages
+from restyle_cli.store.legacy.state_dicts import StateDict
 
 
-def _face(keys: Mapping[str, Tensor]) -> Part | None:
-    """ArcFace's IR-SE50 has gates in its units (`fc1`), CurricularFace's IR-101 has none."""
-    if not {"input_layer.0.weight", "output_layer.3.weight", "body.0.res_layer.1.weight"} <= set(keys):
-        return None
-    gated, scaled = "body.0.res_layer.5.fc1.weight" in keys, "output_layer.4.weight" in keys
-    if gated != scaled:
-        return None
-    widths, blocks = _stages(keys, r"body\.(\d+)\.res_layer\.1\.weight")
-    dimensions, inputs = keys["output_layer.3.weight"].shape
-    side = 16 * math.isqrt(inputs // widths[-1])
-    config = {"widths": widths, "blocks": blocks, "side": side, "dimensions": dimensions}
-    return _part("arcface" if gated else "curricularface", config, _with_counters(dict(keys)))
+class PerceptualFamily(Family):
+    role = "perceptual"
+
+    def complete(self, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
+        """Batch norms of old files (torchvision's ResNet-34) have no counter."""
+        for name in [name for name in tensors if name.endswith("running_mean")]:
+            counter = name.replace("running_mean", "num_batches_tracked")
+            tensors.setdefault(counter, torch.zeros((), dtype=torch.long))
 
 
-def _moco(keys: Mapping[str, Tensor]) -> Part | None:
-    """The public file holds a second encoder and a queue beside; the head on top of the features is not used."""
-    start = next((key.removesuffix("conv1.weight") for key in keys if key.endswith("encoder_q.conv1.weight")), None)
-    if start is None:
-        return None
-    tensors = {
-        key.removeprefix(start): value
-        for key, value in keys.items()
-        if key.startswith(start) and not key.startswith(f"{start}fc.")
-    }
-    units = [re.match(r"layer(\d)\.(\d+)\.conv1\.", key) for key in tensors]
-    counts = Counter(int(unit[1]) for unit in units if unit)
-    config = {"width": tensors["conv1.weight"].shape[0], "blocks": [counts[stage] for stage in sorted(counts)]}
-    return _part("moco", config, _with_counters(tensors))
+class CurricularFaceFamily(PerceptualFamily):
+    """IR-101, whose units have no gates."""
+
+    title = "a face network"
+    network = "curricularface"
+    keys = ("input_layer.0.weight", "output_layer.3.weight", "body.0.res_layer.1.weight")
+    gated = False
+
+    def matches(self, state: Mapping[str, Tensor]) -> bool:
+        gates = [key in state for key in ("body.0.res_layer.5.fc1.weight", "output_layer.4.weight")]
+        return super().matches(state) and gates == [self.gated, self.gated]
+
+    def config_from(self, tensors: dict[str, Tensor], found: StateDict) -> dict[str, Any]:
+        widths, blocks = stages(tensors, r"body\.(\d+)\.res_layer\.1\.weight")
+        dimensions, inputs = tensors["output_layer.3.weight"].shape
+        side = 16 * math.isqrt(inputs // widths[-1])
+        return {"widths": widths, "blocks": blocks, "side": side, "dimensions": dimensions}
 
 
-def _resnet34(keys: Mapping[str, Tensor]) -> Part | None:
-    """Torchvision's; the units of its deeper siblings have a third convolution."""
-    if not {"conv1.weight", "layer1.0.conv2.weight", "fc.weight"} <= set(keys) or "layer1.0.conv3.weight" in keys:
-        return None
-    tensors: dict[str, Tensor] = {}
-    units: dict[str, int] = {}  # "layer2.0" -> its place in the body; the file has them in order
-    for key, value in keys.items():
-        if found := re.fullmatch(r"(layer\d+\.\d+)\.(.+)", key):
-            tensors[f"body.{units.setdefault(found[1], len(units))}.{found[2]}"] = value
-        elif not key.startswith("fc."):
-            tensors[key] = value
-    widths, blocks = _stages(tensors, r"body\.(\d+)\.conv1\.weight")
-    return _part("resnet34", {"widths": widths, "blocks": blocks}, _with_counters(tensors))
+class ArcFaceFamily(CurricularFaceFamily):
+    """IR-SE50, whose units are gated by squeeze and excitation."""
+
+    network = "arcface"
+    gated = True
 
 
-def _lpips(keys: Mapping[str, Tensor]) -> Part | None:
-    """Torchvision's AlexNet, with LPIPS' weights in the same file or else those that the package `lpips` brings."""
-    return _lpips_on("alex", keys, PLACES, (11, 11))
+class MoCoFamily(PerceptualFamily):
+    """The public file has a second encoder and a queue as well. The head behind the features is not used."""
+
+    title = "MoCo"
+    network = "moco"
+    renames = ((r"(?:.+\.)?encoder_q\.((?!fc\.).+)", r"\1"), (r".+", None))
+
+    def matches(self, state: Mapping[str, Tensor]) -> bool:
+        return any(key.endswith("encoder_q.conv1.weight") for key in state)
+
+    def config_from(self, tensors: dict[str, Tensor], found: StateDict) -> dict[str, Any]:
+        units = [match for name in tensors if (match := re.match(r"layer(\d)\.\d+\.conv1\.", name))]
+        counts = Counter(int(unit[1]) for unit in units)
+        return {"width": tensors["conv1.weight"].shape[0], "blocks": [counts[stage] for stage in sorted(counts)]}
 
 
-def _lpips_vgg(keys: Mapping[str, Tensor]) -> Part | None:
-    """Torchvision's VGG-16, as `_lpips`."""
-    return _lpips_on("vgg", keys, VGG_PLACES, (3, 3))
+class ResNet34Family(PerceptualFamily):
+    """Torchvision's; units of the deeper ResNets have a third convolution."""
+
+    title = "a ResNet-34"
+    network = "resnet34"
+    keys = ("conv1.weight", "layer1.0.conv2.weight", "fc.weight")
+
+    def matches(self, state: Mapping[str, Tensor]) -> bool:
+        return super().matches(state) and "layer1.0.conv3.weight" not in state
+
+    def renames_for(self, found: StateDict) -> Sequence[Rename]:
+        matches = [re.match(r"layer(\d+)\.(\d+)\.", key) for key in found.tensors]
+        units = sorted({(int(match[1]), int(match[2])) for match in matches if match})
+        return (
+            (r"layer(\d+)\.(\d+)\.(.+)", lambda m: f"body.{units.index((int(m[1]), int(m[2])))}.{m[3]}"),
+            (r"fc\..+", None),
+        )
+
+    def config_from(self, tensors: dict[str, Tensor], found: StateDict) -> dict[str, Any]:
+        widths, blocks = stages(tensors, r"body\.(\d+)\.conv1\.weight")
+        return {"widths": widths, "blocks": blocks}
 
 
-def _lpips_on(net: str, keys: Mapping[str, Tensor], places: tuple[int, ...], kernel: tuple[int, int]) -> Part | None:
-    convs = [f"features.{place}.weight" for place in places]
-    if not set(convs) <= set(keys) or keys[convs[0]].shape[-2:] != kernel:
-        return None
-    heads = keys if set(_HEADS) <= set(keys) else _packaged_heads(net)
-    tensors = {f"weights.{index}": heads[name].flatten() for index, name in enumerate(_HEADS)}
-    for index, place in enumerate(places):
-        for kind in ("weight", "bias"):
-            if (key := f"features.{place}.{kind}") in keys:
-                tensors[f"convs.{index}.{kind}"] = keys[key]
-    return _part(f"lpips-{net}", {"widths": [keys[name].shape[0] for name in convs]}, tensors)
+class LPIPSFamily(PerceptualFamily):
+    """Torchvision's AlexNet, with LPIPS' weights in the same file; else those of the package `lpips` are added."""
+
+    title = "an AlexNet"
+    network = "lpips-alex"
+    net = "alex"
+    layers: tuple[int, ...] = PLACES
+    kernel = 11
+
+    def matches(self, state: Mapping[str, Tensor]) -> bool:
+        convs = [f"features.{layer}.weight" for layer in self.layers]
+        return all(conv in state for conv in convs) and state[convs[0]].shape[-2:] == (self.kernel, self.kernel)
+
+    def renames_for(self, found: StateDict) -> Sequence[Rename]:
+        return (
+            *((rf"features\.{layer}\.(weight|bias)", rf"convs.{index}.\1") for index, layer in enumerate(self.layers)),
+            (r"lin(\d)\.model\.1\.weight", r"weights.\1"),
+            (r".+", None),
+        )
+
+    def convert(self, key: str, name: str, tensor: Tensor) -> Tensor:
+        return tensor.flatten() if name.startswith("weights.") else tensor
+
+    def config_from(self, tensors: dict[str, Tensor], found: StateDict) -> dict[str, Any]:
+        return {"widths": [tensors[f"convs.{index}.weight"].shape[0] for index in range(len(self.layers))]}
+
+    def complete(self, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
+        if any(f"weights.{index}" not in tensors for index in range(5)):
+            heads = _packaged_heads(self.net)
+            tensors |= {f"weights.{index}": heads[f"lin{index}.model.1.weight"].flatten() for index in range(5)}
+
+
+class LPIPSVGGFamily(LPIPSFamily):
+    title = "a VGG-16"
+    network = "lpips-vgg"
+    net = "vgg"
+    layers = VGG_PLACES
+    kernel = 3
 
 
 def _packaged_heads(net: str) -> dict[str, Tensor]:
-    """What version 0.1 of LPIPS multiplies the channels of `net` with. Importing the package would load torchvision."""
+    """LPIPS' weights (version 0.1) of the channels of `net`. Importing the package would import torchvision."""
     spec = importlib.util.find_spec("lpips")
     if spec is None or spec.origin is None:
-        brings = "`pip install lpips` brings the weights it needs beside"
-        raise RestyleError(f"the backbone ({net}) alone is no LPIPS", brings)
+        raise RestyleError(f"the backbone ({net}) alone is no LPIPS", "`pip install lpips` installs the other weights")
     path = Path(spec.origin).parent / "weights" / "v0.1" / f"{net}.pth"
     return torch.load(path, map_location="cpu", weights_only=True)
 
 
-def _discriminator(keys: Mapping[str, Tensor]) -> Part | None:
-    """StyleGAN2's, in rosinality's names; the filters are constants of the code."""
-    if not {"convs.0.0.weight", "final_conv.0.weight", "final_linear.1.weight"} <= set(keys):
-        return None
-    rooms: list[tuple[str, Callable[[re.Match[str]], str]]] = [
-        (r"convs\.0\.[01]\.(weight|bias)", lambda m: f"from_rgb.{m[1]}"),
-        (r"convs\.(\d+)\.(conv1|conv2|skip)\.\d\.(weight|bias)", lambda m: f"blocks.{int(m[1]) - 1}.{m[2]}.{m[3]}"),
-        (r"final_conv\.[01]\.(weight|bias)", lambda m: f"final_conv.{m[1]}"),
-        (r"final_linear\.0\.(weight|bias)", lambda m: f"final_linear.{m[1]}"),
-        (r"final_linear\.1\.(weight|bias)", lambda m: f"output.{m[1]}"),
-    ]
-    tensors = {}
-    for key, value in keys.items():
-        name = next((name(found) for pattern, name in rooms if (found := re.fullmatch(pattern, key))), key)
-        if not name.endswith(".kernel"):
-            tensors[name] = value.flatten() if name.endswith(".bias") else value
-    count = sum(name.endswith(".skip.weight") for name in tensors)
-    outputs = [tensors[f"blocks.{index}.conv2.weight"].shape[0] for index in reversed(range(count))]
-    channels = [*outputs, tensors["from_rgb.weight"].shape[0]]
-    return _part("stylegan2-discriminator", {"channels": channels}, tensors, "discriminator")
+class LatentDiscriminatorFamily(Family):
+    """The one that trains e4e encoders: linear layers with activations, which are counted too, between them."""
 
+    title = "a latent discriminator"
+    role = "discriminator"
+    network = "latent-discriminator"
 
-def _latent_discriminator(keys: Mapping[str, Tensor]) -> Part | None:
-    """The one that trains e4e encoders: linear layers with a rectifier, which has a number too, between them."""
-    if "mlp.0.weight" not in keys or not all(key.startswith("mlp.") for key in keys):
-        return None
-    layers = sum(key.endswith(".weight") for key in keys) - 1
-    config = {"w_dim": keys["mlp.0.weight"].shape[1], "layers": layers}
-    return _part("latent-discriminator", config, dict(keys), "discriminator")
+    def matches(self, state: Mapping[str, Tensor]) -> bool:
+        return "mlp.0.weight" in state and all(key.startswith("mlp.") for key in state)
 
-
-_KINDS: dict[str, Callable[[Mapping[str, Tensor]], Part | None]] = {
-    "a face network": _face,
-    "MoCo": _moco,
-    "a ResNet34": _resnet34,
-    "an AlexNet": _lpips,
-    "a VGG-16": _lpips_vgg,
-    "a StyleGAN2 discriminator": _discriminator,
-    "a latent discriminator": _latent_discriminator,
-}
-
-
-def _part(family: str, config: dict[str, Any], tensors: dict[str, Tensor], role: str = "perceptual") -> Part:
-    return Part(role=role, family=family, config=config, tensors=tensors, extra={})
-
-
-def _stages(keys: Mapping[str, Tensor], unit: str) -> tuple[list[int], list[int]]:
-    """Widths of the stages and their numbers of units, from each unit's first convolution, [width, …]."""
-    found = {int(m[1]): value.shape[0] for key, value in keys.items() if (m := re.fullmatch(unit, key))}
-    widths: list[int] = []
-    blocks: list[int] = []
-    for index in sorted(found):
-        if not widths or widths[-1] != found[index]:
-            widths.append(found[index])
-            blocks.append(0)
-        blocks[-1] += 1
-    return widths, blocks
-
-
-def _with_counters(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Norms of old files do not count their batches: torchvision's ResNet34 is such a one."""
-    for key in [key for key in tensors if key.endswith("running_mean")]:
-        tensors.setdefault(key.replace("running_mean", "num_batches_tracked"), torch.zeros((), dtype=torch.long))
-    return tensors
+    def config_from(self, tensors: dict[str, Tensor], found: StateDict) -> dict[str, Any]:
+        layers = sum(name.endswith(".weight") for name in tensors) - 1
+        return {"w_dim": tensors["mlp.0.weight"].shape[1], "layers": layers}
