@@ -54,7 +54,7 @@ def align(
     terminal = Terminal(json=json, quiet=quiet)
     sources, missing = running.find(paths, output, terminal)
 
-    from restyle_cli.run.crops import SUFFIXES, Crops, crop_all
+    from restyle_cli.run.crops import crop_all, crop_folder
     from restyle_cli.store import catalog
 
     known = catalog.domain(domain)
@@ -62,12 +62,12 @@ def align(
     check_writable(output)
     height, width = (max(round(size * side / max(known.input)), 1) for side in known.input)
     settings = {"domain": domain, "pixels": [height, width], **settings}
-    crops = Crops(output, frozenset(SUFFIXES), settings, {"version": __version__}, numbered=framed.face == "all")
+    crops = crop_folder(output, settings, {"version": __version__}, framed.face == "all")
     done = crop_all(sources, crops, framed, (height, width), overwrite)
     rows: list[list[str]] = []
 
     def add_row(outcome: Outcome, terminal: Terminal) -> None:
-        if outcome.made and len(rows) < MOST_CROPS:
+        if outcome.record and len(rows) < MOST_CROPS:
             rows.append(_row(outcome))
 
     tally = running.run(sources, missing, done, "aligning", terminal, describe=_as_json, tell=add_row)
@@ -82,7 +82,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         "input": str(outcome.path),
         "status": outcome.status,
         "outputs": {kind: str(file) for kind, file in outcome.files.items()},
-        "alignment": outcome.made.get("alignment"),
+        "alignment": outcome.record.get("alignment"),
     }
     if outcome.error:
         values["error"] = outcome.error.message
@@ -102,7 +102,7 @@ def _row(outcome: Outcome) -> list[str]:
     """A crop: file, how it was framed, which face of how many, its width and rotation in the photo."""
     from restyle_cli.align import side_of, tilt_of
 
-    alignment = outcome.made["alignment"]
+    alignment = outcome.record["alignment"]
     of = f"{alignment['face']} of {alignment['faces']}" if alignment["faces"] else ""
     width, tilt = side_of(alignment["quad"]), tilt_of(alignment["quad"])
     return [str(outcome.files["image"]), alignment["how"], of, f"{width:.0f}", f"{tilt:.0f}°"]

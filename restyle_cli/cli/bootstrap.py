@@ -92,7 +92,8 @@ def bootstrap(
     # From here on torch is needed, which takes seconds to import.
     from restyle_cli import models
     from restyle_cli.align import alignment_rule
-    from restyle_cli.run.bootstrap import BootstrapResults, find_pair
+    from restyle_cli.run.bootstrap import find_pair, with_bootstrap_strip
+    from restyle_cli.run.outputs import Results
     from restyle_cli.run.pipeline import Task, invert_all
 
     pair = find_pair(source, to, method)
@@ -108,9 +109,8 @@ def bootstrap(
     settings = {**result, "networks": plan.networks(), "keep": "last", "compare": compare, **framing_settings}
     settings |= machine.settings
     notes = {**machine.notes, "generators": plan.generators}
-    results = BootstrapResults(
-        output, kinds, settings, notes, framed.face == "all", first=pair.first.domain, target=pair.target.domain
-    )
+    results = Results(output, kinds, settings, notes, framed.face == "all")
+    results = with_bootstrap_strip(results, pair.first.domain, pair.target.domain)
     methods = plan.load(machine.device)
     task = Task(
         methods,
@@ -128,8 +128,8 @@ def bootstrap(
     compared = StepMeans()
 
     def add_compared(outcome: Outcome, terminal: Terminal) -> None:
-        if "against" in outcome.made:
-            compared.add(outcome.made["against"], steps)
+        if "against" in outcome.record:
+            compared.add(outcome.record["against"], steps)
 
     done = invert_all(sources, task)
     tally = running.run(sources, missing, done, "inverting", terminal, describe=_as_json, tell=add_compared)
@@ -146,4 +146,4 @@ def bootstrap(
 
 def _as_json(outcome: Outcome) -> dict[str, Any]:
     values = running.as_json(outcome)
-    return values | ({"against": outcome.made["against"]} if "against" in outcome.made else {})
+    return values | ({"against": outcome.record["against"]} if "against" in outcome.record else {})

@@ -49,7 +49,7 @@ def choose(
 
 def warn(outcome: Outcome, terminal: Terminal) -> None:
     """Print the warnings about the crop of an image that was done."""
-    alignment = outcome.made.get("alignment", {})
+    alignment = outcome.record.get("alignment", {})
     which = f", face {alignment['face']}" if alignment.get("face", 1) > 1 else ""
     for text in alignment.get("doubts", ()) if outcome.status == "done" else ():
         terminal.warn(f"{str(outcome.path)!r}{which}: {text}")

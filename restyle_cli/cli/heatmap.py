@@ -67,7 +67,7 @@ def heatmap(
     from restyle_cli.align import alignment_rule
     from restyle_cli.heatmap.changes import Mean
     from restyle_cli.heatmap.measures import choose_measure
-    from restyle_cli.heatmap.results import SUFFIXES, HeatmapResults, map_all, write_average
+    from restyle_cli.heatmap.results import Sheets, map_all, write_average
     from restyle_cli.run.pipeline import Task
 
     plan = models.plan(model, steps, via, running.fetching(offline, terminal), generator)
@@ -81,15 +81,15 @@ def heatmap(
     result = {"model": plan.models[-1].name, "chain": plan.chain, "measure": measure.name}
     settings = {**result, "networks": plan.networks(), **framing_settings, **machine.settings}
     notes = {**machine.notes, "generators": plan.generators}
-    kinds, each = frozenset(SUFFIXES), framed.face == "all"
-    results = HeatmapResults(output, kinds, settings, notes, each, measure=measure, normalise=normalise)
+    sheets = Sheets(measure, normalise)
+    results = sheets.results(output, settings, notes, framed.face == "all")
     methods = plan.load(machine.device)
     where = (machine.device, machine.dtype)
     task = Task(methods, results, *where, "last", None, framed, overwrite, machine.batch_size, note=terminal.note)
 
     mean = Mean()
-    tally = running.run(sources, missing, map_all(sources, task, results, mean), "measuring", terminal)
-    average = write_average(mean, tally.steps.means(), sources, results) if mean.count > 1 else None
+    tally = running.run(sources, missing, map_all(sources, task, sheets, mean), "measuring", terminal)
+    average = write_average(mean, tally.steps.means(), sources, results, sheets) if mean.count > 1 else None
     summary = tally.summary(began)
     values = {
         "command": "heatmap",
@@ -117,7 +117,7 @@ def _views(first: Outcome | None, average: Average | None) -> list[Table | str]:
     """For people: what each step changed, on average over the images, and the written files."""
     if average:
         return [f"mean of {average.count} images:", _table(average.steps), *map(str, average.files.values())]
-    return [_table(first.made["steps"]), *map(str, first.files.values())] if first else []
+    return [_table(first.record["steps"]), *map(str, first.files.values())] if first else []
 
 
 def _table(steps: Sequence[dict[str, Any]]) -> Table:

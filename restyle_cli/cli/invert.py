@@ -25,9 +25,7 @@ EPILOG = options.examples(
 
 if TYPE_CHECKING:
     from restyle_cli.align.mask import Mask
-    from restyle_cli.inversion import Method
     from restyle_cli.models import Ensure, Plan
-    from restyle_cli.run.outputs import Results
     from restyle_cli.run.pipeline import Outcome
     from restyle_cli.stopping import Patience
 
@@ -79,7 +77,9 @@ def invert(
     # From here on torch is needed, which takes seconds to import.
     from restyle_cli.align import alignment_rule
     from restyle_cli.methods.psp import NON_PHOTO
+    from restyle_cli.run.outputs import Results
     from restyle_cli.run.pipeline import Task, invert_all
+    from restyle_cli.run.variants import check_fine, with_variants
     from restyle_cli.stopping import Plateau
 
     plan, patience = _plan(stopping, model, steps, via, running.fetching(offline, terminal), generator, downscale)
@@ -110,9 +110,14 @@ def invert(
     methods = plan.load(machine.device, seed or 0)
     live = running.Live(len(methods), open_end=bool(stopping), seconds=stopping.get("budget"))
     notes = {**machine.notes, **compared, "generators": plan.generators}
+    results = Results(output, kinds, settings, notes, framed.face == "all")
+    if mixing:
+        for network in dict.fromkeys(method.generator for method in methods):
+            check_fine(network)
+        results = with_variants(results, **mixing)
     task = Task(
         methods,
-        _results(mixing, methods, (output, kinds, settings, notes, framed.face == "all")),
+        results,
         machine.device,
         machine.dtype,
         keep,
@@ -186,20 +191,8 @@ def _check_tolerance(plan: Plan) -> None:
         )
 
 
-def _results(mixing: Mapping[str, Any], methods: Sequence[Method], arguments: tuple[Any, ...]) -> Results:
-    """The results, with variants if requested; RestyleError if a generator has no fine layers."""
-    from restyle_cli.run.outputs import Results
-    from restyle_cli.run.variants import VariantResults, check_fine
-
-    if not mixing:
-        return Results(*arguments)
-    for generator in dict.fromkeys(method.generator for method in methods):
-        check_fine(generator)
-    return VariantResults(*arguments, **mixing)
-
-
 def _mixing(variants: int | None, alpha: float | None, seed: int) -> dict[str, Any]:
-    """The keyword arguments of `VariantResults`; empty if no variants are requested."""
+    """The keyword arguments of `with_variants`; empty if no variants are requested."""
     if variants is None and alpha is None:
         return {}
     count = options.DEFAULT_VARIANTS if variants is None else variants
@@ -230,8 +223,8 @@ def _warn(outcome: Outcome, terminal: Terminal) -> None:
     if outcome.status != "done":
         return
     path = str(outcome.path)
-    if "pasted" in outcome.files and outcome.made["source"]["turned"]:
+    if "pasted" in outcome.files and outcome.record["source"]["turned"]:
         terminal.note(f"{path!r} is stored rotated (EXIF); {str(outcome.files['pasted'])!r} is upright")
-    nan_steps = [step["step"] for step in outcome.made["steps"] if step["l2"] is None]
+    nan_steps = [step["step"] for step in outcome.record["steps"] if step["l2"] is None]
     if nan_steps:
         terminal.warn(f"{path!r}: steps from {nan_steps[0]} on produced NaN; try --precision fp32")

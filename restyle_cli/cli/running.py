@@ -178,7 +178,7 @@ def end(tally: Tally, steps: int | None = None) -> None:
     `steps`: length of the schedule; None if it was not fixed.
     """
     if tally.cut is not None:
-        reached = tally.cut.made["steps"][-1]["step"]
+        reached = tally.cut.record["steps"][-1]["step"]
         of, written = "" if steps is None else f" of {steps}", tally.cut_is_written
         message = f"interrupted after step {reached}{of}" + ("; the best step so far is written" if written else "")
         raise Interrupted(message, "run the same command to process these images from the start")
@@ -192,12 +192,12 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "input": str(outcome.path),
         "status": outcome.status,
         "outputs": {kind: str(file) for kind, file in outcome.files.items()},
-        "steps": outcome.made.get("steps", []),
-        "best_step": outcome.made.get("best_step"),
-        "kept_step": outcome.made.get("kept_step"),
-        "alignment": outcome.made.get("alignment"),
+        "steps": outcome.record.get("steps", []),
+        "best_step": outcome.record.get("best_step"),
+        "kept_step": outcome.record.get("kept_step"),
+        "alignment": outcome.record.get("alignment"),
     }
-    values |= {key: outcome.made[key] for key in ("links", "interrupted") if outcome.made.get(key)}
+    values |= {key: outcome.record[key] for key in ("links", "interrupted") if outcome.record.get(key)}
     if outcome.error:
         values["error"] = outcome.error.message
     return values

@@ -46,15 +46,15 @@ class Tally:
         self.counts[outcome.status] += 1
         if self._describe is not None:
             self.described.add(self._describe(outcome), place)
-        if outcome.made.get("interrupted"):
+        if outcome.record.get("interrupted"):
             self.cut = outcome
             self.cut_is_written |= outcome.status == "done"
-        if not outcome.made or outcome.status == "failed":
+        if not outcome.record or outcome.status == "failed":
             return
         self.first = self.first or outcome
-        if "steps" in outcome.made:
-            self.steps.add(outcome.made["steps"], outcome.made["kept_step"])
-            self.links.add(outcome.made)
+        if "steps" in outcome.record:
+            self.steps.add(outcome.record["steps"], outcome.record["kept_step"])
+            self.links.add(outcome.record)
 
     def summary(self, began: float) -> dict[str, Any]:
         """Number of images done, skipped and failed, and the seconds since `began`."""

@@ -67,6 +67,11 @@ class Changes:
         """Share of the coarse, middle and fine layers in the move of change `index`."""
         return {name: float(self.shares[index, layers].sum()) for name, layers in GROUPS.items()}
 
+    def add_to(self, record: dict[str, Any]) -> None:
+        """Add the changes to those of the record's steps that are shown."""
+        changes = dict(self.described())
+        record["steps"] = [step | changes.get(step["step"], {}) for step in record["steps"]]
+
     def described(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """For each change its step and its record for JSON."""
         for index, step in enumerate(self.steps[1:]):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from PIL import Image
 
@@ -16,7 +16,8 @@ from restyle_cli.heatmap.changes import Changes, Mean, changes_of, read_changes,
 from restyle_cli.heatmap.drawing import draw_changes
 from restyle_cli.heatmap.measures import Measure
 from restyle_cli.images import save_image
-from restyle_cli.run.outputs import Inverted, Results, Writer
+from restyle_cli.run.folder import Mark, Output
+from restyle_cli.run.outputs import Inverted, Results
 from restyle_cli.run.pipeline import Outcome, Task, invert_all
 from restyle_cli.run.sources import Source
 from restyle_cli.run.strip import shown_steps
@@ -31,40 +32,33 @@ _DRAWN = "restyle-heatmap"  # PNG text chunk with the settings of the drawing
 
 
 @dataclass(frozen=True)
-class Mapped(Inverted):
-    """An inverted image with the changes of its steps."""
-
-    changes: Changes | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeatmapResults(Results):
-    """Heatmap sheets and numbers. The numbers are written last and have the record; sheets can be redrawn."""
+class Sheets:
+    """Draws heatmap sheets, with the scale `normalise` for changes by `measure`."""
 
     measure: Measure
     normalise: Normalise = "photo"
 
-    mark: ClassVar[str] = "maps"
-    of_every_step: ClassVar[bool] = True
+    def results(
+        self, folder: Path, settings: Mapping[str, Any], notes: Mapping[str, Any], numbered: bool = False
+    ) -> Results:
+        """The files of each image. The numbers are written last and have the record; sheets can be redrawn.
 
-    @property
-    def suffixes(self) -> Mapping[str, str]:
-        """The suffixes of a heatmap's files."""
-        return SUFFIXES
-
-    @property
-    def keeps_codes(self) -> bool:
-        """True: the moves of the layers are computed from all latents."""
-        return True
-
-    def pictures(self, last: int) -> list[int]:
-        """Which of the steps 0 … `last` are needed as images."""
-        return shown_steps(last, MOST + 1)
-
-    def write(self, inverted: Inverted) -> dict[str, Any]:
-        """Write the files of an image; returns their record."""
-        changes = changes_of(inverted.photo.x, inverted.inversion, self.measure)
-        return super().write(Mapped(inverted.photo, inverted.inversion, changes=changes))
+        An image called "average" gets other names: the average uses that.
+        """
+        sheet = Output("heatmap", SUFFIXES["heatmap"], self._write_sheet, image_steps=_shown_steps, every_w=True)
+        maps = Mark("maps", SUFFIXES["maps"], _write_maps, read=_read_record)
+        return Results(
+            folder,
+            frozenset(SUFFIXES),
+            settings,
+            notes,
+            numbered,
+            outputs=[sheet],
+            mark=maps,
+            reserved=AVERAGE,
+            extra=lambda x, inversion, generator, dtype: changes_of(x, inversion, self.measure),
+            all_finite=True,
+        )
 
     def draw(self, file: Path, changes: Changes, folder_top: float | None = None, force: bool = False) -> None:
         """Draw the sheet `file`. An existing sheet with the same settings is only redrawn with `force`."""
@@ -74,34 +68,21 @@ class HeatmapResults(Results):
             sheet = draw_changes(changes, self.measure, tops[self.normalise])
             save_image(sheet, file, {_DRAWN: how})
 
-    def _writers(self) -> Mapping[str, Writer]:
-        return {
-            "heatmap": lambda file, inverted, record: self.draw(file, _changes(inverted), force=True),
-            "maps": lambda file, inverted, record: write_changes(file, _changes(inverted), record),
-        }
+    def _write_sheet(self, file: Path, inverted: Inverted, record: Mapping[str, Any]) -> None:
+        self.draw(file, _changes(inverted), force=True)
 
-    def _describe(self, inverted: Inverted) -> dict[str, Any]:
-        record = super()._describe(inverted)
-        return record | {"steps": _with_changes(record["steps"], _changes(inverted))}
 
-    def _earlier(self, files: Mapping[str, Path], sha256: str) -> dict[str, Any]:
-        """Empty if the numbers are damaged."""
-        record = super()._earlier(files, sha256)
-        if record:
-            try:
-                read_changes(files[self.mark])
-            except RestyleError:
-                return {}
-        return record
+def _shown_steps(last: int) -> list[int]:
+    return shown_steps(last, MOST + 1)
 
-    def _read_mark(self, mark: Path) -> Any:
-        return read_record(mark)
 
-    def _files(self, source: Source) -> dict[str, Path]:
-        """An image called "average" gets other file names, which the average uses."""
-        if str(source.relative).casefold() == AVERAGE:
-            source = replace(source, relative=source.relative.with_name(f"{source.relative}.photo"))
-        return super()._files(source)
+def _write_maps(file: Path, inverted: Inverted, record: dict[str, Any]) -> None:
+    write_changes(file, _changes(inverted), record)
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    read_changes(file)  # RestyleError if the numbers are damaged
+    return read_record(file)
 
 
 @dataclass(frozen=True)
@@ -113,10 +94,8 @@ class Average:
     files: Mapping[str, Path]
 
 
-def map_all(
-    sources: Iterable[Source], task: Task, results: HeatmapResults, mean: Mean
-) -> Generator[Outcome, None, None]:
-    """`pipeline.invert_all` for a task with `results`; the changes of each image are added to `mean`.
+def map_all(sources: Iterable[Source], task: Task, sheets: Sheets, mean: Mean) -> Generator[Outcome, None, None]:
+    """`pipeline.invert_all` for a task with the results of `sheets`; adds the changes of each image to `mean`.
 
     Sheets of earlier runs are redrawn if their settings differ; with the folder's scale all sheets are redrawn at the
     end. RestyleError if that fails. Memory holds the maps of one batch.
@@ -130,22 +109,22 @@ def map_all(
                 continue
             try:
                 changes = read_changes(outcome.files["maps"])
-                if results.normalise != "folder":
-                    results.draw(outcome.files["heatmap"], changes)
+                if sheets.normalise != "folder":
+                    sheets.draw(outcome.files["heatmap"], changes)
             except RestyleError as error:
                 yield Outcome(outcome.path, "failed", error=error)
                 continue
             mean.add(changes)
             top = max(top, changes.top)
-            if results.normalise == "folder":
+            if sheets.normalise == "folder":
                 drawn.append(outcome.files)
             yield outcome
     for files in drawn:
-        results.draw(files["heatmap"], read_changes(files["maps"]), top)
+        sheets.draw(files["heatmap"], read_changes(files["maps"]), top)
 
 
 def write_average(
-    mean: Mean, steps: Sequence[dict[str, Any]], sources: Iterable[Source], results: HeatmapResults
+    mean: Mean, steps: Sequence[dict[str, Any]], sources: Iterable[Source], results: Results, sheets: Sheets
 ) -> Average:
     """Write the average over the finished images of `sources`; `steps` are their mean steps."""
     files = {kind: results.folder / f"{AVERAGE}{suffix}" for kind, suffix in SUFFIXES.items()}
@@ -153,21 +132,16 @@ def write_average(
         message = f"the average would be written to {str(files['heatmap'])!r}, which is an input"
         raise RestyleError(message, "choose another folder with --output")
     changes = mean.result()
-    steps = _with_changes(steps, changes)
-    write_changes(files["maps"], changes, {**results.settings, **results.notes, "steps": steps})
-    results.draw(files["heatmap"], changes, force=True)
-    return Average(changes.count, steps, files)
+    record: dict[str, Any] = {**results.settings, **results.notes, "steps": list(steps)}
+    changes.add_to(record)
+    write_changes(files["maps"], changes, record)
+    sheets.draw(files["heatmap"], changes, force=True)
+    return Average(changes.count, record["steps"], files)
 
 
 def _changes(inverted: Inverted) -> Changes:
-    assert isinstance(inverted, Mapped) and inverted.changes is not None, "made by HeatmapResults.write"
-    return inverted.changes
-
-
-def _with_changes(steps: Sequence[dict[str, Any]], changes: Changes) -> list[dict[str, Any]]:
-    """The steps; those that are shown have their changes added."""
-    records = dict(changes.described())
-    return [step | records.get(step["step"], {}) for step in steps]
+    assert isinstance(inverted.extra, Changes), "made by Sheets.results"
+    return inverted.extra
 
 
 def _drawn(sheet: Path) -> str | None:

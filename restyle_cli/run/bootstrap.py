@@ -7,10 +7,11 @@ the second encoder starts from the first one's latent and image; its own average
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -18,8 +19,9 @@ from torch import Tensor
 from restyle_cli.errors import RestyleError, UsageError, did_you_mean
 from restyle_cli.images import RESULT, save_image, to_image
 from restyle_cli.inversion import Inversion
-from restyle_cli.run.outputs import Inverted, Results, Writer, steps_of
-from restyle_cli.run.strip import Cell, draw_strip, stack
+from restyle_cli.run.folder import Output
+from restyle_cli.run.outputs import Inverted, Results, shown_images
+from restyle_cli.run.strip import Cell, draw_strip, shown_steps, stack
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.catalog import Entry
 from restyle_cli.store.spaces import doubt, shared
@@ -116,58 +118,33 @@ def _notice(first: Entry, last: Entry, requested: tuple[Entry, ...]) -> str:
     return f"{using}: {' and '.join(missing)} {verb} not installed; {get}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class BootstrapResults(Results):
+def with_bootstrap_strip(results: Results, first: str, target: str) -> Results:
     """Results whose strip shows the photo, the step of the `first` domain, and the steps of the `target` domain.
 
     An inversion to compare with (the target's encoder from its own average latent) is a second row.
     """
+    strip = Output("strip", ".strip.png", partial(_write_strip, first, target), image_steps=shown_steps)
+    outputs = [strip if output.kind == "strip" else output for output in results.outputs]
+    return replace(results, outputs=outputs, all_finite=True)
 
-    first: str
-    target: str
 
-    of_every_step: ClassVar[bool] = True
-
-    def _writers(self) -> Mapping[str, Writer]:
-        return {**super()._writers(), "strip": self._write_strip}
-
-    def _describe(self, inverted: Inverted) -> dict[str, Any]:
-        record = super()._describe(inverted)
-        return record | ({"against": steps_of(inverted.against)} if inverted.against else {})
-
-    def _write_strip(self, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
-        photo = to_image(inverted.photo.x)
-        images = _shown(inverted.inversion)
-        first = Cell(to_image(images.pop(1)[0]), self.first, [_l2(inverted.inversion, 1)])
-        steps = [
-            Cell(
-                to_image(image[0]),
-                f"{self.target}, step {k - 1}",
-                [_l2(inverted.inversion, k)],
-                k == made["kept_step"],
-            )
-            for k, image in images.items()
+def _write_strip(first: str, target: str, file: Path, inverted: Inverted, record: Mapping[str, Any]) -> None:
+    photo, inversion, compared = to_image(inverted.photo.x), inverted.inversion, inverted.compared
+    images = shown_images(inversion)
+    cells = [Cell(photo, "photo"), _cell(inversion, 1, images[1], first)]
+    cells += [_cell(inversion, k, image, f"{target}, step {k - 1}") for k, image in images.items() if k > 1]
+    sheet = draw_strip(cells)
+    if compared is not None:
+        blank = Cell(Image.new("RGB", photo.size, "white"), "for comparison,", ["from the average:"])
+        titles = {0: f"{target}, average"}
+        row = [
+            _cell(compared, k, image, titles.get(k, f"{target}, step {k}"), mark=False)
+            for k, image in shown_images(compared).items()
         ]
-        sheet = draw_strip([Cell(photo, "photo"), first, *steps])
-        if inverted.against:
-            sheet = stack([sheet, draw_strip(self._second_row(inverted.against, photo.size))])
-        save_image(sheet, file, {RESULT: "strip"})
-
-    def _second_row(self, against: Inversion, size: tuple[int, int]) -> list[Cell]:
-        cells = [Cell(Image.new("RGB", size, "white"), "for comparison,", ["from the average:"])]
-        average = Cell(to_image(against.image_steps[0][0]), f"{self.target}, average", [_l2(against, 0)])
-        steps = [
-            Cell(to_image(image[0]), f"{self.target}, step {k}", [_l2(against, k)])
-            for k, image in _shown(against).items()
-        ]
-        return [*cells, average, *steps]
+        sheet = stack([sheet, draw_strip([blank, *row])])
+    save_image(sheet, file, {RESULT: "strip"})
 
 
-def _shown(inversion: Inversion) -> dict[int, Tensor]:
-    """The images [1, 3, H, W] of the shown steps by number, without the first guess."""
-    images = {**inversion.image_steps, int(inversion.kept_step): inversion.images}
-    return {k: images[k] for k in sorted(images) if k > 0}
-
-
-def _l2(inversion: Inversion, k: int) -> str:
-    return f"L2 {float(inversion.steps[k].l2):.4f}"
+def _cell(inversion: Inversion, k: int, image: Tensor, title: str, mark: bool = True) -> Cell:
+    selected = mark and k > 1 and k == int(inversion.kept_step)
+    return Cell(to_image(image[0]), title, [f"L2 {float(inversion.steps[k].l2):.4f}"], selected)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from restyle_cli.align import AlignOptions, Size, aligned_mark, inverse_of
 from restyle_cli.errors import RestyleError
@@ -15,66 +14,58 @@ from restyle_cli.images import save_image
 from restyle_cli.io import to_json, write_atomic
 from restyle_cli.memory import enough_for
 from restyle_cli.records import parse_json
-from restyle_cli.run.outputs import Photo, Record, Results, described
-from restyle_cli.run.pipeline import Outcome, in_background, read_photos
+from restyle_cli.run.folder import Mark, Output, OutputFolder, Photo, Record
+from restyle_cli.run.pipeline import Outcome, failed, in_background, read_photos
 from restyle_cli.run.sources import Source
 
-SUFFIXES = {"image": ".png", "transform": ".json"}
-"""Suffix of each file of a crop, in the order of writing."""
 _AHEAD = 2
 
 
-@dataclass(frozen=True)
-class Crops(Results):
-    """Crops in a folder; the file with the transform is written last and marks a crop as done."""
+def _write_image(file: Path, photo: Photo, record: Mapping[str, Any]) -> None:
+    save_image(photo.aligned.image, file, aligned_mark() if photo.aligned.how in ("aligned", "fits") else None)
 
-    mark: ClassVar[str] = "transform"
-    record: ClassVar[type] = Record
 
-    @property
-    def suffixes(self) -> Mapping[str, str]:
-        """The suffixes of a crop's files."""
-        return SUFFIXES
+def _write_transform(file: Path, photo: Photo, record: Mapping[str, Any]) -> None:
+    text = to_json(record, indent=1)
+    write_atomic(file, lambda part: part.write_text(text, encoding="utf-8"))
 
-    def write_crop(self, photo: Photo) -> dict[str, Any]:
-        """Write the files of one crop; returns its record. After a RestyleError no file is left."""
-        aligned = photo.aligned
-        record = self.tell(photo) | {"alignment": described(aligned) | {"back": inverse_of(aligned.matrix)}}
-        if aligned.landmarks:
-            record["landmarks"] = aligned.landmarks
-        mark = aligned_mark() if aligned.how in ("aligned", "fits") else None
-        text = to_json(record, indent=1)
-        try:
-            save_image(aligned.image, photo.files["image"], mark)
-            write_atomic(photo.files[self.mark], lambda part: part.write_text(text, encoding="utf-8"))
-        except RestyleError:
-            photo.files["image"].unlink(missing_ok=True)
-            raise
-        return record
 
-    def _read_mark(self, mark: Path) -> Any:
-        return parse_json(mark.read_bytes())
+IMAGE = Output("image", ".png", _write_image)
+TRANSFORM = Mark("transform", ".json", _write_transform, read=lambda file: parse_json(file.read_bytes()), schema=Record)
+
+
+def crop_folder(
+    folder: Path, settings: Mapping[str, Any], notes: Mapping[str, Any], numbered: bool
+) -> OutputFolder[Photo]:
+    """The files of crops: photo.png and photo.json; see `OutputFolder`."""
+    kinds = frozenset({"image", "transform"})
+    return OutputFolder(folder, kinds, settings, notes, numbered, outputs=[IMAGE], mark=TRANSFORM)
 
 
 def crop_all(
-    sources: Iterable[Source], crops: Crops, options: AlignOptions, size: Size, overwrite: bool = False
+    sources: Iterable[Source], folder: OutputFolder[Photo], framing: AlignOptions, size: Size, overwrite: bool = False
 ) -> Generator[Outcome, None, None]:
     """Crop every image to `size` (height, width) and yield the outcomes; a failure does not stop the others.
 
     A second thread reads the photos and finds the faces. Close the iterator, or exhaust it.
     """
-    named = crops.names(sources)
-    reading = in_background(lambda item: read_photos(*item, crops, options, size, overwrite), named, _AHEAD, fill=True)
-    with closing(reading) as photos:
+
+    def read(item: tuple[Source, dict[str, Path] | RestyleError]) -> list[Photo | Outcome]:
+        return list(read_photos(*item, folder, framing, size, overwrite))
+
+    with closing(in_background(read, folder.names(sources), _AHEAD, fill=True)) as photos:
         for item in chain.from_iterable(photos):
-            yield item if isinstance(item, Outcome) else _write(item, crops)
+            yield item if isinstance(item, Outcome) else _write(item, folder)
 
 
-def _write(photo: Photo, crops: Crops) -> Outcome:
+def _write(photo: Photo, folder: OutputFolder[Photo]) -> Outcome:
+    record = folder.record_of(photo)
+    record["alignment"] |= {"back": inverse_of(photo.aligned.matrix)}
+    if photo.aligned.landmarks:
+        record["landmarks"] = photo.aligned.landmarks
     try:
         with enough_for("to write the crop"):
-            record = crops.write_crop(photo)
+            folder.write_files(photo.files, photo, record)
     except RestyleError as error:
-        named = RestyleError(f"{str(photo.path)!r}: {error.message}", error.hint)
-        return Outcome(photo.path, "failed", error=named)
+        return failed(photo.path, error)
     return Outcome(photo.path, "done", dict(photo.files), record)

@@ -1,4 +1,4 @@
-"""Many pictures through one schedule: read ahead, computed in batches, written behind."""
+"""Many images through a chain of methods: read ahead, inverted in batches, written behind."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from restyle_cli.io import reason_of
 from restyle_cli.memory import Batches, OutOfMemory, enough_for
 from restyle_cli.methods.inputs import UnfitPicture
 from restyle_cli.methods.optimize import full_size
+from restyle_cli.run.folder import OutputFolder, Photo
 from restyle_cli.run.latents import half_patch, render
-from restyle_cli.run.outputs import Inverted, Photo, Results, steps_of
+from restyle_cli.run.outputs import Inverted, Results, steps_of
 from restyle_cli.run.sources import Source
 from restyle_cli.stopping import StopRule
 from restyle_cli.store.files import sha256
@@ -37,16 +38,12 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Task:
-    """What is done to every picture; `overwrite`: also to those that are done.
+    """What to do with every image; with `overwrite` also with those that are done.
 
-    `on_step` is told each step of a batch with its L2 [N]. Then Ctrl-C ends the batch with the steps that it has
-    made, which are written, and no other is begun.
-
-    `against`: another schedule that every picture goes through too, for `Results` to compare.
-
-    `stop_rule` makes the rule of one batch; without it, `tolerance` decides alone.
-
-    `note` receives lines for people.
+    `on_step(k, l2 [N])` is called after each step of a batch. Then Ctrl-C ends the batch; its best steps so far are
+    written, and no other batch begins. `compare_with` is another chain that every image goes through, for `Results` to
+    show beside the first. `stop_rule` makes the rule of one batch; without it `tolerance` decides. `note` receives
+    lines for people.
     """
 
     methods: Sequence[Method]
@@ -58,7 +55,7 @@ class Task:
     framing: AlignOptions = field(default_factory=AlignOptions)
     overwrite: bool = False
     batch_size: int = 1
-    against: Sequence[Method] = ()
+    compare_with: Sequence[Method] = ()
     on_step: Callable[[int, Tensor], None] | None = None
     mask: Mask | None = None
     stop_rule: Callable[[], StopRule] | None = None
@@ -67,41 +64,48 @@ class Task:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it went with a picture, or one face of it. `made` is the description that its files carry; see `Results`."""
+    """The outcome for an image, or one face of it; `record` is the metadata in its files."""
 
     path: Path
     status: Literal["done", "skipped", "failed"]
     files: dict[str, Path] = field(default_factory=dict)
-    made: dict[str, Any] = field(default_factory=dict)
+    record: dict[str, Any] = field(default_factory=dict)
     error: RestyleError | None = None
 
 
+def failed(path: Path, error: RestyleError) -> Outcome:
+    """The outcome of an image that failed; the error names it."""
+    return Outcome(path, "failed", error=RestyleError(f"{str(path)!r}: {error.message}", error.hint))
+
+
 def invert_all(sources: Iterable[Source], task: Task) -> Generator[Outcome, None, None]:
-    """Invert every picture, and yield how it went with each; one that fails does not stop the others.
+    """Invert every image and yield the outcomes, one per face; a failure does not stop the others.
 
-    Of several faces that are wished, each has an outcome of its own.
-
-    Close the iterator, or exhaust it: then no thread runs on, and no file is half-written.
+    Exhaust the iterator or close it: then no thread runs on, and no file is half-written.
     """
     ahead = 2 * task.batch_size
-    named = task.results.names(sources)
-    with closing(in_background(lambda item: _read(*item, task), named, ahead, fill=True)) as photos:
+    size, full = task.methods[0].size, full_size([*task.methods, *task.compare_with])
+
+    def read(item: tuple[Source, dict[str, Path] | RestyleError]) -> Sequence[Photo | Outcome]:
+        return read_photos(*item, task.results, task.framing, size, task.overwrite, task.mask, full)
+
+    with closing(in_background(read, task.results.names(sources), ahead, fill=True)) as photos:
         inverted = _by_photo(_invert(chain.from_iterable(photos), task), task)
-        with closing(in_background(lambda faces: _write(faces, task), inverted, ahead)) as outcomes:
+        with closing(in_background(lambda faces: _write(faces, task.results), inverted, ahead)) as outcomes:
             yield from chain.from_iterable(outcomes)
 
 
 def in_background(
     work: Callable[[Item], Result], items: Iterable[Item], ahead: int, fill: bool = False
 ) -> Generator[Result, None, None]:
-    """`work(item)` of each item in order, done by one thread beside the caller's; `ahead` results may wait.
+    """`work(item)` of each item in order, done by a second thread; up to `ahead` results may wait.
 
-    With `fill`, so many are begun before the first is given, which makes sense for items that cost nothing.
+    With `fill` that many are started before the first is yielded, for items that cost nothing.
     """
     pending: deque[Future[Result]] = deque()
-    # One thread: face detectors do not bear two, and it keeps up with the networks.
+    # One thread: face detectors do not support two, and it keeps up with the models.
     executor = ThreadPoolExecutor(max_workers=1)
-    executor.submit(int)  # starts it while there is memory for its stack: computing the first item may take all
+    executor.submit(int)  # start the thread while there is memory for its stack: the first item may take all of it
     try:
         for item in items:
             pending.append(executor.submit(work, item))
@@ -113,76 +117,78 @@ def in_background(
         executor.shutdown(wait=True, cancel_futures=True)
 
 
+# --- reading
+
+
 def read_photos(
     source: Source,
     files: dict[str, Path] | RestyleError,
-    results: Results,
+    folder: OutputFolder[Any],
     framing: AlignOptions,
     size: Size,
     overwrite: bool = False,
     mask: Mask | None = None,
     full: Size | None = None,
-) -> list[Photo | Outcome]:
-    """What is to be done for one picture: a photo for each face wished, or how it went already.
+) -> Sequence[Photo | Outcome]:
+    """The crops of an image, one per face; or its outcomes if it is done or cannot be read.
 
-    `files` are as `Results.names` gives them; `size` (height, width) is what photos are framed to, `full` another size
-    in which they are wanted too.
+    `files` are from `OutputFolder.names`. Crops have the `size` (height, width), and in addition the size `full`.
     """
     if isinstance(files, RestyleError):
         return [Outcome(source.path, "failed", error=files)]
     try:
-        picture = open_image(source.path)
+        image = open_image(source.path)
         digest = sha256(source.path)
-        if not overwrite and (earlier := results.earlier(files, digest)):
-            return [Outcome(source.path, "skipped", here, made) for here, made in earlier]
-        turned = TURNED in picture.info
+        if not overwrite and (earlier := folder.earlier(files, digest)):
+            return [Outcome(source.path, "skipped", there, record) for there, record in earlier]
+        turned = TURNED in image.info
         photos = []
         with enough_for(f"for {str(source.path)!r}"):
-            for aligned in align_image(picture, framing, size, source.path):
-                masked = (aligned, None) if mask is None else mask.put_on(aligned, picture.size, framing, size)
-                here = results.of_face(files, aligned.face)
-                large = None if full is None else _at(full, picture, aligned, framing, mask)
-                photos.append(Photo(source.path, here, digest, picture.size, masked[0], turned, masked[1], large))
+            for aligned in align_image(image, framing, size, source.path):
+                crop, known = (aligned, None) if mask is None else mask.put_on(aligned, image.size, framing, size)
+                own = folder.of_face(files, aligned.face)
+                large = None if full is None else _crop_at(full, image, aligned, framing, mask)
+                photos.append(Photo(source.path, own, digest, image.size, crop, turned, known, large))
         return photos
     except OSError as error:  # it could be opened a moment ago
-        changed = RestyleError(f"{str(source.path)!r} cannot be read any more: {reason_of(error)}")
-        return [Outcome(source.path, "failed", error=changed)]
+        return [Outcome(source.path, "failed", error=_unreadable(source.path, error))]
     except RestyleError as error:
         return [Outcome(source.path, "failed", error=error)]
 
 
-def _at(size: Size, photo: Image.Image, aligned: Aligned, framing: AlignOptions, mask: Mask | None) -> Image.Image:
-    """What was framed of the photo, in another size."""
-    picture = recrop(photo, aligned.quad, size, aligned.how == "aligned")
+def _unreadable(path: Path, error: OSError) -> RestyleError:
+    return RestyleError(f"{str(path)!r} can no longer be read: {reason_of(error)}")
+
+
+def _crop_at(size: Size, image: Image.Image, aligned: Aligned, framing: AlignOptions, mask: Mask | None) -> Image.Image:
+    """The crop of `aligned` in another size."""
+    crop = recrop(image, aligned.quad, size, aligned.how == "aligned")
     if mask is None:
-        return picture
-    large = replace(aligned, image=picture, matrix=matrix_of(aligned.quad, size))
-    return mask.put_on(large, photo.size, framing, size)[0].image
+        return crop
+    large = replace(aligned, image=crop, matrix=matrix_of(aligned.quad, size))
+    return mask.put_on(large, image.size, framing, size)[0].image
 
 
-def _read(source: Source, files: dict[str, Path] | RestyleError, task: Task) -> list[Photo | Outcome]:
-    size, full = task.methods[0].size, full_size([*task.methods, *task.against])
-    return read_photos(source, files, task.results, task.framing, size, task.overwrite, task.mask, full)
+# --- inverting
 
 
 def _invert(items: Iterable[Photo | Outcome], task: Task) -> Iterator[Inverted | Outcome]:
-    """Gather batches and run them; what needs no computing passes at once."""
+    """Invert the photos in batches; outcomes pass at once."""
     batches = Batches(str(task.device), task.note)
-    for batch in _gathered(items, task.batch_size):
+    for batch in _batched(items, task.batch_size):
         if isinstance(batch, Outcome):
             yield batch
             continue
         for part, inverted in batches.run(batch, lambda photos: _invert_batch(photos, task)):
             if isinstance(inverted, OutOfMemory):
-                yield from (Outcome(photo.path, "failed", error=_naming(photo.path, inverted)) for photo in part)
+                yield from (failed(photo.path, inverted) for photo in part)
                 continue
             yield from inverted
             if any(isinstance(one, Inverted) and one.inversion.interrupted for one in inverted):
                 return
 
 
-def _gathered(items: Iterable[Photo | Outcome], size: int) -> Iterator[list[Photo] | Outcome]:
-    """The photos in lists of `size`; what needs no computing passes at once."""
+def _batched(items: Iterable[Photo | Outcome], size: int) -> Iterator[list[Photo] | Outcome]:
     batch: list[Photo] = []
     for item in items:
         if isinstance(item, Outcome):
@@ -197,79 +203,70 @@ def _gathered(items: Iterable[Photo | Outcome], size: int) -> Iterator[list[Phot
 
 
 def _invert_batch(batch: Sequence[Photo], task: Task) -> list[Inverted | Outcome]:
+    x = torch.stack([photo.x for photo in batch]).to(task.device)
+    inputs: dict[str, Tensor] = {}
+    if masks := [photo.mask for photo in batch if photo.mask is not None]:
+        inputs[MASK] = torch.stack(masks).to(task.device)
+    if full := [to_tensor(photo.full) for photo in batch if photo.full is not None]:
+        inputs[TARGET] = torch.stack(full).to(task.device)
     try:
-        x = torch.stack([photo.x for photo in batch]).to(task.device)
-        masks = [photo.mask for photo in batch if photo.mask is not None]
-        inputs = {MASK: torch.stack(masks).to(task.device)} if masks else {}
-        if full := [to_tensor(photo.full) for photo in batch if photo.full is not None]:
-            inputs[TARGET] = torch.stack(full).to(task.device)
-        inversion = _through(x, task.methods, task, inputs, task.stop_rule)
-        against = _through(x, task.against, task, inputs) if task.against else None
+        inversion = _run(x, task.methods, task, inputs, task.stop_rule)
+        compared = _run(x, task.compare_with, task, inputs) if task.compare_with else None
     except UnfitPicture as error:
         if len(batch) > 1:
             return [one for photo in batch for one in _invert_batch([photo], task)]
-        path = batch[0].path
-        return [Outcome(path, "failed", error=_naming(path, error))]
-    return [
-        _inverted(photo, inversion.one(index), against.one(index) if against else None, task)
-        for index, photo in enumerate(batch)
-    ]
+        return [failed(batch[0].path, error)]
+    inverted: list[Inverted | Outcome] = []
+    for index, photo in enumerate(batch):
+        one, method = _as_written(inversion.one(index), task.methods, task.dtype)
+        other = None if compared is None else _as_written(compared.one(index), task.compare_with, task.dtype)[0]
+        compute_extra = task.results.extra
+        extra = None if compute_extra is None else compute_extra(photo.x, one, method.generator, task.dtype)
+        inverted.append(Inverted(photo, one, other, extra))
+    return inverted
 
 
-def _naming(path: Path, error: RestyleError) -> RestyleError:
-    """The error with the picture that it is about."""
-    return RestyleError(f"{str(path)!r}: {error.message}", error.hint)
-
-
-def _inverted(photo: Photo, one: Inversion, against: Inversion | None, task: Task) -> Inverted:
-    method = _kept_by(one, task.methods)
-    kept = _as_kept(one, method, task.dtype)
-    other = None if against is None else _as_kept(against, _kept_by(against, task.against), task.dtype)
-    return Inverted(photo, kept, other, task.results.beside(kept, method.generator, task.dtype))
-
-
-def _through(
+def _run(
     x: Tensor,
     methods: Sequence[Method],
     task: Task,
     inputs: Mapping[str, Tensor],
     stop_rule: Callable[[], StopRule] | None = None,
 ) -> Inversion:
+    on_step = task.on_step
     with compute(task.device, task.dtype):
-        pictures = task.results.pictures(len(methods))
         return invert(
             x,
             methods,
             keep=task.keep,
             tolerance=task.tolerance,
             stop=None if stop_rule is None else stop_rule(),
-            on_step=None if task.on_step is None else lambda k, state, errors: task.on_step(k, errors),
-            keep_images=pictures,
-            keep_w=task.results.keeps_codes,
+            on_step=None if on_step is None else lambda k, state, l2: on_step(k, l2),
+            keep_images=task.results.image_steps(len(methods)),
+            keep_w=task.results.needs_every_w,
             inputs=inputs,
-            interruptible=task.on_step is not None,
+            interruptible=on_step is not None,
         )
 
 
-def _kept_by(one: Inversion, methods: Sequence[Method]) -> Method:
-    """The method whose step is kept; the start is the first's."""
-    by_name = {method.name: method for method in methods}
-    return by_name.get(one.steps[int(one.kept_step)].method, methods[0])
+def _as_written(one: Inversion, methods: Sequence[Method], dtype: torch.dtype) -> tuple[Inversion, Method]:
+    """The inversion as its latent file will render it, and the method of the selected step.
 
-
-def _as_kept(one: Inversion, method: Method, dtype: torch.dtype) -> Inversion:
-    """With changes of the generator as files keep them, and the picture that files draw.
-
-    That is drawn anew where these changes are rounded, or where a gradient was taken and the last digits are others.
+    The image is rendered again where the patch is rounded, or where a gradient was taken and the last digits differ.
     """
+    by_name = {method.name: method for method in methods}
+    method = by_name.get(one.steps[int(one.kept_step)].method, methods[0])  # the start is the first method's
     if not one.patch and not method.compares:
-        return one
+        return one, method
     patch = half_patch(one.patch)
-    return replace(one, patch=patch, images=render(method.generator, one.w, patch, dtype))
+    return replace(one, patch=patch, images=render(method.generator, one.w, patch, dtype)), method
+
+
+# --- writing
 
 
 def _by_photo(items: Iterable[Inverted | Outcome], task: Task) -> Iterator[list[Inverted | Outcome]]:
-    """The items one by one; faces of one photo together, where each has results of its own."""
+    """The items one by one; the faces of one photo together if each has its own files."""
     if not task.results.numbered:
         yield from ([item] for item in items)
         return
@@ -277,26 +274,28 @@ def _by_photo(items: Iterable[Inverted | Outcome], task: Task) -> Iterator[list[
         yield list(faces)
 
 
-def _write(items: Sequence[Inverted | Outcome], task: Task) -> list[Outcome]:
-    """Write a photo's results, and into one photo all faces that have some."""
-    if len(items) == 1:
-        return [_write_one(items[0], task)]
-    results, inverted = task.results, [item for item in items if isinstance(item, Inverted)]
-    faces = [face for face in inverted if results.has_numbers(face) and not results.lost(face)]
-    pasted = {id(face): faces if face is faces[0] else None for face in faces}
-    return [_write_one(replace(item, pasted=pasted[id(item)]) if id(item) in pasted else item, task) for item in items]
+def _write(items: Sequence[Inverted | Outcome], results: Results) -> list[Outcome]:
+    """Write the files of a photo's faces. The first face pastes all of them into the photo."""
+    faces = [item for item in items if isinstance(item, Inverted)] if len(items) > 1 else []
+    pasted = [face for face in faces if results.is_finite(face) and not results.refusal(face)]
+    outcomes = []
+    for item in items:
+        if isinstance(item, Inverted):
+            if any(item is face for face in pasted):
+                item = replace(item, pasted=pasted if item is pasted[0] else None)
+            item = _write_one(item, results)
+        outcomes.append(item)
+    return outcomes
 
 
-def _write_one(item: Inverted | Outcome, task: Task) -> Outcome:
-    if isinstance(item, Outcome):
-        return item
-    photo = item.photo
-    if (lost := task.results.lost(item)) is not None:
-        made = {"interrupted": True, "steps": steps_of(item.inversion)}
-        return Outcome(photo.path, "failed", made=made, error=_naming(photo.path, lost))
+def _write_one(inverted: Inverted, results: Results) -> Outcome:
+    photo = inverted.photo
+    if (refusal := results.refusal(inverted)) is not None:
+        record = {"interrupted": True, "steps": steps_of(inverted.inversion)}
+        return replace(failed(photo.path, refusal), record=record)
     try:
-        with enough_for("to write what was found"):
-            made = task.results.write(item)
+        with enough_for("to write the files"):
+            record = results.write(inverted)
     except RestyleError as error:
-        return Outcome(photo.path, "failed", error=_naming(photo.path, error))
-    return Outcome(photo.path, "done", dict(photo.files), made)
+        return failed(photo.path, error)
+    return Outcome(photo.path, "done", dict(photo.files), record)

@@ -1,9 +1,9 @@
-"""Style mixing of an inverted latent: its fine layers are mixed with those of random latents."""
+"""Variants: the reconstruction with random fine layers (style mixing)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,24 @@ from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.images import RESULT, save_image, to_image
 from restyle_cli.inversion import Inversion
 from restyle_cli.methods.mixing import mix, sample_w
+from restyle_cli.run.folder import Output, remove
 from restyle_cli.run.latents import render
-from restyle_cli.run.outputs import SUFFIXES, Inverted, Results, Writer, latent_tensors, remove
+from restyle_cli.run.outputs import Inverted, Results, latent_tensors
 from restyle_cli.run.strip import Cell, draw_strip
 from restyle_cli.store.files import write_latent
 
-SHEET = "variants"
-"""Kind of the file with all variants side by side."""
+
+@dataclass(frozen=True)
+class Variants:
+    """The variants of one image."""
+
+    seeds: Sequence[int]
+    w: Tensor  # [N, L, w_dim]
+    images: Tensor  # [N, 3, H, W]
+
+    def add_to(self, record: dict[str, Any]) -> None:
+        """Add the seeds."""
+        record["seeds"] = list(self.seeds)
 
 
 def check_fine(generator: StyleGenerator) -> None:
@@ -29,67 +40,53 @@ def check_fine(generator: StyleGenerator) -> None:
     mix(generator.start(1), generator.start(1)[0])
 
 
-@dataclass(frozen=True, kw_only=True)
-class VariantResults(Results):
+def with_variants(results: Results, count: int, seed: int, alpha: float) -> Results:
     """Results with `count` variants: a file each, all on a sheet, and their latents in the latent file.
 
     Variant k uses the seed `seed` + k - 1 for every image. `alpha` from 0 to 1 is the strength of the mixing.
     """
+    outputs = [Output(f"variant-{k + 1}", f".variant-{k + 1}.png", partial(_write_variant, k)) for k in range(count)]
+    outputs.append(Output("variants", ".variants.png", _write_sheet))
+    return replace(
+        results,
+        kinds=results.kinds | {output.kind for output in outputs},
+        outputs=[*results.outputs, *outputs],
+        mark=replace(results.mark, write=_write_latents),
+        extra=partial(_mix_all, range(seed, seed + count), alpha),
+    )
 
-    count: int
-    seed: int = 0
-    alpha: float = 1.0
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "kinds", self.kinds | set(self._ends()))
+def _mix_all(
+    seeds: Sequence[int], alpha: float, x: Tensor, inversion: Inversion, generator: StyleGenerator, dtype: torch.dtype
+) -> Variants:
+    w = inversion.w.to(generator.w_avg)
+    w_variants = torch.cat([mix(w, sample_w(generator, seed), alpha) for seed in seeds]).float().cpu()
+    images = [render(generator, variant[None], inversion.patch, dtype) for variant in w_variants]
+    return Variants(seeds, w_variants, torch.cat(images))
 
-    @property
-    def suffixes(self) -> Mapping[str, str]:
-        """The suffixes of `Results` and the variants; the latent file is the last."""
-        others = {kind: end for kind, end in SUFFIXES.items() if kind != self.mark}
-        return {**others, **self._ends(), self.mark: SUFFIXES[self.mark]}
 
-    def beside(self, inversion: Inversion, generator: StyleGenerator, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Latents [count, L, w_dim] of the variants as "codes", and "images" [count, 3, H, W]."""
-        w = inversion.w.to(generator.w_avg)
-        w_variants = torch.cat([mix(w, sample_w(generator, seed), self.alpha) for seed in self._seeds()]).float().cpu()
-        images = [render(generator, w_variant[None], inversion.patch, dtype) for w_variant in w_variants]
-        return {"codes": w_variants, "images": torch.cat(images)}
+def _write_variant(index: int, file: Path, inverted: Inverted, record: Mapping[str, Any]) -> None:
+    save_image(to_image(_variants(inverted).images[index]), file, {RESULT: "variant"})
 
-    def write(self, inverted: Inverted) -> dict[str, Any]:
-        """Write the files; removes the further variants of an earlier run."""
-        record = super().write(inverted)
-        mark = inverted.photo.files[self.mark]
-        base = mark.name.removesuffix(self.suffixes[self.mark])
-        index = self.count + 1
-        while (left := mark.with_name(f"{base}.variant-{index}.png")).is_file():
-            remove(left)
-            index += 1
-        return record
 
-    def _ends(self) -> dict[str, str]:
-        singles = {f"variant-{k}": f".variant-{k}.png" for k in range(1, self.count + 1)}
-        return {**singles, SHEET: f".{SHEET}.png"}
+def _write_sheet(file: Path, inverted: Inverted, record: Mapping[str, Any]) -> None:
+    """Write the sheet; remove the further variants of an earlier run."""
+    variants = _variants(inverted)
+    cells = [Cell(to_image(inverted.photo.x), "input")]
+    for k, (seed, image) in enumerate(zip(variants.seeds, variants.images, strict=True), start=1):
+        cells.append(Cell(to_image(image), f"variant {k}", [f"seed {seed}"]))
+    save_image(draw_strip(cells), file, {RESULT: "variants"})
+    base, further = file.name.removesuffix(".variants.png"), len(variants.seeds) + 1
+    while (old := file.with_name(f"{base}.variant-{further}.png")).is_file():
+        remove(old)
+        further += 1
 
-    def _seeds(self) -> range:
-        return range(self.seed, self.seed + self.count)
 
-    def _describe(self, inverted: Inverted) -> dict[str, Any]:
-        return super()._describe(inverted) | {"seeds": list(self._seeds())}
+def _write_latents(file: Path, inverted: Inverted, record: dict[str, Any]) -> None:
+    tensors = latent_tensors(inverted.inversion, record["has_steps"])
+    write_latent(file, tensors | {"w_variants": _variants(inverted).w}, record)
 
-    def _writers(self) -> Mapping[str, Writer]:
-        singles = {f"variant-{k + 1}": partial(self._write_variant, k) for k in range(self.count)}
-        return {**super()._writers(), **singles, SHEET: self._write_sheet, self.mark: self._write_latents}
 
-    def _write_variant(self, index: int, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
-        save_image(to_image(inverted.beside["images"][index]), file, {RESULT: "variant"})
-
-    def _write_sheet(self, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
-        cells = [Cell(to_image(inverted.photo.x), "input")]
-        for k, seed in enumerate(self._seeds(), start=1):
-            cells.append(Cell(to_image(inverted.beside["images"][k - 1]), f"variant {k}", [f"seed {seed}"]))
-        save_image(draw_strip(cells), file, {RESULT: SHEET})
-
-    def _write_latents(self, file: Path, inverted: Inverted, made: dict[str, Any]) -> None:
-        w_variants = {"w_variants": inverted.beside["codes"]}
-        write_latent(file, latent_tensors(inverted.inversion, made["has_steps"]) | w_variants, made)
+def _variants(inverted: Inverted) -> Variants:
+    assert isinstance(inverted.extra, Variants), "made by with_variants"
+    return inverted.extra

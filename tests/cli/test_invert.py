@@ -588,7 +588,7 @@ def test_faces_are_not_written_over_pictures(restyle: Run, faces: Path) -> None:
     before = (faces / "a.1.png").read_bytes()
     result = restyle("invert", faces / "a.png", faces / "a.1.png", "-o", faces, "--face", "all", "--json")
     assert statuses(result) == {"faces/a.png": "failed", "faces/a.1.png": "done"}
-    assert "'faces/a.1.png', which is a picture to be read" in result.stderr
+    assert "'faces/a.1.png', which is an input" in result.stderr
     assert (faces / "a.1.png").read_bytes() == before
 
 
