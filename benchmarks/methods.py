@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from restyle_cli.inversion import Method, iterate, over
+from restyle_cli.inversion import Method, iterate
 from restyle_cli.methods import BORROWED, METHODS
 from restyle_cli.models import installed, load_method
 from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
@@ -43,7 +43,7 @@ def step_seconds(x: Tensor, method: Method, repeats: int) -> float:
 def _timed(x: Tensor, method: Method, steps: int) -> Iterator[float]:
     first = [] if not method.needs_start else [load_method(f"psp-{DOMAIN}")]
     with torch.no_grad():
-        states = iterate(x, [*first, *[over(method, steps)] * steps])
+        states = iterate(x, [*first, *[method.over(steps)] * steps])
         for _ in range(1 + len(first)):
             next(states)
         while True:

@@ -13,8 +13,7 @@ from torch import Tensor
 
 from restyle_cli import inversion
 from restyle_cli.devices import choose_device, choose_dtype, compute
-from restyle_cli.inversion import TARGET, Chain, Inversion, Method, State
-from restyle_cli.methods.optimize import full_size
+from restyle_cli.inversion import TARGET, Chain, Inversion, Method, State, full_size
 from restyle_cli.models import load_chain
 from restyle_cli.run.batches import Images, as_batch
 
@@ -45,7 +44,7 @@ def load(
         warnings.warn(notice, StandInWarning, stacklevel=2)
     dtype = choose_dtype(precision, where)
     for method in [loaded] if not isinstance(loaded, Sequence) else loaded:
-        method.dtype = dtype  # type: ignore[attr-defined]
+        method.dtype = dtype
     return loaded
 
 
@@ -104,4 +103,4 @@ def _prepared(images: Images, methods: Sequence[Method]) -> tuple[Tensor, dict[s
 
 
 def _dtype(method: Method) -> torch.dtype:
-    return getattr(method, "dtype", torch.float32)
+    return method.dtype

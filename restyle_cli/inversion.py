@@ -6,11 +6,12 @@ ReStyle is `[method] * n`, a single-pass encoder `[method]`, bootstrapping `[fir
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, groupby
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import ClassVar, Self, overload
 
 import torch
 from torch import Tensor
@@ -56,62 +57,97 @@ class State:
         return self if len(rows) == len(self.w) else self.map(lambda values: values[rows.to(values.device)])
 
 
-class Method(Protocol):
-    """A way to find latents. `size` is the (height, width) of the images it takes.
+class Method(ABC):
+    """A way to find latents. Subclasses define `step`, the class attributes that differ, and `start` if necessary."""
 
-    `needs_encoder`: it consists of an encoder and a generator, else of a generator alone. `needs_start`: it improves
-    another method's latent and has no first guess. `compares`: it needs a perceptual network. `takes_mask`: it
-    compares only the pixels of the input MASK.
-    """
+    needs_encoder: ClassVar[bool] = False  # the constructor takes name, encoder and generator; else name and generator
+    needs_start: ClassVar[bool] = False  # it improves the latent of another method and has no first guess
+    compares: ClassVar[bool] = False  # it needs a perceptual network, and compares images at the generator's size
+    takes_mask: ClassVar[bool] = False  # it compares only the pixels of the input MASK
+    is_random: ClassVar[bool] = False  # its steps use random numbers, which depend on `seed`
+    has_schedule: ClassVar[bool] = False  # its settings change over its steps, so that `over` must tell their number
+    input_channels: ClassVar[int] = 3  # of its encoder
+    own_perceptual: ClassVar[str | None] = None  # the perceptual network of the original, by its name in the catalog
+    default_steps: ClassVar[int] = 1
+    max_steps: ClassVar[int] = 1
+    keeps_last: bool = False  # the last step is selected, because the result should not equal the target
+    dtype: torch.dtype = torch.float32  # in which its networks compute, where the caller has no other
+    seed: int = 0
 
-    needs_encoder: bool
-    needs_start: bool
-    compares: bool
-    takes_mask: bool
-    name: str
-    generator: StyleGenerator
-    size: tuple[int, int]
-    default_steps: int
-    max_steps: int
-    keeps_last: bool  # it translates rather than reconstructs, so the image of lowest L2 is not the one wanted
+    def __init__(self, name: str, generator: StyleGenerator) -> None:
+        self.name = name
+        self.generator = generator
+        self.size = target_size(generator)  # (height, width) of the images it takes
+        self._first: State | None = None
+
+    @classmethod
+    def accepts(cls, channels: int) -> bool:
+        """Whether an encoder with this number of input channels can be used."""
+        return channels == cls.input_channels
+
+    def over(self, steps: int) -> Self:
+        """The method for a run of so many steps: itself, unless it `has_schedule`."""
+        return self
+
+    def first_w(self) -> Tensor:
+        """The latent [1, L, w_dim] from which `start` begins: the generator's average."""
+        return self.generator.start(1)
 
     def start(self, x: Tensor) -> State:
-        """The first guess for x [N, 3, H, W] in [-1, 1]."""
+        """The first guess for x [N, 3, H, W] in [-1, 1]. Its image is rendered once per device."""
+        if self._first is None or self._first.image.device != x.device:
+            with torch.no_grad():
+                w = self.first_w()
+                self._first = State(w, self.generator(w).float())
+        return self._first.map(lambda values: values.expand(len(x), *values.shape[1:]))
 
+    @abstractmethod
     def step(self, x: Tensor, state: State) -> State:
-        """A better guess; `state` is detached."""
+        """A better guess for x; `state` is detached."""
+
+
+TARGET_SIDE = 256
+"""Longer side in px of the images that methods take. An encoder may resize them again."""
+
+
+def target_size(generator: StyleGenerator) -> tuple[int, int]:
+    """(height, width) of the images to invert: the generator's aspect ratio, 256 px along the longer side."""
+    height, width = generator.size
+    longer = max(height, width)
+    return round(height * TARGET_SIDE / longer), round(width * TARGET_SIDE / longer)
+
+
+def full_size(methods: Sequence[Method]) -> tuple[int, int] | None:
+    """(height, width) of the input TARGET for these methods; None if none compares at more than the size of x."""
+    largest = max((method.generator.size for method in methods if method.compares), default=(0, 0))
+    return largest if largest > methods[0].size else None
 
 
 @dataclass(frozen=True)
 class Chain(Sequence[Method]):
-    """A schedule of methods with their steps, the last of which can still be changed."""
+    """Methods with their numbers of steps, and as a sequence the method of each step. The last can be changed."""
 
     links: tuple[tuple[Method, int], ...]
 
     def with_steps(self, steps: int) -> Chain:
-        """The same chain with so many steps of its last method; ValueError where it does not take them."""
+        """The same chain with so many steps of its last method; ValueError if it does not take them."""
         *before, (last, _) = self.links
         return Chain((*before, (_as_schedule(last, steps)[0], steps)))
 
     @cached_property
     def methods(self) -> list[Method]:
-        """The method of every step, in order."""
-        laid_out = [(over(method, count), count) for method, count in self.links]
-        return [method for method, count in laid_out for _ in range(count)]
+        """The method of each step, in order."""
+        return [one for method, count in self.links for one in [method.over(count)] * count]
 
     def __len__(self) -> int:
         return len(self.methods)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Method: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Method]: ...
+    def __getitem__(self, index: int | slice) -> Method | Sequence[Method]:
         return self.methods[index]
-
-
-@runtime_checkable
-class Scheduled(Protocol):
-    """A method whose settings change over its steps, so that it must know their number."""
-
-    def over(self, steps: int) -> Self:
-        """The same method with its settings laid out over `steps`."""
 
 
 @dataclass(frozen=True)
@@ -417,9 +453,4 @@ def _as_schedule(schedule: Method | Sequence[Method], steps: int | None) -> list
     count = schedule.default_steps if steps is None else steps
     if not 1 <= count <= schedule.max_steps:
         raise ValueError(f"{schedule.name} takes 1 to {schedule.max_steps} steps, not {count}")
-    return [over(schedule, count)] * count
-
-
-def over(method: Method, steps: int) -> Method:
-    """The method laid out over `steps`, if its settings depend on their number."""
-    return method.over(steps) if isinstance(method, Scheduled) else method
+    return [schedule.over(count)] * count

@@ -179,8 +179,8 @@ def test_optimisers_get_the_full_size(tmp_path: Path, tiny_store: Path) -> None:
     with pytest.warns(restyle_cli.StandInWarning):
         model = restyle_cli.load("image2stylegan", generator=tmp_path / "g.safetensors")
     seen: list[Tensor] = []
-    whole = model.pixel_distance
-    model.pixel_distance = lambda x, *rest: seen.append(x) or whole(x, *rest)
+    whole = model.comparison
+    model.comparison = lambda x, state: seen.append(whole(x, state).x) or whole(x, state)
     large = torch.full((1, 3, 512, 512), 0.5)
     large[..., ::2] = -0.5
     restyle_cli.invert(large, model, 1)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.images import to_image, to_tensor
-from restyle_cli.methods.encoder import target_size
+from restyle_cli.inversion import target_size
 from restyle_cli.metrics.pixel import l2
 
 PHOTOS = {"big": fill.image_u8("photo_big", 333, 517), "small": fill.image_u8("photo_small", 140, 90)}

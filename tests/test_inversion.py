@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from restyle_cli.images import fit
-from restyle_cli.inversion import MASK, Inversion, State, invert, iterate, l2
-from restyle_cli.methods.encoder import ReStyle, SinglePass, target_size
+from restyle_cli.inversion import MASK, Inversion, Method, State, invert, iterate, l2, target_size
+from restyle_cli.methods.encoder import ReStyle, SinglePass
 
 SIDE = 8
 
 
-class Approach:
+class Approach(Method):
     """Moves a plain picture towards the target: `ways` of the way in each step, the last again and again.
 
     The code is the picture's mean, so a test can say which step a result is from.
@@ -24,7 +24,6 @@ class Approach:
     size = (SIDE, SIDE)
     default_steps = 4
     max_steps = 10
-    keeps_last = False
 
     def __init__(self, *ways: float, name: str = "approach", patched: bool = False) -> None:
         self.ways, self.name, self.patched, self.calls = ways, name, patched, 0
@@ -493,6 +492,8 @@ def test_ctrl_c_before_the_first_guess_ends_everything() -> None:
 def test_a_method_is_told_how_many_steps_it_has() -> None:
     class Laid(Approach):
         total = 0
+
+        has_schedule = True
 
         def over(self, steps: int) -> Laid:
             laid = Laid(0.5)

@@ -24,7 +24,7 @@ class Clock:
         return self.now
 
 
-class Falling:
+class Falling(Method):
     """Every step multiplies each picture's difference from the target by its `factor`, and takes so many `seconds`.
 
     Pictures are all of one value, the first guess is 1 away, and the code says how often this method has been called.
@@ -33,7 +33,6 @@ class Falling:
     generator = torch.nn.Identity()
     size = (SIDE, SIDE)
     max_steps = 100
-    keeps_last = False
 
     def __init__(self, name: str, clock: Clock, *factors: float, seconds: float = 1.0) -> None:
         self.name, self.clock, self.factors, self.seconds = name, clock, factors, seconds

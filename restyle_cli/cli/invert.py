@@ -76,7 +76,7 @@ def invert(
 
     # From here on torch is needed, which takes seconds to import.
     from restyle_cli.align import alignment_rule
-    from restyle_cli.methods.psp import NON_PHOTO
+    from restyle_cli.methods.encoder import NON_PHOTO
     from restyle_cli.run.outputs import Results
     from restyle_cli.run.pipeline import Task, invert_all
     from restyle_cli.run.variants import check_fine, with_variants
@@ -180,11 +180,10 @@ def _plan(
 
 def _check_tolerance(plan: Plan) -> None:
     """UsageError if the last method's steps follow a schedule, so that the L2 may rise before it falls."""
-    from restyle_cli.inversion import Scheduled
     from restyle_cli.methods import METHODS
 
     last = plan.models[-1]
-    if issubclass(METHODS.load(last.method), Scheduled):
+    if METHODS.load(last.method).has_schedule:
         raise UsageError(
             f"{last.name} does not support --tolerance: its steps follow a schedule",
             "leave it out, or use --quality or --budget",

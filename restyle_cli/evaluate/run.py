@@ -33,10 +33,9 @@ from restyle_cli.evaluate.protocol import Evaluation, protocol
 from restyle_cli.evaluate.schedule import Item, Schedule
 from restyle_cli.evaluate.summary import MOST, summary, write_table
 from restyle_cli.images import open_image, to_image, to_tensor
-from restyle_cli.inversion import TARGET, Method, State, invert, iterate
+from restyle_cli.inversion import TARGET, Method, State, full_size, invert, iterate
 from restyle_cli.io import reason_of, write_atomic
 from restyle_cli.memory import Batches, OutOfMemory, enough_for
-from restyle_cli.methods.optimize import full_size
 from restyle_cli.metrics.metric import Metric
 from restyle_cli.metrics.pixel import SIZE, compared
 from restyle_cli.run.pipeline import in_background

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.generators.stylegan2 import paper_channels
+from restyle_cli.generators.base import paper_channels
 from restyle_cli.ops import fir
 from restyle_cli.ops.layers import EqualConv2d, EqualLinear, leaky_relu
 from restyle_cli.registry import NetworkConfig

@@ -17,9 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.generators.base import NOISE_MODES, StyleGenerator
+from restyle_cli.generators.base import NOISE_MODES, GeneratorConfig, StyleGenerator, paper_channels
 from restyle_cli.generators.patching import generate_one_by_one, split_patch
-from restyle_cli.generators.stylegan2 import StyleGAN2Config, paper_channels
 from restyle_cli.ops.adain import smooth, stylise, up_conv
 from restyle_cli.ops.layers import GAIN, SLOPE, pixel_norm
 
@@ -29,8 +28,8 @@ LARGEST = 1024
 
 
 @dataclass(frozen=True)
-class StyleGAN1Config(StyleGAN2Config):
-    """StyleGAN2's fields and four more.
+class StyleGAN1Config(GeneratorConfig):
+    """Four more fields.
 
     `mapping_width`: size of the hidden layers of the mapping network. `per_style`: the mapping network returns a w for
     each style, and `tanh` bounds the image (both IDInvert's generators). `equalised` False: weights are stored without
@@ -152,6 +151,7 @@ class StyleGAN1(StyleGenerator):
     """The generator: w_plus [N, L, w_dim] -> images [N, 3, H, W], nominally in [-1, 1]."""
 
     Config = StyleGAN1Config
+    config: StyleGAN1Config
 
     def __init__(self, config: StyleGAN1Config) -> None:
         super().__init__()
@@ -180,10 +180,7 @@ class StyleGAN1(StyleGenerator):
         features: dict[int, Tensor] | None = None,
         patch: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Render w. `upto`: stop at a lower resolution; `features`: a dict that receives the last map per resolution.
-
-        `patch`: changes of the generator per sample, see `patching`.
-        """
+        """Render w; see `StyleGenerator.forward`."""
         if noise not in NOISE_MODES:
             raise ValueError(f"noise is one of {NOISE_MODES}, not {noise!r}")
         changes = split_patch(self, patch, len(w))

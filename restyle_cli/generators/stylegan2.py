@@ -1,14 +1,14 @@
 """StyleGAN2 (Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN"), skip architecture.
 
-A mapping network turns z into w; a synthesis network grows a constant 4×4 map to the picture, each convolution
-modulated by one style of the code. W+ gives every one of the L = 2 log2(resolution) - 2 styles a vector of its own.
+A mapping network turns z into w; a synthesis network turns a constant 4x4 map into the image, each convolution
+modulated by one style. In W+ each of the L = 2 log2(resolution) - 2 styles has a vector of its own.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -16,75 +16,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restyle_cli.devices import without_autocast
-from restyle_cli.errors import RestyleError
-from restyle_cli.generators.base import NOISE_MODES, StyleGenerator
+from restyle_cli.generators.base import NOISE_MODES, GeneratorConfig, StyleGenerator
 from restyle_cli.generators.patching import generate_one_by_one, split_patch
 from restyle_cli.ops import fir
 from restyle_cli.ops.layers import GAIN, SLOPE, EqualLinear, pixel_norm
 from restyle_cli.ops.modconv import clamped, modulated_conv
 
 
-def paper_channels(resolution: int, base: int = 32768, most: int = 512) -> dict[int, int]:
-    """The published tables: min(base / resolution, most) channels at each resolution from 4 to `resolution`."""
-    return {2**k: min(base // 2**k, most) for k in range(2, int(math.log2(resolution)) + 1)}
-
-
 @dataclass(frozen=True)
-class StyleGAN2Config:
-    """What rebuilds the network.
-
-    `channels` maps each resolution to its width; `crop` (height, width) keeps the middle of the square picture (cars:
-    384×512); `noise` off leaves the noise inputs out altogether.
-    """
-
-    resolution: int
-    channels: Mapping[int, int] = field(default_factory=dict)
-    z_dim: int = 512
-    w_dim: int = 512
-    mapping_layers: int = 8
-    mapping_lr_mul: float = 0.01
-    noise: bool = True
-    crop: tuple[int, int] | None = None
-
-    def __post_init__(self) -> None:
-        resolution = self.resolution
-        if resolution < 8 or resolution > 4096 or resolution & (resolution - 1):
-            raise RestyleError(
-                f"a StyleGAN2 of {resolution} pixels cannot be built", "powers of two from 8 to 4096 can"
-            )
-        table = {int(k): int(v) for k, v in (self.channels or paper_channels(resolution)).items()}
-        wanted = [2**k for k in range(2, int(math.log2(resolution)) + 1)]
-        if sorted(table) != wanted:
-            raise RestyleError(
-                f"the channel table names the resolutions {sorted(table)}",
-                f"a network of {resolution} px needs {wanted}",
-            )
-        object.__setattr__(self, "channels", table)
-        if self.crop is not None:
-            object.__setattr__(self, "crop", tuple(self.crop))
-
-    @property
-    def layers(self) -> int:
-        """The number L of styles in a W+ code."""
-        return 2 * int(math.log2(self.resolution)) - 2
-
-    def to_dict(self) -> dict:
-        """As JSON can hold it."""
-        values = asdict(self)
-        return values | {"channels": {str(k): v for k, v in self.channels.items()}}
-
-    @classmethod
-    def from_dict(cls, values: dict) -> StyleGAN2Config:
-        """The inverse of `to_dict`; an unknown key is refused."""
-        if unknown := set(values) - set(cls.__dataclass_fields__):
-            raise RestyleError(f"unknown StyleGAN2 settings: {', '.join(sorted(unknown))}")
-        return cls(**values)
+class StyleGAN2Config(GeneratorConfig):
+    """No further fields."""
 
 
 class StyledConv(nn.Module):
-    """Modulated 3×3 convolution, noise, bias, leaky rectifier times sqrt(2); `up` doubles the resolution.
+    """Modulated 3x3 convolution, noise, bias, leaky ReLU times sqrt(2); `up` doubles the resolution.
 
-    The rectifier keeps positive factors, so the sqrt(2) stands before it, where it costs nothing.
+    The gain of sqrt(2) is applied before the ReLU, which is the same for a positive factor and costs nothing there.
     """
 
     def __init__(self, inputs: int, outputs: int, w_dim: int, up: bool, noise: bool) -> None:
@@ -104,7 +51,7 @@ class StyledConv(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Modulated 1×1 convolution to three colours, without demodulation."""
+    """Modulated 1x1 convolution to RGB, without demodulation."""
 
     def __init__(self, inputs: int, w_dim: int) -> None:
         super().__init__()
@@ -114,19 +61,19 @@ class ToRGB(nn.Module):
         self.scale = 1.0 / math.sqrt(inputs)
 
     def forward(self, x: Tensor, w: Tensor, delta: Tensor | None = None) -> Tensor:
-        """The colours that x adds to the picture, [N, 3, H, W] in the weights' format."""
+        """The RGB contribution of x [N, inputs, H, W]: [N, 3, H, W] in the dtype of the weights."""
         x = modulated_conv(x, self.weight, _styles(self, w), demodulate=False, delta=delta, bias=self.bias)
         return clamped(x).to(self.weight.dtype)
 
 
 def _styles(layer: StyledConv | ToRGB, w: Tensor) -> Tensor:
-    """The layer's styles, [N, inputs], in the weights' format in whatever format the layer computes."""
+    """The layer's styles [N, inputs], always computed in the dtype of the weights."""
     with without_autocast(w.device):
         return layer.scale * layer.affine(w.to(layer.weight.dtype))
 
 
 class MappingNetwork(nn.Module):
-    """z [N, z_dim] → w [N, w_dim]."""
+    """z [N, z_dim] -> w [N, w_dim]."""
 
     def __init__(self, config: StyleGAN2Config) -> None:
         super().__init__()
@@ -143,7 +90,7 @@ class MappingNetwork(nn.Module):
 
 
 class StyleGAN2(StyleGenerator):
-    """The generator. Codes are w [N, L, w_dim]; pictures [N, 3, H, W], nominally in [-1, 1], never clamped."""
+    """The generator: w_plus [N, L, w_dim] -> images [N, 3, H, W], nominally in [-1, 1]."""
 
     Config = StyleGAN2Config
 
@@ -175,11 +122,7 @@ class StyleGAN2(StyleGenerator):
         features: dict[int, Tensor] | None = None,
         patch: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Draw the codes. `upto` stops at a lower resolution; `features` collects the last map of each resolution.
-
-        `patch` changes the generator for each sample: see `patching`. Changes of noise maps are seen where those are
-        ("fixed"). With `upto`, what lies above may be changed in vain.
-        """
+        """Render w; see `StyleGenerator.forward`."""
         if noise not in NOISE_MODES:
             raise ValueError(f"noise is one of {NOISE_MODES}, not {noise!r}")
         changes = split_patch(self, patch, len(w))

@@ -1,4 +1,4 @@
-"""Methods whose step is one pass of an encoder: ReStyle (Alaluf et al. 2021), and the pSp and e4e it builds on."""
+"""Methods whose step is one pass of an encoder: pSp, e4e, ReStyle, HyperStyle and ALAE."""
 
 from __future__ import annotations
 
@@ -8,49 +8,36 @@ import torch
 from torch import Tensor
 
 from restyle_cli.encoders.base import Encoder
+from restyle_cli.encoders.hyper import HyperNetwork
+from restyle_cli.encoders.small_hyper import SmallHyperNetwork
+from restyle_cli.errors import RestyleError
 from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.images import fit
-from restyle_cli.inversion import State
+from restyle_cli.inversion import Method, State
+from restyle_cli.methods.inputs import as_labels, as_sketch, shrunk
 
-TARGET_SIDE = 256
-"""Longer side in px of the images that these encoders take; an encoder may resize them again."""
+TASKS = ("photo", "sketch", "labels", "frontal", "super-resolution")
+TRANSLATIONS = ("sketch", "labels", "frontal")
+"""Tasks whose result should not equal the input, so the L2 between them says nothing."""
+VARIANTS = {"frontalize": "frontal", "superres": "super-resolution", "sketch": "sketch", "segmentation": "labels"}
+"""From the catalog's variant names to tasks."""
+NON_PHOTO = ("sketch", "labels")
+"""Tasks whose input is no photo, so no face can be detected in it."""
 
 
-class SinglePass:
-    """pSp and e4e: the encoder sees the image only and predicts w_plus relative to w_avg."""
+class SinglePass(Method):
+    """e4e (Tov et al. 2021): the encoder sees the image only and predicts w_plus relative to w_avg.
+
+    A second pass over the same image would return the same w.
+    """
 
     needs_encoder = True
-    needs_start = False
-    compares = False
-    takes_mask = False
-    default_steps = 1
-    max_steps = 1  # a second pass over the same image returns the same w
-    input_channels = 3
-    keeps_last = False
 
     def __init__(self, name: str, encoder: Encoder, generator: StyleGenerator, absolute: bool = False) -> None:
-        """`encoder`: x [N, C, H, W] -> w_plus [N, L, 512]; `generator`: w_plus and patch -> images [N, 3, H, W].
-
-        `absolute`: the output of the encoder is not relative to w_avg.
-        """
-        self.name = name
+        """`encoder`: x [N, C, H, W] -> w_plus [N, L, w_dim], relative to w_avg unless `absolute`."""
+        super().__init__(name, generator)
         self.encoder = encoder
-        self.generator = generator
         self.absolute = absolute
-        self.size = target_size(generator)
-        self._start_image: Tensor | None = None
-
-    def start(self, x: Tensor) -> State:
-        """w_avg and its image, which is rendered once per device."""
-        if self._start_image is None or self._start_image.device != x.device:
-            with torch.no_grad():
-                self._start_image = self.generator(self.generator.start(1)).float()
-        return State(self.generator.start(len(x)), self._start_image.expand(len(x), -1, -1, -1))
-
-    @classmethod
-    def accepts(cls, channels: int) -> bool:
-        """Whether an encoder with this number of input channels can be used."""
-        return channels == cls.input_channels
 
     def encoder_input(self, x: Tensor) -> Tensor:
         """The encoder's input for images x [N, 3, H, W] in [-1, 1]."""
@@ -76,8 +63,62 @@ class SingleW(SinglePass):
         return w[:, :1].expand_as(w)
 
 
+class ALAE(SinglePass):
+    """Adversarial latent autoencoder (Pidhorskyi et al. 2020): one w for all styles, from images of full size."""
+
+    def __init__(self, name: str, encoder: Encoder, generator: StyleGenerator, absolute: bool = True) -> None:
+        """`encoder`: x [N, 3, H, W] -> w_plus [N, L, w_dim]; its output is never relative to w_avg."""
+        super().__init__(name, encoder, generator, absolute=True)
+        self.size = generator.size
+
+
+class PSP(SinglePass):
+    """pSp (Richardson et al. 2021): one pass of the encoder, for inversion or image-to-image translation.
+
+    Trained on other pairs, the same encoder translates a sketch or a label map to a photo, frontalizes a face, or
+    increases its resolution. The task follows from the number of input channels, or from the model file.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        encoder: Encoder,
+        generator: StyleGenerator,
+        absolute: bool = False,
+        task: str = "photo",
+        downscale: int = 1,
+    ) -> None:
+        """`encoder`: x [N, C, H, W] -> w_plus; C: 3 for photos, 1 for sketches, else the number of labels.
+
+        `task`: what it was trained for, one of `TASKS`; `downscale`: factor by which x is shrunk first.
+        """
+        super().__init__(name, encoder, generator, absolute)
+        self.task = task
+        self.downscale = downscale
+        self.keeps_last = task in TRANSLATIONS
+
+    @classmethod
+    def accepts(cls, channels: int) -> bool:
+        """Any number but 6, which is image and reconstruction."""
+        return channels != 6
+
+    def encoder_input(self, x: Tensor) -> Tensor:
+        """The encoder's input for images x [N, 3, H, W] in [-1, 1]: [N, C, H, W]."""
+        x = shrunk(x, self.downscale)
+        if self.task == "sketch":
+            return as_sketch(x)
+        return as_labels(x, self.encoder.config.input_channels) if self.task == "labels" else x
+
+
+def task_of(channels: int, recorded: str | None = None) -> str:
+    """The task of a pSp encoder with this number of input channels; `recorded`: the task in its file, if any."""
+    if channels == 3:
+        return recorded if recorded in TASKS else "photo"
+    return "sketch" if channels == 1 else "labels"
+
+
 class ReStyle(SinglePass):
-    """The encoder sees the image and the current reconstruction and predicts the residual of w_plus."""
+    """ReStyle (Alaluf et al. 2021): the encoder sees image and reconstruction and predicts the residual of w_plus."""
 
     default_steps = 5
     max_steps = 100  # encoders are trained with 5; beyond about 10 nothing improves
@@ -91,8 +132,40 @@ class ReStyle(SinglePass):
         return torch.cat([x, fit(state.image, (x.shape[-2], x.shape[-1]))], dim=1)
 
 
-def target_size(generator: StyleGenerator) -> tuple[int, int]:
-    """(height, width) of the images to invert: the generator's aspect ratio, 256 px along the longer side."""
-    height, width = generator.size
-    longer = max(height, width)
-    return round(height * TARGET_SIDE / longer), round(width * TARGET_SIDE / longer)
+class HyperStyle(ReStyle):
+    """HyperStyle (Alaluf et al. 2022): a hypernetwork changes the weights of the generator, w stays.
+
+    It sees the image and the current reconstruction and predicts weight deltas, which are summed. It starts from the w
+    of the previous method of a chain ("e4e-w,hyperstyle:5", as published), or from w_avg.
+    """
+
+    encoder: HyperNetwork | SmallHyperNetwork
+
+    def __init__(self, name: str, encoder: HyperNetwork | SmallHyperNetwork, generator: StyleGenerator) -> None:
+        """`encoder`: x [N, 6, H, W] -> {convolution of `generator`: delta}; RestyleError if they do not fit."""
+        super().__init__(name, encoder, generator)
+        shapes = generator.conv_shapes()
+        for conv, *shape in encoder.config.targets:
+            if shapes.get(conv) != tuple(shape):
+                found = f"{'x'.join(map(str, shapes[conv]))} channels" if conv in shapes else "no such convolution"
+                raise RestyleError(
+                    f"{name} changes the convolution '{conv}' with {'x'.join(map(str, shape))} channels, "
+                    f"its generator has {found}",
+                    "they do not belong together",
+                )
+
+    def start(self, x: Tensor) -> State:
+        """w_avg; RestyleError if the generator has none, because this method never changes w."""
+        if not self.generator.w_avg.any():
+            raise RestyleError(
+                f"{self.name} needs a first latent, and its generator has no average latent",
+                f'use a W encoder first: --via "e4e-w,{self.name}:{self.default_steps}"',
+            )
+        return super().start(x)
+
+    def step(self, x: Tensor, state: State) -> State:
+        """The same w, rendered with the deltas of before plus H(x ‖ y), where y is the current image."""
+        patch = dict(state.patch)
+        for conv, delta in self.encoder(self._pair(x, state)).items():
+            patch[conv] = patch[conv] + delta if conv in patch else delta
+        return self._generate(state.w, patch)

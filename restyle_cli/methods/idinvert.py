@@ -1,77 +1,68 @@
-"""In-domain inversion (Zhu et al. 2020): an encoder finds the code, and an optimisation refines it within the domain.
-
-Section 3.2 of the paper: Adam goes down the pixels' mean square, a perceptual distance, and the distance between the
-code and what the encoder sees in its picture. The last keeps the code where the encoder knows pictures, so that it
-stays meaningful and can be edited. Published: weights 1, 5e-5 (of VGG-16's features) and 2, a rate of 0.01, 100 steps.
-
-With a mask the last is left out, as in the published diffusion: the encoder would see what the generator has made up,
-and the code would be held to that.
-"""
+"""In-domain GAN inversion (Zhu et al. 2020): an encoder predicts the latent, then it is optimized (section 3.2)."""
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from restyle_cli.encoders.base import Encoder
+from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.images import fit
 from restyle_cli.inversion import State
-from restyle_cli.methods.optimize import Adam, Optimisation, Perceptual, descend_and_draw
+from restyle_cli.methods.optimize import Adam, Optimization
+from restyle_cli.perceptual import Perceptual
 
 DOMAIN_WEIGHT = 2.0
 PERCEPTUAL_WEIGHTS = {"vgg16": 5e-5}
-"""By the perceptual distance's name: VGG-16's squares of features are some thousands."""
+"""By the name of the perceptual network: the squared features of VGG-16 are in the thousands."""
 OTHER_PERCEPTUAL_WEIGHT = 0.8
-"""Of distances from 0 to 1; pSp's, beside pixels that weigh 1 here as there."""
+"""Of distances from 0 to 1; pSp's, where pixels have weight 1 as here."""
 
 
-class IDInvert(Optimisation):
-    """W+ by Adam, held where the encoder's view of the reconstruction is the code itself.
+class IDInvert(Optimization):
+    """Optimizes w_plus from the prediction of an encoder, or from the latent of the previous method.
 
-    Any encoder that sees the picture alone will do, of any generator. As a later link of a chain it goes on from the
-    code before.
+    The loss is the mean square difference of pixels, a perceptual distance, and the mean square difference between w
+    and the encoder's prediction for its image. The last keeps the latent in the domain of the encoder, so that it can
+    be edited. With a mask it is left out, as in the published diffusion: the encoder would see generated content.
     """
 
     needs_encoder = True
     own_perceptual = "vgg16"
     default_steps = 100
-    input_channels = 3
-    key = "idinvert"
     adam = Adam(rate=0.01)
 
     def __init__(
-        self, name: str, encoder: nn.Module, generator: nn.Module, perceptual: Perceptual, absolute: bool = False
+        self,
+        name: str,
+        encoder: Encoder,
+        generator: StyleGenerator,
+        perceptual: Perceptual,
+        absolute: bool = False,
     ) -> None:
-        """`encoder`: x [N, 3, H, W] -> codes [N, L, 512]; `absolute`: not their distances from the average."""
+        """`encoder`: x [N, 3, H, W] -> w_plus [N, L, w_dim], relative to w_avg unless `absolute`."""
         super().__init__(name, generator, perceptual)
         self.encoder = encoder
         self.absolute = absolute
         self.weight = PERCEPTUAL_WEIGHTS.get(perceptual.name, OTHER_PERCEPTUAL_WEIGHT)
 
-    @classmethod
-    def accepts(cls, channels: int) -> bool:
-        """Whether an encoder of so many input channels serves."""
-        return channels == cls.input_channels
-
     def start(self, x: Tensor) -> State:
-        """The encoder's code of x and its picture."""
-        return self.drawn(self.seen(x), {}, {})
+        """The prediction of the encoder for x and its image."""
+        w = self.predict(x)
+        return State(w, self.generator(w).float())
 
-    def seen(self, x: Tensor) -> Tensor:
-        """The code [N, L, 512] that the encoder sees in pictures x [N, 3, H, W]."""
-        found = self.encoder(fit(x, self.size) if max(x.shape[-2:]) > max(self.size) else x)
-        return found if self.absolute else self.generator.start(len(x)) + found
+    def predict(self, x: Tensor) -> Tensor:
+        """w_plus [N, L, w_dim] of images x [N, 3, H, W], which are reduced to `size` if they are larger."""
+        w = self.encoder(fit(x, self.size) if max(x.shape[-2:]) > max(self.size) else x)
+        return w if self.absolute else self.generator.start(len(x)) + w
 
     def step(self, x: Tensor, state: State) -> State:
-        """w one step down the loss."""
-        target, mask = self.target_and_mask(x, state)
+        """One step of Adam on w."""
+        target = self.comparison(x, state)
 
-        def look(values: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-            w = values["w"]
-            image = self.generator(w, patch=state.patch).float()
-            perceptual, pixels = self.differences(target, image, mask)
-            loss = pixels + self.weight * perceptual
-            if mask is None:
-                loss = loss + DOMAIN_WEIGHT * (w - self.seen(image)).square().mean(dim=(1, 2))
-            return image, loss
+        def loss(after: State) -> Tensor:
+            total = target.pixel_distance(after.image) + self.weight * target.perceptual_distance(after.image)
+            if target.mask is not None:
+                return total
+            return total + DOMAIN_WEIGHT * (after.w - self.predict(after.image)).square().mean(dim=(1, 2))
 
-        values, image, memory = descend_and_draw({"w": state.w}, look, state.memory, self.adam, self.key)
-        return State(values["w"], image, state.patch, memory)
+        return self.descend(state, {"w": state.w}, loss, self.adam)

@@ -1,29 +1,31 @@
-"""Image2StyleGAN (Abdal et al. 2019): one vector for each layer (W+), found by Adam from the average code.
-
-The loss is a perceptual distance and the mean square of pixels, both weighing 1: the mean squares of VGG-16's maps
-behind conv1_1, conv1_2, conv3_2 and conv4_2, of images shrunk to 256 px, and that of pixels at full size, both of
-colours from 0 to 255. Adam's rate is 0.01, its betas 0.9 and 0.999. The paper makes 5,000 steps; by 1,000 most is done.
-As a later link of a chain it goes on from the code before ("hybrid"), with the generator's weights as they were left.
-"""
+"""Image2StyleGAN (Abdal et al. 2019) and Image2StyleGAN++ (Abdal et al. 2020)."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from restyle_cli.inversion import State
-from restyle_cli.methods.optimize import Adam, Optimisation, Perceptual, descend_and_draw
+from restyle_cli.devices import without_autocast
+from restyle_cli.generators.base import StyleGenerator
+from restyle_cli.generators.patching import noise_maps
+from restyle_cli.images import fit
+from restyle_cli.inversion import MASK, TARGET, State, mean_square
+from restyle_cli.methods.optimize import Adam, Optimization, exact_changes, steps_made
+from restyle_cli.perceptual import Perceptual
 from restyle_cli.perceptual.vgg16 import VGG16
 
 LAYERS = (0, 1, 5, 8)
-"""Of VGG-16's convolutions, counted from 0: conv1_1, conv1_2, conv3_2 and conv4_2."""
+"""conv1_1, conv1_2, conv3_2 and conv4_2 among the convolutions of VGG-16."""
 COLOURS = 127.5
-"""Differences of colours from 0 to 255 in those on [-1, 1]."""
+"""From colours in [-1, 1] to those in [0, 255]."""
 
 
 class PaperLayers:
-    """The paper's layers of VGG-16, beside pixels on [-1, 1] that weigh 1."""
+    """The paper's perceptual loss: mean square differences of four layers of VGG-16.
+
+    Scaled for a pixel loss on [-1, 1] of weight 1; in the paper colours are in [0, 255].
+    """
 
     name = "vgg16"
 
@@ -31,43 +33,72 @@ class PaperLayers:
         self.network = network
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """The maps behind `LAYERS`, [N, C, h, w] each."""
+        """The maps of `LAYERS`, [N, C, h, w] each."""
         return self.network.maps(x, LAYERS)
 
     def distances(self, x: list[Tensor], y: list[Tensor]) -> Tensor:
-        """The `features` of two pictures -> distances [N]."""
+        """The `features` of two images -> distances [N]."""
         return self.network.distances(x, y) / COLOURS**2
 
 
-class WPlusOptimisation(Optimisation):
-    """What Image2StyleGAN and its successor share: what they compare, and a step of the codes."""
+class Image2StyleGAN(Optimization):
+    """Optimizes w_plus from the average latent, or from that of the previous method.
 
-    own_perceptual: ClassVar[str] = "vgg16"
+    The loss is a perceptual distance of images resized to 256 px and the mean square difference of pixels, both of
+    weight 1. The paper makes 5,000 steps; after 1,000 little changes.
+    """
+
+    own_perceptual = "vgg16"
     perceptual_side: ClassVar[int | None] = 256
-
-    def __init__(self, name: str, generator: nn.Module, perceptual: Perceptual) -> None:
-        """As `Optimisation`; VGG-16 is asked for the paper's layers."""
-        super().__init__(name, generator, PaperLayers(perceptual) if isinstance(perceptual, VGG16) else perceptual)
-
-    def move_codes(self, x: Tensor, state: State, adam: Adam, key: str) -> State:
-        """w one step down the loss."""
-        target, mask = self.target_and_mask(x, state)
-
-        def look(values: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-            image = self.generator(values["w"], patch=state.patch).float()
-            perceptual, pixels = self.differences(target, image, mask)
-            return image, perceptual + pixels
-
-        values, image, memory = descend_and_draw({"w": state.w}, look, state.memory, adam, key)
-        return State(values["w"], image, state.patch, memory)
-
-
-class Image2StyleGAN(WPlusOptimisation):
-    """W+ by Adam; the generator stays."""
-
-    key = "image2stylegan"
     adam = Adam(rate=0.01, betas=(0.9, 0.999))
 
+    def __init__(self, name: str, generator: StyleGenerator, perceptual: Perceptual) -> None:
+        """`perceptual`: VGG-16 is used with the paper's layers."""
+        super().__init__(name, generator, PaperLayers(perceptual) if isinstance(perceptual, VGG16) else perceptual)
+
     def step(self, x: Tensor, state: State) -> State:
-        """w one step down the loss."""
-        return self.move_codes(x, state, self.adam, self.key)
+        """One step of Adam on w."""
+        target = self.comparison(x, state)
+
+        def loss(after: State) -> Tensor:
+            return target.perceptual_distance(after.image) + target.pixel_distance(after.image)
+
+        return self.descend(state, {"w": state.w}, loss, self.adam)
+
+
+class Image2StyleGANPlusPlus(Image2StyleGAN):
+    """Image2StyleGAN in the first half of the steps; the second half optimizes the noise maps, for the pixels only.
+
+    Noise maps add what latents cannot represent, as hair and pores. They are not optimized together: then noise takes
+    over what the latent should do (section 3.3 of the paper). A generator without noise maps has only the first half.
+    The learning rate of the noise, 0.1, is not from the paper.
+
+    With a mask only the known pixels are compared and the generator fills in the rest (inpainting). The noise maps then
+    also keep the unknown pixels as the latent rendered them.
+    """
+
+    has_schedule = True
+    noise_adam = Adam(rate=0.1, betas=(0.9, 0.999))
+
+    def step(self, x: Tensor, state: State) -> State:
+        """One step of Adam on w, or on the noise maps."""
+        stored = noise_maps(self.generator)
+        rendered = state.memory.get("rendered")  # with the last w; in the memory of the second half only
+        if rendered is None and (not stored or (steps_made(state) < max(round(self.steps / 2), 1)).any()):
+            return super().step(x, state)
+        if rendered is None:
+            inputs = {name: value for name, value in state.memory.items() if name in (MASK, TARGET)}
+            rendered, state = state.image, State(state.w, state.image, state.patch, inputs)
+        target, unknown = self.comparison(x, state), rendered
+
+        def loss(after: State) -> Tensor:
+            known = target.pixel_distance(after.image)
+            if target.mask is None:
+                return known
+            with without_autocast(after.image.device):
+                weight = 1 - fit(target.mask.float(), (after.image.shape[-2], after.image.shape[-1]))
+                return known + mean_square(unknown.float(), after.image, weight)
+
+        changes = exact_changes(state, {name: noise[0] for name, noise in stored.items()})
+        after = self.descend(state, changes, loss, self.noise_adam)
+        return State(after.w, after.image, after.patch, {**after.memory, "rendered": unknown})

@@ -10,27 +10,13 @@ from __future__ import annotations
 from torch import Tensor
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.generators.base import StyleGenerator
-from restyle_cli.inversion import State
-from restyle_cli.methods.encoder import target_size
+from restyle_cli.inversion import Method, State
 
 
-class Redraw:
+class Redraw(Method):
     """Render the w and patch of the previous method with this generator."""
 
-    needs_encoder = False
     needs_start = True
-    compares = False
-    takes_mask = False
-    keeps_last = False
-    default_steps = 1
-    max_steps = 1
-
-    def __init__(self, name: str, generator: StyleGenerator) -> None:
-        """`generator`: w_plus [N, L, 512] and patch -> images [N, 3, H, W]."""
-        self.name = name
-        self.generator = generator
-        self.size = target_size(generator)
 
     def start(self, x: Tensor) -> State:
         """Always RestyleError: this method has no first guess."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from restyle_cli.inversion import Method
-    from restyle_cli.methods.optimize import Perceptual
+    from restyle_cli.perceptual import Perceptual
 
 
 @dataclass
@@ -54,7 +54,7 @@ def build(model: Model, shelf: Shelf, seed: int = 0) -> Method:
     `seed` is for methods that use random numbers.
     """
     method = _built(model, shelf)
-    if getattr(method, "is_random", False):
+    if method.is_random:
         method.seed = seed
     return method
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from restyle_cli.inversion import Chain, Method
-    from restyle_cli.methods.optimize import Perceptual
+    from restyle_cli.perceptual import Perceptual
 
 _CHAIN = "write NAME[:STEPS], separated by commas: 'psp-portrait,restyle-psp-portrait:5'"
 
@@ -80,7 +80,7 @@ class Plan:
     @property
     def is_random(self) -> bool:
         """Whether a step of it uses random numbers."""
-        return any(getattr(METHODS.load(model.method), "is_random", False) for model in self.models)
+        return any(METHODS.load(model.method).is_random for model in self.models)
 
     def load(self, device: str | torch.device = "cpu", seed: int = 0) -> list[Method]:
         """The method of every step, in order, on `device`; a file that serves several is read once.

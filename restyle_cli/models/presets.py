@@ -36,7 +36,7 @@ def plan_quality(
     installed, moves the code for a short while; "best" goes on with the hypernetwork, if it is installed, then tunes
     the generator. `ensure`, `generator` and `downscale` are as `plan` has them. UsageError when `model` is no encoder.
     """
-    from restyle_cli.methods.psp import TRANSLATIONS
+    from restyle_cli.methods.encoder import TRANSLATIONS
 
     if quality not in QUALITIES:
         raise UsageError(f"no quality named '{quality}'", f"choose from {', '.join(QUALITIES)}")

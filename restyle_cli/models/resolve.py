@@ -339,7 +339,7 @@ def _model(name: str, path: Path, wish: Wish, entry: catalog.Entry | None = None
 
 def _task(encoder: Part, entry: catalog.Entry | None) -> str:
     """What an encoder of pSp makes of a picture, by its file, the catalog and its input's channels."""
-    from restyle_cli.methods.psp import VARIANTS, task_of
+    from restyle_cli.methods.encoder import VARIANTS, task_of
 
     named = VARIANTS.get(entry.variant) if entry is not None and entry.variant else None
     return task_of(int(encoder.config.get("input_channels", 3)), encoder.extra.get("task") or named)

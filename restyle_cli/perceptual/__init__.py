@@ -1,10 +1,18 @@
-"""Networks that judge pictures and codes: they compare two, or tell made from real. A new one is a file and a line.
+"""Networks that compare or judge images: face embeddings, LPIPS, VGG-16, discriminators.
 
-None of them is needed to invert a picture; metrics and trainings read them. Discriminators live beside the
-generators, whose layers they share.
+A new one is a module and a line in the table.
+
+Inversion by encoders needs none of them; methods that optimize, metrics and training do.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
 from restyle_cli.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 PERCEPTUAL = Registry(
     "perceptual network",
@@ -22,3 +30,15 @@ PERCEPTUAL = Registry(
         "alae-discriminator": "restyle_cli.encoders.alae:ALAEDiscriminator",
     },
 )
+
+
+class Perceptual(Protocol):
+    """A perceptual distance of images, in two parts so that the features of a target are computed once."""
+
+    name: str  # as shown to users: "lpips-alex"
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The features of images x [N, 3, H, W] in [-1, 1], [N, C, h, w] each."""
+
+    def distances(self, x: list[Tensor], y: list[Tensor]) -> Tensor:
+        """The features of two images -> distances [N]."""

@@ -20,11 +20,10 @@ from restyle_cli.align.mask import Mask
 from restyle_cli.devices import compute
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import TURNED, open_image, to_tensor
-from restyle_cli.inversion import MASK, TARGET, Inversion, Method, invert
+from restyle_cli.inversion import MASK, TARGET, Inversion, Method, full_size, invert
 from restyle_cli.io import reason_of
 from restyle_cli.memory import Batches, OutOfMemory, enough_for
 from restyle_cli.methods.inputs import UnfitPicture
-from restyle_cli.methods.optimize import full_size
 from restyle_cli.run.folder import OutputFolder, Photo
 from restyle_cli.run.latents import half_patch, render
 from restyle_cli.run.outputs import Inverted, Results, steps_of

@@ -14,8 +14,7 @@ from torch import Tensor
 from restyle_cli.encoders.small_hyper import SmallHyperConfig, SmallHyperNetwork, choose_targets
 from restyle_cli.errors import RestyleError
 from restyle_cli.inversion import invert, iterate, l2
-from restyle_cli.methods.encoder import SingleW
-from restyle_cli.methods.hyperstyle import HyperStyle
+from restyle_cli.methods.encoder import HyperStyle, SingleW
 from restyle_cli.store.files import read_module, write_module
 
 TARGETS = (("convs.0", 8, 8), ("convs.1", 8, 8), ("convs.4", 8, 8))

@@ -9,7 +9,7 @@ import torch
 from restyle_cli.encoders.alae import ALAEEncoder, ALAEEncoderConfig
 from restyle_cli.generators.stylegan1 import StyleGAN1, StyleGAN1Config
 from restyle_cli.inversion import invert
-from restyle_cli.methods.alae import ALAE
+from restyle_cli.methods.encoder import ALAE
 from restyle_cli.models import load_method
 from restyle_cli.store.files import write_module
 

@@ -14,13 +14,12 @@ from typer.testing import Result
 
 from restyle_cli.align import aligned_mark
 from restyle_cli.images import fit, save_image, to_image
-from restyle_cli.inversion import MASK, TARGET, invert, iterate
+from restyle_cli.inversion import MASK, TARGET, State, full_size, invert, iterate
 from restyle_cli.methods import METHODS
 from restyle_cli.methods.encoder import SinglePass
 from restyle_cli.methods.idinvert import IDInvert
-from restyle_cli.methods.image2stylegan import Image2StyleGAN, PaperLayers
-from restyle_cli.methods.image2stylegan_pp import Image2StyleGANPlusPlus
-from restyle_cli.methods.optimize import Optimisation, full_size
+from restyle_cli.methods.image2stylegan import Image2StyleGAN, Image2StyleGANPlusPlus, PaperLayers
+from restyle_cli.methods.optimize import Comparison, Optimization
 from restyle_cli.methods.projector import Projector, PTIPivot
 from restyle_cli.methods.pti import PTI
 from restyle_cli.models import plan
@@ -52,8 +51,12 @@ def stripes(side: int = LARGE) -> Tensor:
     return picture
 
 
-def method(kind: type[Optimisation], resolution: int = LARGE) -> Optimisation:
+def method(kind: type[Optimization], resolution: int = LARGE) -> Optimization:
     return kind("m", tiny.generator(resolution=resolution), Watching())
+
+
+def compared(one: Optimization, x: Tensor, mask: Tensor | None = None) -> Comparison:
+    return one.comparison(x, State(torch.zeros(1), x, memory={} if mask is None else {MASK: mask}))
 
 
 @pytest.mark.parametrize(
@@ -67,17 +70,18 @@ def method(kind: type[Optimisation], resolution: int = LARGE) -> Optimisation:
     ],
 )
 def test_detail_finer_than_256_px_is_seen_where_the_original_sees_it(
-    kind: type[Optimisation], seen: int, perceptual: float
+    kind: type[Optimization], seen: int, perceptual: float
 ) -> None:
     one = method(kind)
-    found = one.differences(stripes(), torch.zeros(1, 3, LARGE, LARGE))
-    assert [float(value) for value in found] == pytest.approx([perceptual, 0.25])
+    target, grey = compared(one, stripes()), torch.zeros(1, 3, LARGE, LARGE)
+    assert float(target.perceptual_distance(grey)) == pytest.approx(perceptual)
+    assert float(target.pixel_distance(grey)) == pytest.approx(0.25)
     assert one.perceptual.sizes == {(seen, seen)}
 
 
 def test_what_is_given_small_is_compared_small() -> None:
     one = method(PTI)
-    one.differences(torch.zeros(1, 3, 256, 256), torch.zeros(1, 3, LARGE, LARGE))
+    compared(one, torch.zeros(1, 3, 256, 256)).perceptual_distance(torch.zeros(1, 3, LARGE, LARGE))
     assert one.perceptual.sizes == {(256, 256)}
 
 
@@ -85,7 +89,7 @@ def test_generators_that_are_not_square_keep_their_shape() -> None:
     for kind, seen in ((PTI, (384, 512)), (Projector, (192, 256))):
         one = method(kind)
         one.generator.config.__dict__["crop"] = (384, 512)
-        one.differences(torch.zeros(1, 3, 384, 512), torch.zeros(1, 3, 384, 512))
+        compared(one, torch.zeros(1, 3, 384, 512)).perceptual_distance(torch.zeros(1, 3, 384, 512))
         assert one.perceptual.sizes == {seen}
 
 
@@ -131,10 +135,8 @@ def test_commands_give_photos_in_full_size(
     write_module(tmp_path / "g.safetensors", tiny.generator(resolution=LARGE), "stylegan2")
     save_image(to_image(stripes(2 * LARGE)[0, :, :LARGE, :LARGE]), tmp_path / "a.png", aligned_mark())
     targets = []
-    whole = Image2StyleGAN.pixel_distance
-    monkeypatch.setattr(
-        Image2StyleGAN, "pixel_distance", lambda self, x, *rest: targets.append(x) or whole(self, x, *rest)
-    )
+    whole = Comparison.pixel_distance
+    monkeypatch.setattr(Comparison, "pixel_distance", lambda self, image: targets.append(self.x) or whole(self, image))
     named = "-m" if command == "invert" else "--methods"
     done = restyle(command, tmp_path / "a.png", named, "image2stylegan:1" if command == "eval" else "image2stylegan",
                    *(["-n", 1] if command == "invert" else ["--metrics", "l2"]),
@@ -148,17 +150,18 @@ def test_commands_give_photos_in_full_size(
 
 
 @pytest.mark.parametrize("kind", [PTI, Image2StyleGAN, Projector])
-def test_a_pixel_weighs_exactly_what_its_mask_says(kind: type[Optimisation]) -> None:
+def test_a_pixel_weighs_exactly_what_its_mask_says(kind: type[Optimization]) -> None:
     one, x = method(kind, 32), torch.zeros(1, 3, 32, 32)
     mask = torch.ones(1, 1, 32, 32)
     mask[..., 16:] = 0.5
-    for distance in (one.pixel_distance, one.perceptual_distance):
+    target = compared(one, x, mask)
+    for distance in (target.pixel_distance, target.perceptual_distance):
         image = torch.full((1, 3, 32, 32), 0.1, requires_grad=True)
-        distance(x, image, mask).sum().backward()
+        distance(image).sum().backward()
         assert float(image.grad[..., 16:].mean() / image.grad[..., :16].mean()) == pytest.approx(0.5)
     image = torch.zeros(1, 3, 32, 32)
     image[..., 16:] = 1.0
-    assert float(one.pixel_distance(x, image, mask)) == pytest.approx(0.5 / 1.5)
+    assert float(target.pixel_distance(image)) == pytest.approx(0.5 / 1.5)
 
 
 def test_idinvert_leaves_the_domain_out_where_there_is_a_mask() -> None:

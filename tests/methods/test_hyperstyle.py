@@ -12,8 +12,7 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.images import fit
 from restyle_cli.inversion import invert, iterate
 from restyle_cli.methods import METHODS
-from restyle_cli.methods.encoder import ReStyle, SinglePass, SingleW
-from restyle_cli.methods.hyperstyle import HyperStyle
+from restyle_cli.methods.encoder import HyperStyle, ReStyle, SinglePass, SingleW
 
 TARGETS = (("convs.0", 8, 8), ("convs.1", 8, 8), ("convs.4", 8, 8))
 

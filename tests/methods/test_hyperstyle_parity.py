@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from restyle_cli.inversion import iterate
-from restyle_cli.methods.encoder import SingleW
-from restyle_cli.methods.hyperstyle import HyperStyle
+from restyle_cli.methods.encoder import HyperStyle, SingleW
 
 # In the original's order: conv1, to_rgb1, then up conv, conv and to_rgb of each resolution.
 LAYERS = ["convs.0", "rgb"] + [name for i in range(1, 13, 2) for name in (f"convs.{i}", f"convs.{i + 1}", "rgb")]

@@ -64,7 +64,7 @@ def test_it_equals_a_loop_written_by_hand(x: Tensor, absolute: bool) -> None:
 
 def test_the_encoders_view_stays_nearer_to_the_code_than_without(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     def distance(state: State) -> Tensor:
-        return (state.w - method().seen(state.image)).square().mean()
+        return (state.w - method().predict(state.image)).square().mean()
 
     *_, held = iterate(x, [method()] * 30)
     monkeypatch.setattr(idinvert, "DOMAIN_WEIGHT", 0.0)

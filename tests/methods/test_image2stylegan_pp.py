@@ -12,8 +12,7 @@ from torch import Tensor
 from restyle_cli.generators.patching import noise_maps
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.inversion import MASK, invert, iterate
-from restyle_cli.methods.image2stylegan import Image2StyleGAN
-from restyle_cli.methods.image2stylegan_pp import Image2StyleGANPlusPlus
+from restyle_cli.methods.image2stylegan import Image2StyleGAN, Image2StyleGANPlusPlus
 from restyle_cli.perceptual.structure import Structure
 
 

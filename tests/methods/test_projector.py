@@ -15,7 +15,13 @@ from restyle_cli.generators.patching import noise_maps
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.inversion import State, invert, iterate
 from restyle_cli.methods.optimize import steps_made
-from restyle_cli.methods.projector import Projector, PTIPivot, normalised, rate_ramp, self_likeness
+from restyle_cli.methods.projector import (
+    Projector,
+    PTIPivot,
+    learning_rate_ramp,
+    noise_regularization,
+    normalize_noise,
+)
 from restyle_cli.perceptual.structure import Structure
 
 
@@ -31,7 +37,7 @@ def noisy() -> StyleGAN2:
 
 
 def test_maps_that_are_zero_stay_numbers() -> None:
-    assert torch.equal(normalised(torch.zeros(2, 1, 8, 8)), torch.zeros(2, 1, 8, 8))
+    assert torch.equal(normalize_noise(torch.zeros(2, 1, 8, 8)), torch.zeros(2, 1, 8, 8))
 
 
 def projector(network: StyleGAN2 | None = None, steps: int = 40) -> Projector:
@@ -60,7 +66,7 @@ def x() -> Tensor:
     ],
 )
 def test_the_rate_rises_and_falls(t: float, factor: float) -> None:
-    assert float(rate_ramp(torch.tensor([t]))) == pytest.approx(factor, abs=1e-6)
+    assert float(learning_rate_ramp(torch.tensor([t]))) == pytest.approx(factor, abs=1e-6)
 
 
 def test_self_likeness_by_hand() -> None:
@@ -70,14 +76,14 @@ def test_self_likeness_by_hand() -> None:
         expected = sum(
             (n * np.roll(n, 1, axis=axis)).mean() ** 2 for n in (noise, half) for axis in (0, 1)
         )  # 16 and 8 px, and no smaller
-        assert float(self_likeness(maps)[index]) == pytest.approx(expected, rel=1e-4)
-    assert float(self_likeness(torch.ones(1, 1, 4, 4))) == pytest.approx(2)  # one scale, each axis 1
+        assert float(noise_regularization(maps)[index]) == pytest.approx(expected, rel=1e-4)
+    assert float(noise_regularization(torch.ones(1, 1, 4, 4))) == pytest.approx(2)  # one scale, each axis 1
     stripes = torch.tensor([1.0, -1.0]).repeat(8).expand(1, 1, 16, 16)
-    assert float(self_likeness(stripes)) == pytest.approx(2)  # down 1, across (-1)^2; averaged, nothing is left
+    assert float(noise_regularization(stripes)) == pytest.approx(2)  # down 1, across (-1)^2; averaged, nothing is left
 
 
 def test_maps_are_normalised_each_by_itself() -> None:
-    noise = normalised(3 + torch.tensor([1.0, 5.0]).view(2, 1, 1, 1) * torch.randn(2, 1, 8, 8))
+    noise = normalize_noise(3 + torch.tensor([1.0, 5.0]).view(2, 1, 1, 1) * torch.randn(2, 1, 8, 8))
     torch.testing.assert_close(noise.mean(dim=(1, 2, 3)), torch.zeros(2), atol=1e-6, rtol=0)
     torch.testing.assert_close(noise.square().mean(dim=(1, 2, 3)), torch.ones(2))
 
@@ -87,15 +93,19 @@ def test_the_spread_of_w() -> None:
     z = torch.randn(10_000, 8, generator=torch.Generator().manual_seed(123))
     w = one.generator.mapping(z).double().numpy()
     expected = math.sqrt(((w - w.mean(axis=0)) ** 2).sum() / 10_000)
-    assert float(one.spread(torch.device("cpu"))) == pytest.approx(expected, rel=1e-4)
+    assert float(one.w_std(torch.device("cpu"))) == pytest.approx(expected, rel=1e-4)
 
 
 def test_noise_on_the_vector_fades(x: Tensor) -> None:
     one = projector(steps=400)
-    size = {k: float(one._shift(torch.full((1,), k)).norm()) for k in (0, 100, 200, 299, 300, 350)}
+    size = {k: float(one.w_noise(torch.full((1,), k)).norm()) for k in (0, 100, 200, 299, 300, 350)}
     root = math.sqrt(tiny.W_DIM)
-    assert 0.5 < size[0] / (0.05 * root) < 1.6
-    ratios = [size[k] / float(torch.randn(tiny.W_DIM, generator=torch.Generator().manual_seed(k)).norm()) for k in size]
+    assert 0.5 < size[0] / (0.05 * root * float(one.w_std(torch.device("cpu")))) < 1.6
+    sigma = float(one.w_std(torch.device("cpu")))
+    ratios = [
+        size[k] / sigma / float(torch.randn(tiny.W_DIM, generator=torch.Generator().manual_seed(k)).norm())
+        for k in size
+    ]
     expected = [0.05 * max(0.0, 1 - k / 300) ** 2 for k in size]
     assert ratios == pytest.approx(expected, abs=1e-8)
 
@@ -112,10 +122,10 @@ def test_codes_are_of_one_vector_and_noise_is_kept_as_a_change(x: Tensor) -> Non
         torch.testing.assert_close(noise.square().mean(dim=(1, 2, 3)), torch.ones(2), rtol=3e-3, atol=0)  # rounded
         torch.testing.assert_close(noise.mean(dim=(1, 2, 3)), torch.zeros(2), rtol=0, atol=1e-3)
     torch.testing.assert_close(state.image, one.generator(state.w, patch=state.patch))
-    moved = [float((stored[n] + state.patch[n].float() - normalised(stored[n])).abs().max()) for n in stored]
+    moved = [float((stored[n] + state.patch[n].float() - normalize_noise(stored[n])).abs().max()) for n in stored]
     assert min(moved) > 0.05
     assert not torch.equal(state.patch["noise_6"][0], state.patch["noise_6"][1])  # each picture's own
-    assert steps_made(state.memory, "projector", 2, "cpu").tolist() == [4, 4]
+    assert steps_made(state).tolist() == [4, 4]
 
 
 def test_it_finds_pictures_and_noise_keeps_unlike_itself(x: Tensor) -> None:
@@ -124,7 +134,7 @@ def test_it_finds_pictures_and_noise_keeps_unlike_itself(x: Tensor) -> None:
     assert (result.steps[60].l2 < 0.5 * result.steps[0].l2).all()
     largest = max(noise_maps(one.generator), key=lambda name: noise_maps(one.generator)[name].numel())
     noise = noise_maps(one.generator)[largest] + result.patch[largest].float()
-    assert float(self_likeness(noise).max()) < 1e-2
+    assert float(noise_regularization(noise).max()) < 1e-2
 
 
 def test_without_noise_inputs_there_is_no_noise(x: Tensor) -> None:
@@ -174,7 +184,7 @@ def test_the_pivot_begins_at_the_mean_of_600_codes_of_the_published_random_numbe
     torch.testing.assert_close(state.w, w.mean(dim=0).expand(2, 8, -1))
     torch.testing.assert_close(state.image[:1], one.generator(state.w[:1]))
     expected = (w - w.mean(dim=0)).square().sum(dim=1).mean().sqrt()
-    torch.testing.assert_close(one.spread(torch.device("cpu")), expected)
+    torch.testing.assert_close(one.w_std(torch.device("cpu")), expected)
 
 
 def test_the_pivot_has_the_settings_of_the_published_code() -> None:
@@ -182,7 +192,7 @@ def test_the_pivot_has_the_settings_of_the_published_code() -> None:
     noise = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     half = noise[0, 0].reshape(8, 2, 8, 2).mean(dim=(1, 3)).numpy()
     expected = sum((n * np.roll(n, 1, axis=a)).mean() ** 2 for n in (noise[0, 0].numpy(), half) for a in (0, 1))
-    assert float(self_likeness(noise, PTIPivot.noise_gain)) == pytest.approx(expected, rel=1e-4)
+    assert float(noise_regularization(noise, PTIPivot.noise_gain)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_pivots_noise_is_dropped(x: Tensor) -> None:

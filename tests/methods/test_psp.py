@@ -16,9 +16,9 @@ from torch import Tensor
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import to_tensor
 from restyle_cli.inversion import invert
+from restyle_cli.methods.encoder import PSP, task_of
 from restyle_cli.methods.inputs import as_labels, as_sketch, shrunk
 from restyle_cli.methods.mixing import FINE, mix, sample_w
-from restyle_cli.methods.psp import PSP, task_of
 from restyle_cli.models import load_method, plan
 
 
@@ -186,7 +186,7 @@ def test_a_published_file_tells_its_task(tmp_path: Path, channels: int, trained:
 
 
 def test_every_variant_in_the_catalog_is_a_task() -> None:
-    from restyle_cli.methods.psp import TASKS, VARIANTS
+    from restyle_cli.methods.encoder import TASKS, VARIANTS
     from restyle_cli.store import catalog
 
     variants = {entry.variant for entry in catalog.entries() if entry.method == "psp" and entry.variant}

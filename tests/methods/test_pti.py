@@ -107,7 +107,7 @@ def test_it_goes_on_from_changes_made_before(first: SinglePass, x: Tensor) -> No
     assert torch.equal(corrected.patch["const"], before.patch["const"])
     moved = (after.patch["const"] - corrected.patch["const"]).abs().max()
     assert 0 < moved < 1e-3 < before.patch["const"].abs().max()
-    assert after.memory["pti.count"].tolist() == [1, 1, 1]
+    assert after.memory["count"].tolist() == [1, 1, 1]
 
 
 def test_factors_of_a_hypernetwork_stay(first: SinglePass, x: Tensor) -> None:
@@ -123,7 +123,7 @@ def test_locality_holds_the_neighbourhood(first: SinglePass, x: Tensor) -> None:
     def strayed(method: PTI) -> float:
         with torch.no_grad():
             *_, state = iterate(x[:1], [first] + [method] * 25)
-            w = torch.stack([method._near(state.w[0], seed, 3.0) for seed in range(100, 108)])
+            w = torch.stack([method.near(state.w[0], seed, 3.0) for seed in range(100, 108)])
             patch = {name: change.expand(8, *change.shape[1:]) for name, change in state.patch.items()}
             return float((first.generator(w, patch=patch) - first.generator(w)).square().mean())
 
@@ -136,7 +136,7 @@ def test_locality_holds_the_neighbourhood(first: SinglePass, x: Tensor) -> None:
 
 def test_the_point_to_hold_is_alpha_away(first: SinglePass) -> None:
     pivot = torch.randn(8, tiny.W_DIM)
-    near, other, same = (pti(first)._near(pivot, seed, 30.0) for seed in (0, 1, 0))
+    near, other, same = (pti(first).near(pivot, seed, 30.0) for seed in (0, 1, 0))
     assert float((near - pivot).norm()) == pytest.approx(30, rel=1e-4)
     assert torch.equal(near, same) and not torch.equal(near, other)
 

@@ -17,8 +17,7 @@ from restyle_cli.align import aligned_mark
 from restyle_cli.errors import RestyleError, UsageError
 from restyle_cli.images import save_image, to_image
 from restyle_cli.inversion import invert
-from restyle_cli.methods.encoder import ReStyle
-from restyle_cli.methods.hyperstyle import HyperStyle
+from restyle_cli.methods.encoder import HyperStyle, ReStyle
 from restyle_cli.methods.redraw import Redraw
 from restyle_cli.models import load_schedule, plan
 from restyle_cli.run.latents import read, render_latent

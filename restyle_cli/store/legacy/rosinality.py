@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restyle_cli.generators.stylegan2 import StyleGAN2, paper_channels
+from restyle_cli.generators.base import paper_channels
+from restyle_cli.generators.stylegan2 import StyleGAN2
 from restyle_cli.ops import fir
 
 LR_MUL = 0.01
