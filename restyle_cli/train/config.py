@@ -63,7 +63,7 @@ class Recipe:
     """One network to train. `network` holds the settings of its family; `start_from` names the one it goes on from."""
 
     name: Name
-    family: Literal["stylegan2", "small", "small-hyper", "drawn-identity", "alae", "faces"]
+    family: Literal["stylegan2", "small", "small-hyper", "drawn-identity", "faces"]
     data: Data
     network: dict
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]

@@ -38,7 +38,6 @@ TASKS = Registry(
         "small-hyper": "restyle_cli.train.hyper:Hyper",
         "drawn-identity": "restyle_cli.train.identify:Identify",
         "faces": "restyle_cli.train.generator:FaceGenerator",
-        "alae": "restyle_cli.train.latent_autoencoder:LatentAutoencoder",
     },
 )
 _AFRESH = "train into another folder with -o, or delete the checkpoint to begin again"
