@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tiny
+from typer import testing
 from typer.testing import CliRunner, Result
 
 from restyle_cli.store import fetch
+
+# Typer's runner builds all commands anew for each call, which takes longer than most of them run.
+testing._get_command = functools.cache(testing._get_command)
 
 
 def pytest_configure() -> None:
