@@ -25,7 +25,7 @@ from trait_reader import Reader, make_reader
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.inversion import invert, l2
-from restyle_cli.metrics.drawn_identity import DrawnPortraitIdentity
+from restyle_cli.metrics.identity import PortraitIdentity
 from restyle_cli.models import Plan, parse_chain, plan
 from restyle_cli.train.looks import COLUMNS, looks, sample_z
 from restyle_cli.train.portraits import HELD_OUT, draw_looks
@@ -172,14 +172,14 @@ def measure(
             held.moved.append(change[:, move.places].mean(dim=1))
             held.others.append(change[:, others])
             if identity is not None:
-                held.identity.append(identity(drawing, picture)[:, 0])
+                held.identity.append(identity.measure(drawing, picture))
         print(f"measured {move.title}", flush=True)
     return measured
 
 
-def _identity() -> DrawnPortraitIdentity | None:
+def _identity() -> PortraitIdentity | None:
     try:
-        return DrawnPortraitIdentity()
+        return PortraitIdentity()
     except RestyleError as error:
         print(f"without identity: {error.message}")
         return None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from restyle_cli.evaluate.journal import Skip
     from restyle_cli.evaluate.protocol import Evaluation
     from restyle_cli.evaluate.schedule import Item
-    from restyle_cli.metrics.metric import Column
+    from restyle_cli.metrics.base import Column
     from restyle_cli.models import Plan
     from restyle_cli.run.sources import Source
 

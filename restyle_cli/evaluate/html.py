@@ -10,7 +10,7 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from restyle_cli.evaluate.summary import NOTHING, format_value, step_cells, titles
-from restyle_cli.metrics.metric import Column
+from restyle_cli.metrics.base import Column
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
@@ -211,8 +211,7 @@ def plot(methods: Sequence[dict[str, Any]], columns: Sequence[Column]) -> str | 
                 style = {"color": COLOURS[number % 10], "marker": MARKERS[number % 10], "label": method["name"]}
                 for axis, key in ((axes[0][index], "seconds"), (axes[1][index], "step")):
                     _draw_line(axis, method, indices, key, column, style)
-            better = "higher is better" if column.higher else "lower is better"
-            axes[0][index].set_title(f"{column.title} ({better})")
+            axes[0][index].set_title(f"{column.title} ({column.better} is better)")
             axes[0][index].set_xlabel("seconds per image")
             axes[1][index].set_xlabel("step")
             axes[1][index].xaxis.get_major_locator().set_params(integer=True)

@@ -17,8 +17,8 @@ from restyle_cli.align import AlignOptions
 from restyle_cli.devices import PRECISIONS, describe
 from restyle_cli.evaluate.schedule import Schedule, schedules
 from restyle_cli.methods.spec import SPECS
-from restyle_cli.metrics.metric import Column, Metric
-from restyle_cli.metrics.missing import Missing
+from restyle_cli.metrics import Missing
+from restyle_cli.metrics.base import Column, Metric
 from restyle_cli.models import Plan
 from restyle_cli.store import catalog
 from restyle_cli.store.paths import sha256

@@ -36,8 +36,7 @@ from restyle_cli.images import open_image, to_image, to_tensor
 from restyle_cli.inversion import TARGET, Method, State, full_size, invert, iterate
 from restyle_cli.io import reason_of, write_atomic
 from restyle_cli.memory import Batches, OutOfMemory, enough_for
-from restyle_cli.metrics.metric import Metric
-from restyle_cli.metrics.pixel import SIZE, compared
+from restyle_cli.metrics.base import SIZE, Metric, compared
 from restyle_cli.run.pipeline import in_background
 from restyle_cli.store.paths import sha256
 
@@ -315,20 +314,18 @@ class Meter:
     """Measures a batch step by step."""
 
     def __init__(self, x: Tensor, metrics: Sequence[Metric]) -> None:
-        """`x` [N, 3, H, W] in [-1, 1]: the targets; their features are computed once."""
+        """`x` [N, 3, H, W] in [-1, 1]: the targets."""
         self.metrics = metrics
         self.values: list[Tensor] = []
         with exactly(x.device):
             self.targets = compared(x)
-            self.features = [metric.look(self.targets) for metric in metrics]
 
     def add(self, images: Tensor) -> None:
         """Compare the images [N, 3, any, any] of a step with the targets."""
         with exactly(images.device):
             self.results = compared(images)
-            features = zip(self.metrics, self.features, strict=True)
-            columns = [metric.compare(target, metric.look(self.results)).cpu().double() for metric, target in features]
-        self.values.append(torch.cat(columns, dim=1))
+            measured = [metric.measure(self.targets, self.results) for metric in self.metrics]
+        self.values.append(torch.cat([values.cpu().double().reshape(len(images), -1) for values in measured], dim=1))
 
     def measured(self, seconds: list[float]) -> _Measured:
         """The results of all steps; `seconds` [S]."""

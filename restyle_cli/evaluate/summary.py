@@ -14,7 +14,7 @@ from restyle_cli.evaluate.journal import Journal, Peak, Row, Skip
 from restyle_cli.evaluate.protocol import Evaluation
 from restyle_cli.evaluate.schedule import Schedule
 from restyle_cli.io import csv_name
-from restyle_cli.metrics.metric import Column
+from restyle_cli.metrics.base import Better, Column
 
 MOST = 4
 """Number of best images, and of worst."""
@@ -89,7 +89,7 @@ def _method(
         for i, (step, by) in enumerate(zip(schedule.steps, schedule.methods, strict=True))
     ]
     ranking = columns[evaluation.ranking]
-    best, worst = extremes(numbers[:, -1, evaluation.ranking], ranking.higher)
+    best, worst = extremes(numbers[:, -1, evaluation.ranking], ranking.better)
     described = [
         [{"input": inputs[i], ranking.key: float(numbers[i, -1, evaluation.ranking])} for i in indices]
         for indices in (best, worst)
@@ -109,12 +109,9 @@ def _method(
     return method, {name: data for name, data in thumbnails.items() if name in shown}
 
 
-def extremes(values: NDArray[np.float64], higher: bool) -> tuple[list[int], list[int]]:
-    """The indices of the best, best first, and of the worst, worst first; none is in both. Earlier before equal ones.
-
-    `higher`: higher values are better.
-    """
-    badness = -values if higher else values
+def extremes(values: NDArray[np.float64], better: Better) -> tuple[list[int], list[int]]:
+    """The indices of the best, best first, and of the worst, worst first; none is in both. The earlier of equal first."""
+    badness = -values if better == "higher" else values
     best = np.argsort(badness, kind="stable")[:MOST].tolist()
     worst = np.argsort(-badness, kind="stable")[:MOST].tolist()
     return best, [index for index in worst if index not in best]
@@ -125,7 +122,7 @@ def _best(steps: Sequence[dict[str, Any]], column: Column) -> dict[str, Any] | N
     known = [step for step in steps if step[column.key] is not None]
     if not known:
         return None
-    best = (max if column.higher else min)(known, key=lambda step: step[column.key])
+    best = (max if column.better == "higher" else min)(known, key=lambda step: step[column.key])
     return {key: value for key, value in best.items() if key != "method"}
 
 

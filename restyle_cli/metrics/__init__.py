@@ -1,6 +1,6 @@
-"""How good an inversion is, in numbers. A new metric is a file and a line in the table.
+"""Metrics of an inversion. A new metric is a class and a line in the table, or an entry point `restyle.metrics`.
 
-A metric whose network is not installed is no number at all: never another network's in its place.
+A metric whose network is not installed is left out; no other network's number is shown under its name.
 """
 
 from __future__ import annotations
@@ -9,47 +9,47 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from restyle_cli.errors import UsageError, did_you_mean
-from restyle_cli.metrics.missing import Missing
+from restyle_cli.errors import RestyleError, UsageError, did_you_mean
 from restyle_cli.registry import Registry
 
 if TYPE_CHECKING:
     import torch
 
-    from restyle_cli.metrics.metric import Metric
+    from restyle_cli.metrics.base import Metric
 
 METRICS = Registry(
     "metric",
     {
         "l2": "restyle_cli.metrics.pixel:L2",
-        "lpips": "restyle_cli.metrics.lpips:LPIPSDistance",
-        "structure": "restyle_cli.metrics.structure:StructureDistance",
-        "ms_ssim": "restyle_cli.metrics.ms_ssim:MSSSIM",
-        "id/curricularface": "restyle_cli.metrics.identity:CurricularIdentity",
-        "id/dlib": "restyle_cli.metrics.dlib_identity:DlibIdentity",
-        "id/portrait": "restyle_cli.metrics.drawn_identity:DrawnPortraitIdentity",
+        "lpips": "restyle_cli.metrics.perceptual:LPIPSDistance",
+        "structure": "restyle_cli.metrics.perceptual:StructureDistance",
+        "ms_ssim": "restyle_cli.metrics.pixel:MSSSIM",
+        "id/curricularface": "restyle_cli.metrics.identity:CurricularFaceIdentity",
+        "id/dlib": "restyle_cli.metrics.identity:DlibIdentity",
+        "id/portrait": "restyle_cli.metrics.identity:PortraitIdentity",
     },
 )
 IDENTITY = "id"
-"""Asked for by this name, identity is measured by the first that is installed of those for the domain."""
+"""Stands for the first identity metric of the domain that is installed."""
 IDENTITIES = ("id/curricularface", "id/dlib")
-"""Those for photographs of faces."""
+"""The identity metrics for photographs of faces, best first."""
 DEFAULT = ("l2", "lpips", "ms_ssim", IDENTITY)
 STAND_IN = {"lpips": "structure"}
-"""Measured by default where that one is not installed, under its own name."""
-UNREAD = {"fid": "no Inception network is among those that restyle reads"}
+"""Measured by default, under its own name, where the other is not installed."""
+UNSUPPORTED = {"fid": "restyle reads no Inception network"}
 """Metrics of the published tables that cannot be measured here, and why."""
+
+
+class Missing(RestyleError):
+    """A metric that cannot be measured here; the hint is the command that installs what it needs."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The metrics to measure, and by name those that cannot be and why."""
+    """The metrics to measure, and by name those that cannot be measured and why."""
 
     metrics: tuple[Metric, ...]
     missing: dict[str, Missing]
-
-
-NO_FACES = Missing("id cannot be measured: the pictures of this domain are no faces")
 
 
 def choose(
@@ -59,49 +59,44 @@ def choose(
 ) -> Chosen:
     """The metrics called `names`, ready on `device`; without names all of `DEFAULT` that are installed.
 
-    `identities`: the metrics, best first, that tell who is who in such pictures; without any there is no identity
-    unless it is named. Missing when one was asked for by name and its network is not installed; UsageError for a name
-    that is none.
+    `identities`: the identity metrics for the images, best first; empty if they are not faces. Missing if a named
+    metric cannot be measured; UsageError for an unknown name.
     """
-    if names is None:
-        return _installed(device, identities)
     known = [*METRICS.names(), IDENTITY]
-    if not names:
-        raise UsageError("no metric is named", f"choose from {', '.join(known)}")
-    for name in names:
-        if name in UNREAD:
-            raise Missing(f"{name} cannot be measured: {UNREAD[name]}", f"choose from {', '.join(known)}")
+    hint = f"choose from {', '.join(known)}"
+    if names is not None and not names:
+        raise UsageError("no metric is named", hint)
+    for name in names or ():
+        if name in UNSUPPORTED:
+            raise Missing(f"{name} cannot be measured: {UNSUPPORTED[name]}", hint)
         if name not in known:
-            near = did_you_mean(name, known)
-            raise UsageError(f"no metric named '{name}'", near or f"choose from {', '.join(known)}")
-    found: dict[str, Metric] = {}
-    for name in names:
-        metric = _identity(device, identities or IDENTITIES) if name == IDENTITY else METRICS.load(name)(device)
-        found.setdefault(metric.name, metric)
-    return Chosen(tuple(found.values()), {})
-
-
-def _installed(device: str | torch.device, identities: Sequence[str]) -> Chosen:
-    metrics: list[Metric] = []
+            raise UsageError(f"no metric named '{name}'", did_you_mean(name, known) or hint)
+    metrics: dict[str, Metric] = {}
     missing: dict[str, Missing] = {}
-    for name in DEFAULT:
+    for name in DEFAULT if names is None else names:
         try:
-            if name == IDENTITY and not identities:
-                raise NO_FACES
-            metrics.append(_identity(device, identities) if name == IDENTITY else METRICS.load(name)(device))
+            metric = _load(name, device, identities if names is None else identities or IDENTITIES)
         except Missing as error:
+            if names is not None:
+                raise
             missing[name] = error
-            if name in STAND_IN:
-                metrics.append(METRICS.load(STAND_IN[name])(device))
-    missing |= {name: Missing(f"{name} cannot be measured: {reason}") for name, reason in UNREAD.items()}
-    return Chosen(tuple(metrics), missing)
+            if name not in STAND_IN:
+                continue
+            metric = METRICS.load(STAND_IN[name])(device)
+        metrics.setdefault(metric.name, metric)
+    if names is None:
+        missing |= {name: Missing(f"{name} cannot be measured: {reason}") for name, reason in UNSUPPORTED.items()}
+    return Chosen(tuple(metrics.values()), missing)
 
 
-def _identity(device: str | torch.device, identities: Sequence[str]) -> Metric:
-    """The first identity metric whose network is installed; Missing, as the last of them says it, if none is."""
-    for name in identities[:-1]:
+def _load(name: str, device: str | torch.device, identities: Sequence[str]) -> Metric:
+    """The metric `name`, or for IDENTITY the first of `identities` that is installed; Missing if there is none."""
+    if name != IDENTITY:
+        return METRICS.load(name)(device)
+    reason = Missing("id cannot be measured: the images of this domain are not faces")
+    for identity in identities:
         try:
-            return METRICS.load(name)(device)
-        except Missing:
-            continue
-    return METRICS.load(identities[-1])(device)
+            return METRICS.load(identity)(device)
+        except Missing as error:
+            reason = error
+    raise reason

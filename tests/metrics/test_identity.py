@@ -16,10 +16,17 @@ from torch import Tensor
 from restyle_cli.align import LANDMARKS, align, model_file
 from restyle_cli.images import to_tensor
 from restyle_cli.metrics import choose
-from restyle_cli.metrics.dlib_identity import FACE_NETWORK, FIVE_POINTS
-from restyle_cli.metrics.face import dlib_model, to_bytes
-from restyle_cli.metrics.identity import SIDE, TEMPLATE, crops, five_points
-from restyle_cli.metrics.metric import cosines
+from restyle_cli.metrics.identity import (
+    DLIB_LANDMARKS,
+    DLIB_NETWORK,
+    SIDE,
+    TEMPLATE,
+    cosines,
+    crops,
+    dlib_model,
+    five_points,
+    to_bytes,
+)
 from restyle_cli.perceptual.curricularface import CurricularFace, CurricularFaceConfig
 from restyle_cli.store.files import write_module
 
@@ -33,18 +40,18 @@ def face() -> Tensor:
 
 def test_dlibs_own_numbers(face: Tensor) -> None:
     darker = (face * 0.6 - 0.2).roll(3, dims=-1)
-    find = dlib.shape_predictor(str(model_file(FIVE_POINTS)))
-    network = dlib.face_recognition_model_v1(str(model_file(FACE_NETWORK)))
+    find = dlib.shape_predictor(str(model_file(DLIB_LANDMARKS)))
+    network = dlib.face_recognition_model_v1(str(model_file(DLIB_NETWORK)))
     a, b = (
         np.array(network.compute_face_descriptor(picture, find(picture, dlib.rectangle(46, 75, 201, 230))))
         for picture in (to_bytes(one)[0] for one in (face, darker))
     )
     (metric,) = choose(["id/dlib"]).metrics
-    ((cosine, distance),) = metric(face, darker).tolist()
+    ((cosine, distance),) = metric.measure(face, darker).tolist()
     assert distance == pytest.approx(np.linalg.norm(a - b), abs=1e-9)
     assert cosine == pytest.approx(a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-9)
     assert 0 < distance < 0.6  # one person
-    assert metric(face, face).tolist() == [[1, 0]]
+    assert metric.measure(face, face).tolist() == [[1, 0]]
 
 
 def test_dlib_takes_pictures_as_files_have_them(face: Tensor) -> None:
@@ -90,8 +97,8 @@ def test_curricularface(face: Tensor) -> None:
     predictor = dlib_model("id", "shape_predictor", LANDMARKS)
     with torch.no_grad():
         a, b = (network.embed(crops(p, five_points(predictor, to_bytes(p)[0])[None])) for p in (face, mirrored))
-        assert float(metric(face, mirrored)[0, 0]) == pytest.approx(float((a * b).sum()), abs=1e-5)
-        assert metric(face, face).tolist() == [[1]]
+        assert float(metric.measure(face, mirrored)) == pytest.approx(float((a * b).sum()), abs=1e-5)
+        assert metric.measure(face, face).tolist() == [1]
 
 
 def test_cosines() -> None:

@@ -7,7 +7,7 @@ import pytest
 import pytorch_msssim
 import torch
 
-from restyle_cli.metrics.ms_ssim import ms_ssim
+from restyle_cli.metrics.pixel import ms_ssim
 
 
 @pytest.mark.parametrize(("name", "share"), [("same", 0.0), ("near", 0.1), ("half", 0.4), ("far", 1.0)])

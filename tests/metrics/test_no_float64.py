@@ -11,7 +11,7 @@ from torch import Tensor
 
 from restyle_cli.evaluate.run import Meter
 from restyle_cli.metrics import choose
-from restyle_cli.metrics.metric import cosines
+from restyle_cli.metrics.identity import cosines
 
 
 class OnAppleGPU(Tensor):

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from restyle_cli.metrics import choose
-from restyle_cli.metrics.pixel import compared, l2
+from restyle_cli.metrics.base import compared
+from restyle_cli.metrics.pixel import l2
 
 
 def test_identical_pictures_are_at_zero() -> None:
@@ -44,7 +45,7 @@ def test_every_metric_compares_what_a_file_shows() -> None:
     torch.manual_seed(0)
     target, wild = torch.rand(1, 3, 300, 300) * 2 - 1, 3 * torch.randn(1, 3, 300, 300)
     for metric in choose(["l2", "ms_ssim", "structure"]).metrics:
-        assert torch.equal(metric(target, wild), metric(target, wild.clamp(-1, 1))), metric.name
+        assert torch.equal(metric.measure(target, wild), metric.measure(target, wild.clamp(-1, 1))), metric.name
 
 
 def test_what_is_not_finite_is_no_number() -> None:
