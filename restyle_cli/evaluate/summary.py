@@ -110,7 +110,7 @@ def _method(
 
 
 def extremes(values: NDArray[np.float64], better: Better) -> tuple[list[int], list[int]]:
-    """The indices of the best, best first, and of the worst, worst first; none is in both. The earlier of equal first."""
+    """The indices of the best and of the worst, most extreme first, earlier before equal; none is in both."""
     badness = -values if better == "higher" else values
     best = np.argsort(badness, kind="stable")[:MOST].tolist()
     worst = np.argsort(-badness, kind="stable")[:MOST].tolist()
