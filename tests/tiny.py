@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
+from restyle_cli.encoders.hyper import SmallHyperConfig, SmallHyperNetwork, choose_targets
 from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig
-from restyle_cli.encoders.small_hyper import SmallHyperConfig, SmallHyperNetwork, choose_targets
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from restyle_cli.perceptual.drawn_identity import DrawnIdentity, DrawnIdentityConfig
+from restyle_cli.perceptual.identity import DrawnIdentity, DrawnIdentityConfig
 from restyle_cli.store.files import write_module
 
 W_DIM = 16

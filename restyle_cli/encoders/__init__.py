@@ -8,10 +8,10 @@ ENCODERS = Registry(
         "small": "restyle_cli.encoders.small:SmallEncoder",
         "restyle": "restyle_cli.encoders.restyle:ReStyleEncoder",
         "psp": "restyle_cli.encoders.psp:PSPEncoder",
-        "w": "restyle_cli.encoders.w:WEncoder",
+        "w": "restyle_cli.encoders.restyle:WEncoder",
         "idinvert": "restyle_cli.encoders.idinvert:IDInvertEncoder",
         "alae": "restyle_cli.encoders.alae:ALAEEncoder",
         "hyper": "restyle_cli.encoders.hyper:HyperNetwork",
-        "small-hyper": "restyle_cli.encoders.small_hyper:SmallHyperNetwork",
+        "small-hyper": "restyle_cli.encoders.hyper:SmallHyperNetwork",
     },
 )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from restyle_cli.encoders.heads import base_and_offsets
@@ -48,3 +51,27 @@ class Encoder(nn.Module):
     def to_w_plus(self, codes: Tensor) -> Tensor:
         """The output of the style heads [N, L, w_dim] as w_plus: "e4e" heads return a base vector and offsets."""
         return base_and_offsets(codes, self.stage) if self.config.codes == "e4e" else codes
+
+
+AnyEncoder = TypeVar("AnyEncoder", bound=Encoder)
+
+
+@torch.no_grad()
+def widen_input(encoder: AnyEncoder, channels: int) -> AnyEncoder:
+    """A copy of the encoder with `channels` input channels and the same output: the weights of the new ones are zero.
+
+    They come after the old ones, as the reconstruction comes after the image. RestyleError for fewer channels.
+    """
+    config = encoder.config
+    if channels < config.input_channels:
+        raise RestyleError(f"an encoder of {config.input_channels} input channels cannot be narrowed to {channels}")
+    wide = type(encoder)(dataclasses.replace(config, input_channels=channels))
+    wide.to(next(encoder.parameters()).device).train(encoder.training)
+    weights = wide.state_dict()
+    for name, value in encoder.state_dict().items():
+        if weights[name].shape == value.shape:
+            weights[name].copy_(value)
+        else:  # only the first convolution, [out, channels, k, k], depends on the input channels
+            weights[name].zero_()
+            weights[name][:, : config.input_channels] = value
+    return wide

@@ -1,12 +1,14 @@
-"""ReStyle's simplified encoder (Alaluf et al. 2021): all styles read the last map of the backbone, 16x16 at 256 px.
+"""Encoders that read the last map of the backbone only, 16x16 at 256 px, with either backbone.
 
-The published BackboneEncoder (`codes="psp"`) and ProgressiveBackboneEncoder (`codes="e4e"`), with either backbone.
+`ReStyleEncoder` is ReStyle's simplified encoder (Alaluf et al. 2021), published as BackboneEncoder (`codes="psp"`) and
+ProgressiveBackboneEncoder (`codes="e4e"`). `WEncoder` has one linear layer instead of heads.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restyle_cli.encoders.backbones import BACKBONES, WIDTHS
@@ -14,8 +16,10 @@ from restyle_cli.encoders.base import Encoder, EncoderConfig
 from restyle_cli.encoders.heads import StyleHeads
 from restyle_cli.errors import RestyleError, did_you_mean
 from restyle_cli.images import fit
+from restyle_cli.ops.layers import EqualLinear
 
 STRIDE = 16  # of the last map of the backbone
+POOLED = 7  # side in px of the pooled map from which `WEncoder` reads w_plus
 
 
 @dataclass(frozen=True)
@@ -65,3 +69,42 @@ class ReStyleEncoder(Encoder):
         """x [N, C, H, W] in [-1, 1], any size -> w_plus [N, L, w_dim]."""
         codes = self.heads(self.backbone(fit(x, self.config.input_size))[-1])
         return self.to_w_plus(codes)
+
+
+@dataclass(frozen=True)
+class WEncoderConfig(ReStyleEncoderConfig):
+    """`single`: predict one w, repeated for every style; otherwise w_plus."""
+
+    input_channels: int = 3
+    single: bool = True
+
+
+class WEncoder(Encoder):
+    """Image -> one w, repeated for every style, or w_plus.
+
+    The published BackboneEncoderUsingLastLayerIntoW (pSp), SingleStyleCodeEncoder (e4e) and WEncoder (HyperStyle)
+    predict one w; BackboneEncoderUsingLastLayerIntoWPlus (pSp) predicts w_plus.
+    """
+
+    Config = WEncoderConfig
+    config: WEncoderConfig
+
+    def __init__(self, config: WEncoderConfig) -> None:
+        super().__init__(config)
+        self.backbone = config.make_backbone()
+        width = config.widths[-1]
+        if config.single:
+            self.linear = EqualLinear(width, config.w_dim)
+        else:
+            self.norm = nn.BatchNorm2d(width)
+            self.squeeze = nn.Linear(width * POOLED**2, width)
+            self.linear = EqualLinear(width, config.w_dim * config.styles)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [N, C, H, W] in [-1, 1], any size -> w_plus [N, L, w_dim]."""
+        last = self.backbone(fit(x, self.config.input_size))[-1]
+        if self.config.single:
+            w = self.linear(last.mean(dim=(2, 3)))
+            return w[:, None].expand(-1, self.config.styles, -1)
+        pooled = F.adaptive_avg_pool2d(self.norm(last), POOLED)
+        return self.linear(self.squeeze(pooled.flatten(1))).unflatten(1, (self.config.styles, self.config.w_dim))

@@ -7,6 +7,7 @@ difference of both.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -149,3 +150,14 @@ def init_difference_filters(weight: Tensor) -> None:
     weight[:differences, 3:] = -weight[:differences, :3]
     weight[differences : differences + single, 3:] = 0
     weight[differences + single :, :3] = 0
+
+
+@torch.no_grad()
+def to_offsets(encoder: SmallEncoder) -> SmallEncoder:
+    """A copy of a small encoder with `codes="e4e"` and the same output: the first style is the base of the offsets."""
+    copy = SmallEncoder(dataclasses.replace(encoder.config, codes="e4e"))
+    copy.load_state_dict(encoder.state_dict())
+    for tensor in (copy.last.weight, copy.last.bias):  # [L * rank, …]
+        by_style = tensor.view(encoder.config.styles, -1)
+        by_style[1:] -= by_style[:1].clone()
+    return copy.to(next(encoder.parameters()).device).train(encoder.training)

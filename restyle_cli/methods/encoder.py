@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from restyle_cli.encoders.base import Encoder
-from restyle_cli.encoders.hyper import HyperNetwork
-from restyle_cli.encoders.small_hyper import SmallHyperNetwork
+from restyle_cli.encoders.hyper import HyperNetwork, SmallHyperNetwork
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.images import fit

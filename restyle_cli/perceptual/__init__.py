@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 PERCEPTUAL = Registry(
     "perceptual network",
     {
-        "arcface": "restyle_cli.perceptual.arcface:ArcFace",
-        "curricularface": "restyle_cli.perceptual.curricularface:CurricularFace",
+        "arcface": "restyle_cli.perceptual.identity:ArcFace",
+        "curricularface": "restyle_cli.perceptual.identity:CurricularFace",
         "moco": "restyle_cli.perceptual.moco:MoCo",
         "resnet34": "restyle_cli.perceptual.resnet34:ImageNetResNet34",
         "lpips-alex": "restyle_cli.perceptual.lpips:LPIPS",
         "lpips-vgg": "restyle_cli.perceptual.lpips:LPIPSVGG",
-        "drawn-identity": "restyle_cli.perceptual.drawn_identity:DrawnIdentity",
+        "drawn-identity": "restyle_cli.perceptual.identity:DrawnIdentity",
         "vgg16": "restyle_cli.perceptual.vgg16:VGG16",
         "stylegan2-discriminator": "restyle_cli.generators.discriminators:StyleGAN2Discriminator",
         "latent-discriminator": "restyle_cli.generators.discriminators:LatentDiscriminator",

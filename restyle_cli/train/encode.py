@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig
-from restyle_cli.encoders.widen import to_offsets, widen_input
+from restyle_cli.encoders.base import widen_input
+from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig, to_offsets
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import fit
 from restyle_cli.inversion import Method, invert, iterate, l2

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from restyle_cli.encoders.small_hyper import SmallHyperConfig, SmallHyperNetwork, choose_targets
+from restyle_cli.encoders.hyper import SmallHyperConfig, SmallHyperNetwork, choose_targets
 from restyle_cli.errors import RestyleError
 from restyle_cli.inversion import Method
 from restyle_cli.train.config import Recipe

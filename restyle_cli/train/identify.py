@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.perceptual.drawn_identity import DrawnIdentity, DrawnIdentityConfig
+from restyle_cli.perceptual.identity import DrawnIdentity, DrawnIdentityConfig
 from restyle_cli.store.files import read_module
 from restyle_cli.train.config import Recipe, Stage
 from restyle_cli.train.drawings import Drawings, held_out, read_pictures

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from restyle_cli.encoders.hyper import HyperConfig, HyperNetwork
-from restyle_cli.encoders.w import WEncoder, WEncoderConfig
+from restyle_cli.encoders.restyle import WEncoder, WEncoderConfig
 from restyle_cli.errors import RestyleError
 
 SIZES: dict[str, Any] = {"widths": (4, 6, 8, 10), "blocks": (1, 1, 1, 1), "input_size": (64, 64), "styles": 6}

@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from restyle_cli.encoders import ENCODERS
 from restyle_cli.encoders.backbones import IRSE50, ResNet34
-from restyle_cli.encoders.base import EncoderConfig
+from restyle_cli.encoders.base import EncoderConfig, widen_input
 from restyle_cli.encoders.psp import PSPEncoder, PSPEncoderConfig
 from restyle_cli.encoders.restyle import ReStyleEncoder, ReStyleEncoderConfig
-from restyle_cli.encoders.widen import widen_input
 from restyle_cli.errors import RestyleError
 
 TINY: dict[str, Any] = {

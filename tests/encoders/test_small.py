@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig
-from restyle_cli.encoders.widen import to_offsets, widen_input
+from restyle_cli.encoders.base import widen_input
+from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig, to_offsets
 from restyle_cli.errors import RestyleError
 
 TINY = SmallEncoderConfig(styles=4, w_dim=16, input_size=32, widths=(16, 16, 24), blocks=(1, 1, 1), hidden=32)

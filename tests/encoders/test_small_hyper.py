@@ -11,7 +11,7 @@ import tiny
 import torch
 from torch import Tensor
 
-from restyle_cli.encoders.small_hyper import SmallHyperConfig, SmallHyperNetwork, choose_targets
+from restyle_cli.encoders.hyper import SmallHyperConfig, SmallHyperNetwork, choose_targets
 from restyle_cli.errors import RestyleError
 from restyle_cli.inversion import invert, iterate, l2
 from restyle_cli.methods.encoder import HyperStyle, SingleW

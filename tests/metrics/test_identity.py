@@ -27,7 +27,7 @@ from restyle_cli.metrics.identity import (
     five_points,
     to_bytes,
 )
-from restyle_cli.perceptual.curricularface import CurricularFace, CurricularFaceConfig
+from restyle_cli.perceptual.identity import CurricularFace, CurricularFaceConfig
 from restyle_cli.store.files import write_module
 
 
