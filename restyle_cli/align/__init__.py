@@ -1,7 +1,7 @@
-"""Faces framed as FFHQ frames them: eyes and mouth at fixed places of a square, upright picture.
+"""Crop faces as FFHQ does: eyes and mouth at fixed places of an upright square.
 
-The published encoders and the embedded ones know faces in this frame only; pictures of other domains are framed as
-the catalog says.
+The published and the bundled encoders were trained on such crops. Images of other domains are cropped as the catalog
+says.
 """
 
 from restyle_cli.align.align import (

@@ -10,7 +10,7 @@ from restyle_cli.align.geometry import Points, Quad, side_of
 
 
 def crop_quad(image: Image.Image, quad: Quad, size: int) -> Image.Image:
-    """The content of `quad` as a square of `size` px. Outside the photo it is mirrored and blurred."""
+    """Crop `quad` to a square of `size` px. Outside the photo, the image is mirrored and blurred."""
     image, corners = _crop(image, np.array(quad))
     image, corners = _shrink(image, corners, size)
     image, corners = _pad(image, corners)

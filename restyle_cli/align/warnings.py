@@ -23,15 +23,15 @@ def crop_warnings(image: Image.Image, quad: Quad, landmarks: Points, seen: Point
     """
     warnings = []
     if seen is None:
-        warnings.append("no face is recognised in the crop itself; look at it")
+        warnings.append("no face is detected in the crop; check it")
     elif _misplaced(quad, seen) > _MISPLACED:
-        warnings.append("eyes and mouth are not where they belong in the crop; look at it")
+        warnings.append("eyes and mouth are not where they belong in the crop; check it")
     if _is_cut_off(image, landmarks):
-        warnings.append("the face is cut by the border of the photo; what is missing was mirrored")
+        warnings.append("the face is cut by the border of the photo; the missing part is mirrored")
     if (side := side_of(quad)) < SMALL:
         warnings.append(f"the face is very small: the crop is {side:.0f} pixels wide in the photo")
     if _is_sideways(landmarks):
-        warnings.append("the face is seen from the side, which the models hardly know")
+        warnings.append("the face is seen from the side; the models were trained on few such faces")
     return warnings
 
 

@@ -103,7 +103,7 @@ def invert(
         terminal.note(notice)
     result = {"model": plan.models[-1].name, "chain": plan.chain}
     settings = {**result, "networks": plan.networks(), "keep": keep, "tolerance": tolerance, **framing_settings}
-    settings |= machine.settings | _DEFAULTS | stopping | (known.described() if known else {})
+    settings |= machine.settings | _DEFAULTS | stopping | (known.settings() if known else {})
     settings |= {"downscale": downscale if downscale > 1 else None, "variants": mixing or None}
     settings |= {"seed": (seed or None) if plan.is_random else None}
     compared = {"perceptual": plan.perceptual} if plan.perceptual else {}

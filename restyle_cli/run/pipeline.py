@@ -144,7 +144,7 @@ def read_photos(
         photos = []
         with enough_for(f"for {str(source.path)!r}"):
             for aligned in align_image(image, framing, size, source.path):
-                crop, known = (aligned, None) if mask is None else mask.put_on(aligned, image.size, framing, size)
+                crop, known = (aligned, None) if mask is None else mask.apply(aligned, image.size, framing, size)
                 own = folder.of_face(files, aligned.face)
                 large = None if full is None else _crop_at(full, image, aligned, framing, mask)
                 photos.append(Photo(source.path, own, digest, image.size, crop, turned, known, large))
@@ -165,7 +165,7 @@ def _crop_at(size: Size, image: Image.Image, aligned: Aligned, framing: AlignOpt
     if mask is None:
         return crop
     large = replace(aligned, image=crop, matrix=matrix_of(aligned.quad, size))
-    return mask.put_on(large, image.size, framing, size)[0].image
+    return mask.apply(large, image.size, framing, size)[0].image
 
 
 # --- inverting

@@ -344,7 +344,7 @@ def test_a_face_cut_by_the_border_is_told():
     mouth = np.array(upright().landmarks) - np.array((150, 60))
     assert (mouth[:, 1] > 105).sum() > 3
     points = read_table({"photo.jpg": mouth.tolist()})
-    assert any("cut by the border" in doubt for doubt in framed(photo, points=points).warnings)
+    assert any("cut by the border" in doubt for doubt in framed(photo, landmarks=points).warnings)
 
 
 def test_a_very_small_face_is_told():
@@ -355,11 +355,11 @@ def test_a_very_small_face_is_told():
 
 def test_points_that_are_not_where_the_face_is_are_told():
     away = np.array(upright().landmarks) + np.array((25, 10))
-    doubts = framed(astronaut(), points=read_table({"photo.jpg": away.tolist()})).warnings
+    doubts = framed(astronaut(), landmarks=read_table({"photo.jpg": away.tolist()})).warnings
     assert any("not where they belong" in doubt for doubt in doubts)
     nowhere = np.array(upright().landmarks) + np.array((0, 250))
-    doubts = framed(astronaut(), points=read_table({"photo.jpg": nowhere.tolist()})).warnings
-    assert any("no face is recognised" in doubt for doubt in doubts)
+    doubts = framed(astronaut(), landmarks=read_table({"photo.jpg": nowhere.tolist()})).warnings
+    assert any("no face is detected" in doubt for doubt in doubts)
 
 
 @pytest.mark.parametrize(("degrees", "told"), [(0, False), (20, False), (-60, True), (60, True)])
@@ -389,17 +389,17 @@ FIVE = [(96.0, 122.0), (160.0, 122.0), (128.0, 150.0), (104.0, 190.0), (152.0, 1
 
 def test_own_points_are_believed():
     points = read_table([[x + 3, y - 5] for x, y in FIVE])
-    aligned = framed(Image.new("RGB", (300, 300), "grey"), points=points)
+    aligned = framed(Image.new("RGB", (300, 300), "grey"), landmarks=points)
     assert aligned.how == "aligned"
     assert np.allclose(aligned.quad, quad_of(np.array(FIVE) + np.array((3, -5))))
 
 
 def test_own_points_of_another_picture_leave_this_one_to_the_detector():
-    assert framed(astronaut(), points=read_table({"other.jpg": FIVE})).quad == upright().quad
+    assert framed(astronaut(), landmarks=read_table({"other.jpg": FIVE})).quad == upright().quad
 
 
 def test_a_crop_that_fits_own_points_is_left_alone():
-    aligned = framed(upright().image, points=read_table([list(p) for p in FIVE]))
+    aligned = framed(upright().image, landmarks=read_table([list(p) for p in FIVE]))
     assert aligned.how == "fits"
 
 
@@ -438,8 +438,8 @@ def test_points_in_numpy_files(tmp_path):
         (json.dumps(FIVE[:4]), "not 68 or 5 points but 4x2 numbers"),
         (json.dumps([[x, None] for x, _ in FIVE]), "not all numbers"),
         (json.dumps({"a.jpg": "here"}), "of 'a.jpg', are not 68 or 5"),
-        (json.dumps([[x / 256, y / 256] for x, y in FIVE]), "in one place"),
-        (json.dumps([FIVE[1], FIVE[0], FIVE[2], FIVE[4], FIVE[3]]), "left and right exchanged"),
+        (json.dumps([[x / 256, y / 256] for x, y in FIVE]), "in the same place"),
+        (json.dumps([FIVE[1], FIVE[0], FIVE[2], FIVE[4], FIVE[3]]), "left and right swapped"),
     ],
 )
 def test_points_that_are_none(text, told):
@@ -480,19 +480,19 @@ def test_points_may_follow_a_byte_order_mark(tmp_path):
 
 def test_points_of_a_face_much_larger_than_the_picture():
     far = [[(x - 128) * 900 + 32, (y - 128) * 900 + 32] for x, y in FIVE]
-    with pytest.raises(RestyleError, match="of a face much larger than it"):
-        framed(Image.new("RGB", (64, 64)), points=read_table(far))
+    with pytest.raises(RestyleError, match="of a face much larger than the image"):
+        framed(Image.new("RGB", (64, 64)), landmarks=read_table(far))
 
 
 def test_points_outside_the_picture():
     with pytest.raises(RestyleError, match="lie outside") as caught:
-        framed(Image.new("RGB", (64, 64)), points=read_table([[x + 600, y] for x, y in FIVE]))
+        framed(Image.new("RGB", (64, 64)), landmarks=read_table([[x + 600, y] for x, y in FIVE]))
     assert "64x64" in caught.value.hint
 
 
 def test_points_of_one_picture_are_not_for_several():
     assert read_table(json.dumps(FIVE)).check([Path("a.jpg")]) == []
-    with pytest.raises(UsageError, match="points of one picture, and there are 2"):
+    with pytest.raises(UsageError, match="landmarks of one image, but there are 2 images"):
         read_table(json.dumps(FIVE)).check([Path("a.jpg"), Path("b.jpg")])
     assert read_table({"a.jpg": FIVE, "c.jpg": FIVE}).check([Path("x/a.jpg"), Path("b.jpg")]) == ["c.jpg"]
 

@@ -45,7 +45,7 @@ def framed(picture: Image.Image, side: int = 32) -> Aligned:
 
 
 def test_what_is_not_known_becomes_grey(mask: Path) -> None:
-    aligned, known = Mask(mask).put_on(framed(Image.new("RGB", (64, 64), (200, 10, 10))), (64, 64), NEVER, (32, 32))
+    aligned, known = Mask(mask).apply(framed(Image.new("RGB", (64, 64), (200, 10, 10))), (64, 64), NEVER, (32, 32))
     assert known.shape == (1, 32, 32)
     assert torch.equal(known[..., :15], torch.ones(1, 32, 15))
     assert torch.equal(known[..., 17:], torch.zeros(1, 32, 15))
@@ -58,7 +58,7 @@ def test_what_counts_by_a_part_keeps_its_colours(tmp_path: Path) -> None:
     """A feathered edge must not be fitted as a grey one."""
     soft = Image.linear_gradient("L").rotate(90).resize((64, 64))
     soft.save(tmp_path / "soft.png")
-    aligned, known = Mask(tmp_path / "soft.png").put_on(
+    aligned, known = Mask(tmp_path / "soft.png").apply(
         framed(Image.new("RGB", (64, 64), (200, 10, 10))), (64, 64), NEVER, (32, 32)
     )
     pixels, counts = np.asarray(aligned.image), known[0].numpy()
@@ -70,7 +70,7 @@ def test_what_is_erased_is_not_known(tmp_path: Path) -> None:
     clear = Image.new("RGBA", (64, 64), (255, 255, 255, 255))
     clear.paste((255, 255, 255, 0), (32, 0, 64, 64))
     clear.save(tmp_path / "clear.png")
-    _, known = Mask(tmp_path / "clear.png").put_on(framed(Image.new("RGB", (64, 64))), (64, 64), NEVER, (32, 32))
+    _, known = Mask(tmp_path / "clear.png").apply(framed(Image.new("RGB", (64, 64))), (64, 64), NEVER, (32, 32))
     assert float(known[..., :15].min()) == 1 and float(known[..., 17:].max()) == 0
 
 
@@ -78,14 +78,14 @@ def test_it_is_cut_and_turned_as_the_photo(mask: Path) -> None:
     photo = Image.new("RGB", (128, 128))
     quad = ((112.0, 32.0), (16.0, 32.0), (16.0, 96.0), (112.0, 96.0))  # a quarter turn: its top is the photo's right
     aligned = Aligned(Image.new("RGB", (32, 32)), quad, matrix_of(quad, (32, 32)), 1, "aligned")
-    _, known = Mask(mask).put_on(aligned, photo.size, NEVER, (32, 32))
+    _, known = Mask(mask).apply(aligned, photo.size, NEVER, (32, 32))
     assert float(known[0, :14].max()) == 0  # black, the photo's right
     assert float(known[0, 18:].min()) == 1
 
 
 def test_with_a_second_photo_all_is_known(mask: Path, tmp_path: Path) -> None:
     other = colour(tmp_path / "other.png", (0, 0, 250))
-    aligned, known = Mask(mask, other).put_on(
+    aligned, known = Mask(mask, other).apply(
         framed(Image.new("RGB", (64, 64), (200, 10, 10))), (64, 64), NEVER, (32, 32)
     )
     assert torch.equal(known, torch.ones(1, 32, 32))
@@ -97,12 +97,12 @@ def test_with_a_second_photo_all_is_known(mask: Path, tmp_path: Path) -> None:
 def test_masks_that_do_not_fit(tmp_path: Path, mask: Path) -> None:
     wide = framed(Image.new("RGB", (128, 64)))
     with pytest.raises(RestyleError, match="is 64x64, the photo 128x64"):
-        Mask(mask).put_on(wide, (128, 64), NEVER, (32, 32))
+        Mask(mask).apply(wide, (128, 64), NEVER, (32, 32))
     Image.new("L", (64, 64), 0).save(tmp_path / "black.png")
-    with pytest.raises(RestyleError, match="is white"):
-        Mask(tmp_path / "black.png").put_on(framed(Image.new("RGB", (64, 64))), (64, 64), NEVER, (32, 32))
+    with pytest.raises(RestyleError, match="covers the whole crop"):
+        Mask(tmp_path / "black.png").apply(framed(Image.new("RGB", (64, 64))), (64, 64), NEVER, (32, 32))
     with pytest.raises(RestyleError, match="cannot read"):
-        Mask(tmp_path / "nowhere.png").described()
+        Mask(tmp_path / "nowhere.png").settings()
 
 
 # --- restyle invert --mask

@@ -75,7 +75,7 @@ def test_json(restyle: Run, photo: Path) -> None:
     (image,) = values["images"]
     assert image["outputs"] == {"image": "restyle-out/align/photo.png", "transform": "restyle-out/align/photo.json"}
     assert np.allclose(image["alignment"]["quad"], QUAD)
-    assert any("no face is recognised" in doubt for doubt in image["alignment"]["doubts"])
+    assert any("no face is detected" in doubt for doubt in image["alignment"]["doubts"])
 
 
 def test_a_second_run_skips_what_is_done(restyle: Run, photo: Path) -> None:

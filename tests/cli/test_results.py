@@ -325,7 +325,7 @@ def test_a_second_photo_is_framed_by_its_own_face_and_read_once(
     align_image = mask_module.align_image
 
     def counted(photo: Image.Image, framing: Any, size: Any, path: Path) -> Any:
-        framed.append((path.name, framing.face, framing.points))
+        framed.append((path.name, framing.face, framing.landmarks))
         return align_image(photo, framing, size, path)
 
     monkeypatch.setattr(mask_module, "align_image", counted)

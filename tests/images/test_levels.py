@@ -246,7 +246,7 @@ def test_masks_of_any_depth(tmp_path: Path, values: np.generic) -> None:
         painted[40:, 40:] = np.nan
     Image.fromarray(painted).save(tmp_path / "mask.tif")
     aligned = align_image(Image.new("RGB", (64, 64)), NEVER, (32, 32), Path("x"))[0]
-    _, known = Mask(tmp_path / "mask.tif").put_on(aligned, (64, 64), NEVER, (32, 32))
+    _, known = Mask(tmp_path / "mask.tif").apply(aligned, (64, 64), NEVER, (32, 32))
     assert float(known[..., :15].min()) == 1
     assert float(known[..., 17:].max()) == 0
 
