@@ -454,7 +454,7 @@ def test_too_little_memory_is_no_damage(
         raise error
 
     path = write(tmp_path / "g.pt", {"g_ema": state})
-    monkeypatch.setattr(torch, "load", load)
+    monkeypatch.setattr(torch, "frombuffer", load)
     for read in (files.read_module, files.describe):
         with pytest.raises(RestyleError, match=r"not enough memory to read '.*g\.pt'") as caught:
             read(path)

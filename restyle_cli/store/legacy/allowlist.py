@@ -1,8 +1,4 @@
-"""What stands in the place of other projects' Python objects: data only, no code of theirs.
-
-A checkpoint is a pickle, and a pickle names what it wants imported and called. Names in `ALLOWED` are the only ones
-that a checkpoint may ask for; where they are classes of other projects, it gets something from here instead.
-"""
+"""What a checkpoint may ask for, and what it gets: data in the place of other projects' objects, no code of theirs."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import argparse
 import io
 import math
 import pathlib
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,23 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from restyle_cli.store.legacy.pickle_scan import RefusedFile, scan
+from restyle_cli.store.legacy.unpickle import STORAGES, Callee, Data, RefusedFile, hashable, read_old_torch, table
 
-STORAGES = {
-    "torch.FloatStorage": torch.float32,
-    "torch.DoubleStorage": torch.float64,
-    "torch.HalfStorage": torch.float16,
-    "torch.BFloat16Storage": torch.bfloat16,
-    "torch.LongStorage": torch.int64,
-    "torch.IntStorage": torch.int32,
-    "torch.ShortStorage": torch.int16,
-    "torch.CharStorage": torch.int8,
-    "torch.ByteStorage": torch.uint8,
-    "torch.BoolStorage": torch.bool,
-}
-"""The kinds of data that tensors lie in, and the type of their elements."""
 MAX_MODULES = 100_000
-"""Modules inside a pickled network: one that holds itself would have us walk without end."""
+"""Modules inside a pickled network: one that contains itself has no end."""
 
 MAX_LISTED = 10_000_000
 """Numbers in a list that is read as a tensor."""
@@ -43,27 +25,28 @@ _ELEMENTS = frozenset(("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1"))
 _BYTES = bytes | bytearray
 
 
-class Inert:
-    """Takes the place of an object that is not needed (a device): accepts everything and keeps nothing."""
-
-    def __new__(cls, *_arguments: Any) -> Inert:
-        return super().__new__(cls)
+class Inert(Data):
+    """Takes the place of an object that is not needed (a device)."""
 
     def __init__(self, *_arguments: Any) -> None:
         pass
 
-    def __setstate__(self, _state: Any) -> None:
-        pass
+
+class Namespace(argparse.Namespace, Data):
+    """Options of a training."""
+
+    def set_state(self, state: Any) -> None:
+        vars(self).update(state)
 
 
-class ArrayType:
+class ArrayType(Data):
     """The type of a numpy array's elements: "f4", and the order of its bytes."""
 
     def __init__(self, code: Any = "", *_arguments: Any) -> None:
         self.code = code
         self.order: Any = "="
 
-    def __setstate__(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
         self.order = state[1]
 
     def read(self, data: Any) -> np.ndarray | None:
@@ -73,7 +56,7 @@ class ArrayType:
         return np.frombuffer(data, np.dtype(self.order + self.code)).astype(self.code)
 
 
-class Array:
+class Array(Data):
     """A numpy array; `tensor` has its numbers, and is None where they are no plain numbers (texts, objects)."""
 
     tensor: Tensor | None = None
@@ -81,7 +64,7 @@ class Array:
     def __init__(self, *_arguments: Any) -> None:
         pass
 
-    def __setstate__(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
         _, shape, kind, by_columns, data = state
         self.fill(shape, kind, "F" if by_columns else "C", data)
 
@@ -121,15 +104,13 @@ def as_tensor(value: Any) -> Tensor | None:
     return None
 
 
-class PickledModule:
-    """A module of another project, of which only the data are read: its class's name, its attributes, its tensors."""
+class PickledModule(Data):
+    """A module of another project, of which only data is read: its attributes and its tensors."""
 
-    class_name = ""
-
-    def __init__(self) -> None:
+    def __init__(self, *_arguments: Any) -> None:
         self.state: dict[str, Any] = {}
 
-    def __setstate__(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
         self.state = state if isinstance(state, dict) else {}
 
     def options(self) -> dict[str, Any]:
@@ -162,48 +143,28 @@ class PickledModule:
         return iter(table.items() if isinstance(table, dict) else ())
 
 
-def stand_in(name: str) -> Any:
-    """What a checkpoint gets that asks for "module.name"; KeyError if it may not ask for it."""
-    if name.startswith("torch.nn.modules."):
-        return type(name.rpartition(".")[2], (PickledModule,), {"__new__": _new, "class_name": name})
-    if name in STORAGES:
-        return STORAGES[name]
-    return _STAND_INS[name]
-
-
-def allowed(name: str) -> bool:
-    """Whether a checkpoint may ask for "module.name"."""
-    return name in STORAGES or name in _STAND_INS or name.startswith("torch.nn.modules.")
-
-
-def _new(cls: type[PickledModule], *_arguments: Any) -> PickledModule:
-    module = object.__new__(cls)
-    PickledModule.__init__(module)
-    return module
-
-
 def _persistent(meta: Any) -> PickledModule:
-    """NVIDIA's modules bring the source of their class along, to be run on reading: here it is dropped unread."""
+    """NVIDIA's modules come with the source of their class, which their reader runs: here it is ignored."""
     if not isinstance(meta, dict) or not isinstance(meta.get("class_name"), str):
         raise RefusedFile("has a network in a form that restyle does not know")
     module = PickledModule()
-    module.class_name = meta["class_name"]
-    module.__setstate__(meta.get("state"))
+    module.set_state(meta.get("state"))
     return module
 
 
-def _storage(data: bytes) -> Tensor:
-    """The numbers of a small file inside the file, as one row. It is parsed and not unpickled."""
+def _load_from_bytes(data: bytes) -> Tensor:
+    """The storage in a file of `torch.save` inside the file."""
     file = io.BytesIO(data)
-    scans = [scan(file) for _ in range(5)]  # magic number, version, machine, the storage, its key
-    if scans[3].names - set(STORAGES) or len(scans[3].storages) != 1 or any(s.names for s in scans[:3]):
-        raise RefusedFile("has a tensor whose data ask for something else")
-    reference = scans[3].storages[0]
-    dtype = STORAGES.get(reference[1]) if len(reference) > 4 else None
-    count, start = int.from_bytes(file.read(8), "little"), file.tell()
-    if dtype is None or count != reference[4] or count * dtype.itemsize != len(data) - start:
+    storage = read_old_torch(file, len(data), _find_storage)
+    if not isinstance(storage, Tensor) or file.read(1):
         raise RefusedFile("has a tensor of another size than it says")
-    return torch.frombuffer(bytearray(data[start:]), dtype=dtype) if count else torch.empty(0, dtype=dtype)
+    return storage
+
+
+def _find_storage(name: str) -> torch.dtype:
+    if name not in STORAGES:
+        raise RefusedFile("has a tensor whose data ask for something else")
+    return STORAGES[name]
 
 
 def _tensor(storage: Tensor, offset: int, size: Any, stride: Any, *_rest: Any) -> Tensor:
@@ -234,23 +195,31 @@ def _no_bytes(*_arguments: Any) -> bytes:
     return b""
 
 
-_CODE: dict[str, Callable[..., Any]] = {
-    "collections.OrderedDict": OrderedDict,
-    "builtins.set": set,
-    "builtins.frozenset": frozenset,
-    "_codecs.encode": _encode,
+def _dict(pairs: Any = ()) -> dict[Any, Any]:
+    return dict(table(pairs))
+
+
+def _set(items: Any = ()) -> set[Any]:
+    return set(hashable(items))
+
+
+_CALLEES: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": _dict,
+    "dnnlib.util.EasyDict": _dict,
+    "builtins.set": _set,
+    "builtins.frozenset": _set,
     "builtins.bytes": _no_bytes,
+    "_codecs.encode": _encode,
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
-    "torch.storage._load_from_bytes": _storage,
+    "torch.storage._load_from_bytes": _load_from_bytes,
     "torch.Size": tuple,
     "torch.device": Inert,
-    "argparse.Namespace": argparse.Namespace,
+    "argparse.Namespace": Namespace,
     "torch_utils.persistence._reconstruct_persistent_obj": _persistent,
-    "dnnlib.util.EasyDict": OrderedDict,
 }
-_PATHS: dict[str, Callable[..., Any]] = {
+_CALLEES |= {
     f"{module}.{kind}Path": getattr(pathlib, f"Pure{kind}Path")
     for module in ("pathlib", "pathlib._local")
     for kind in ("Posix", "Windows")
@@ -262,10 +231,28 @@ _ARRAYS: dict[str, Callable[..., Any]] = {
     "multiarray.scalar": _scalar,
     "numeric._frombuffer": _array_of_buffer,  # protocol 5
 }
-_NUMPY = {
-    f"{package}.{name}": made
+_CALLEES |= {
+    f"{package}.{name}": function
     for package in ("numpy", "numpy.core", "numpy._core")  # before and since numpy 2
-    for name, made in _ARRAYS.items()
+    for name, function in _ARRAYS.items()
 }
-_DTYPES = {str(dtype): dtype for dtype in STORAGES.values()}
-_STAND_INS: dict[str, Any] = {**_CODE, **_PATHS, **_NUMPY, **_DTYPES}
+_DTYPES = {**STORAGES, **{str(dtype): dtype for dtype in STORAGES.values()}}
+
+
+def find(name: str) -> Any:
+    """What stands for "module.name" in a checkpoint. RefusedFile for everything that is not needed for networks."""
+    if name in _DTYPES:
+        return _DTYPES[name]
+    if name in _CALLEES:
+        return Callee(_CALLEES[name])
+    if name.startswith("torch.nn.modules."):
+        return Callee(PickledModule)
+    if name.startswith("dnnlib.tflib"):
+        raise RefusedFile(
+            "is a StyleGAN of TensorFlow, which restyle does not read",
+            "legacy.py of NVIDIA's stylegan2-ada-pytorch turns it into a PyTorch pickle, which restyle reads",
+        )
+    raise RefusedFile(
+        f"asks for '{name}', which is code and no part of a network; nothing of it was run",
+        "if it is a whole saved module, save its state_dict(); if you do not know its origin, delete it",
+    )

@@ -1,15 +1,15 @@
 """Reading checkpoints of other projects: tensors and plain values come out, and nothing inside is ever run.
 
 Four forms are read, each also packed with gzip: PyTorch's archives (`torch.save` since 1.6), its older files, NVIDIA's
-network pickles, and safetensors. The first two go through `torch.load(weights_only=True)`, the third through an
-unpickler that finds only the allowlist; all three are scanned first, so that a refusal can say what the file asked for.
+network pickles, and safetensors. The first three contain pickles, which `unpickle` reads.
 """
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
-import pickle
+import mmap
 import tempfile
 import zipfile
 import zlib
@@ -21,12 +21,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.io import open_regular
+from restyle_cli.io import check_regular, open_regular
 from restyle_cli.store.header import metadata, read_safetensors_header, written_by_restyle
-from restyle_cli.store.legacy.allowlist import STORAGES, allowed, stand_in
-from restyle_cli.store.legacy.pickle_scan import PickleScan, RefusedFile, full_name, scan
+from restyle_cli.store.legacy.allowlist import find
+from restyle_cli.store.legacy.unpickle import BoundedFile, RefusedFile, check_storage, damaged, read_old_torch, unpickle
 
 MAX_FILE = 16 * 10**9
 """Bytes of the largest file that is read; the largest published one has 3 GB."""
@@ -75,9 +76,11 @@ def _read(path: Path, mapped: bool) -> Any:
     if start.startswith(b"PK"):
         return _read_archive(path, mapped)
     if start.startswith(_OLD_TORCH):
-        return _read_old(path)
+        with _bounded(path) as file:
+            return read_old_torch(file, path.stat().st_size, find)
     if start.startswith(b"\x80"):
-        return _read_pickle(path)
+        with _bounded(path) as file:
+            return unpickle(file, find)
     if start[257:262] == b"ustar":
         raise RefusedFile("was written by a PyTorch older than 0.4")
     if start.startswith(b"\x93NUMPY"):
@@ -112,7 +115,7 @@ def _unpacked(path: Path) -> Iterator[Path]:
                         raise RefusedFile("unpacks to far more than weights do")
                     file.write(piece)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise RefusedFile("is cut off or damaged") from error
+            raise damaged() from error
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
             hint = f"it is unpacked in '{tempfile.gettempdir()}': free some space there, or unpack it with gunzip"
@@ -139,7 +142,7 @@ def _read_safetensors(path: Path, mapped: bool) -> Any:
     try:
         tensors: dict[str, Any] = dict(load_file(path))  # which maps the file
     except (SafetensorError, OSError, ValueError) as error:
-        raise RefusedFile("is cut off or damaged") from error
+        raise damaged() from error
     if not mapped:
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
     told = {name: value for name, value in metadata(header).items() if name != "format"}  # "pt", of every file
@@ -157,20 +160,47 @@ def _read_archive(path: Path, mapped: bool) -> Any:
     sizes = {name: member.file_size for name, member in members.items()}
     if sum(sizes.values()) > path.stat().st_size or sizes[tables[0]] > MAX_PICKLE:
         raise RefusedFile("is an archive that claims more than it has")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            table = io.BytesIO(archive.read(tables[0]))
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
-        raise RefusedFile("is cut off or damaged") from error
-    found = scan(table)
-    _check_names(found)
     root = tables[0].removesuffix("data.pkl")
-    for reference in found.storages:
-        _, kind, key, _, count = reference if len(reference) == 5 else (None,) * 5
-        size = sizes.get(f"{root}data/{key}")
-        if kind not in STORAGES or not isinstance(count, int) or size != count * STORAGES[kind].itemsize:
-            raise RefusedFile("has tensors of other sizes than it says")
-    return _load(path, found, mapped)
+    try:
+        with _bounded(path) as file:
+            offsets = {name: _data_offset(file, member) for name, member in members.items()}
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if mapped else None
+
+            def read(name: str) -> bytearray:
+                file.seek(offsets[name])
+                content = bytearray(sizes[name])
+                if file.readinto(content) < sizes[name]:
+                    raise damaged()
+                return content
+
+            @functools.cache
+            def tensor(key: str, dtype: torch.dtype, count: int) -> Tensor:
+                name = f"{root}data/{key}"
+                if sizes.get(name) != count * dtype.itemsize:
+                    raise RefusedFile("has tensors of other sizes than it says")
+                if count == 0:
+                    return torch.empty(0, dtype=dtype)
+                if data is None:
+                    return torch.frombuffer(read(name), dtype=dtype)
+                return torch.frombuffer(data, dtype=dtype, count=count, offset=offsets[name])
+
+            def storage(reference: Any) -> Tensor:
+                kind, dtype, key, _, count = reference
+                check_storage(kind, dtype, key, count)
+                return tensor(key, dtype, count)
+
+            return unpickle(io.BytesIO(read(tables[0])), find, storage)
+    except OSError as error:
+        raise damaged() from error
+
+
+def _data_offset(file: BoundedFile, member: zipfile.ZipInfo) -> int:
+    """Where the content of a stored member begins: behind its local header, name and extra field."""
+    file.seek(member.header_offset)
+    header = file.read(30)
+    if header[:4] != b"PK\x03\x04":
+        raise damaged()
+    return member.header_offset + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
 
 
 def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
@@ -179,84 +209,15 @@ def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise RefusedFile("is cut off or damaged") from error
+        raise damaged() from error
     named = {member.filename: member for member in members}
     if len(members) > MAX_MEMBERS or len(named) != len(members):
         raise RefusedFile("is an archive with too many members, or with two of one name")
     return named
 
 
-def _read_old(path: Path) -> Any:
-    with open_regular(path) as file:
-        scans = [scan(file) for _ in range(5)]  # magic number, version, machine, the content, its keys
-    for found in scans:
-        _check_names(found)
-    claimed = 0
-    for reference in scans[3].storages:
-        kind, count = (reference[1], reference[4]) if len(reference) > 4 else (None, None)
-        if kind not in STORAGES or not isinstance(count, int) or count < 0:
-            raise RefusedFile("has tensors in a form that restyle does not know")
-        claimed = max(claimed, count * STORAGES[kind].itemsize)
-    if claimed > path.stat().st_size:
-        raise RefusedFile("has tensors larger than itself: it is cut off or damaged")
-    return _load(path, scans[3], mapped=False)
-
-
-def _load(path: Path, found: PickleScan, mapped: bool) -> Any:
-    ours = [(stand_in(name), name) for name in sorted(found.names) if not _of_torch(name)]
-    with torch.serialization.safe_globals(ours):
-        try:
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-        except RefusedFile:
-            raise
-        except Exception as error:  # whatever torch says of a damaged file: its errors have no common kind
-            raise RefusedFile("is cut off or damaged") from error
-
-
-def _of_torch(name: str) -> bool:
-    """Names that torch reads in its own, safe way, and that nothing may stand in for."""
-    others = ("torch.nn.", "torch_utils.", "torch.storage.")
-    own = ("collections.OrderedDict", "builtins.set", "_codecs.encode")
-    return name in own or (name.startswith("torch") and not name.startswith(others))
-
-
-class _Unpickler(pickle.Unpickler):
-    """Finds only what the allowlist has. The scan came before; this is what makes it safe."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        full = full_name(module, name)
-        if not allowed(full):
-            raise RefusedFile(f"asks for '{full}'")
-        return stand_in(full)
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise RefusedFile("refers to data outside of it")
-
-
-def _read_pickle(path: Path) -> Any:
-    with open_regular(path) as file:
-        found = scan(file)
-        _check_names(found)
-        if found.storages:
-            raise RefusedFile("refers to data outside of it")
-        file.seek(0)
-        try:
-            return _Unpickler(file).load()
-        except RefusedFile:
-            raise
-        except Exception as error:  # stand-ins get whatever arguments the file has
-            raise RefusedFile("is cut off or damaged") from error
-
-
-def _check_names(found: PickleScan) -> None:
-    refused = sorted(name for name in found.names if not allowed(name))
-    if any(name.startswith("dnnlib.tflib") for name in refused):
-        raise RefusedFile(
-            "is a StyleGAN of TensorFlow, which restyle does not read",
-            "legacy.py of NVIDIA's stylegan2-ada-pytorch turns it into a PyTorch pickle, which restyle reads",
-        )
-    if refused:
-        raise RefusedFile(
-            f"asks for '{refused[0]}', which is code and no part of a network; nothing of it was run",
-            "if it is a whole saved module, save its state_dict(); if you do not know its origin, delete it",
-        )
+@contextmanager
+def _bounded(path: Path) -> Iterator[BoundedFile]:
+    check_regular(path)
+    with BoundedFile(path.open("rb", buffering=0)) as file:
+        yield file
