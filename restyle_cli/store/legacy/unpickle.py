@@ -239,7 +239,7 @@ def read_old_torch(file: io.BytesIO | BoundedFile, size: int, find: Callable[[st
     if not isinstance(keys, list) or set(hashable(keys)) != set(storages):
         raise damaged()
     for key in keys:
-        data = memoryview(storages[key].view(torch.uint8).numpy())
+        data = storages[key].view(torch.uint8).numpy().data
         count = int.from_bytes(file.read(8), "little")
         if count != len(storages[key]) or file.readinto(data) != len(data):
             raise RefusedFile("has tensors of other sizes than it says")
