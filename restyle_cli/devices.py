@@ -1,4 +1,4 @@
-"""Where and in which number format to compute. Chosen here once; everything below follows its tensors."""
+"""The device and the precision. They are chosen once; everything else follows its tensors."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import torch
 from restyle_cli.errors import UsageError, did_you_mean
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""Names of number formats, beside "auto"."""
+"""Names of precisions; "auto" is another."""
 
 
 @dataclass(frozen=True)
 class Device:
-    """One place to compute, for people to read: `memory` in bytes, `precisions` as names of PRECISIONS."""
+    """A device for `restyle doctor`: `memory` in bytes, `precisions` as names of PRECISIONS."""
 
     name: str
     title: str
@@ -28,25 +28,32 @@ class Device:
 def choose_device(name: str = "auto") -> torch.device:
     """The device called `name`: auto (the best), cpu, cuda, cuda:1 or mps. UsageError if it is not there."""
     if name == "auto":
-        return torch.device(_best())
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
         device = None
     if device is None or device.type not in ("cpu", "cuda", "mps"):
         raise UsageError(f"no device named '{name}'", "choose auto, cpu, cuda, cuda:0, cuda:1 … or mps")
-    if device.type == "cuda":
-        _require_cuda(device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            f"'{device}' asked for, but PyTorch sees no CUDA GPU here",
+            "use --device auto or cpu; with an NVIDIA card, install its driver and a CUDA build of torch",
+        )
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise UsageError(f"'{device}' asked for, but the last CUDA GPU here is 'cuda:{count - 1}'", "use --device auto")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UsageError(f"'{name}' asked for, but this machine has no Apple GPU", "use --device auto or cpu")
     return device
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The number format called `precision`; UsageError when `device` cannot compute in it.
+    """The dtype called `precision`; UsageError if `device` does not support it.
 
-    "auto" is fp32 everywhere, so that a default gives the same numbers on every machine; bf16 is faster on
-    GPUs and on new processors, and has to be asked for.
+    "auto" is fp32, so that the default gives the same numbers on every machine. bf16 is faster on GPUs and on new
+    processors.
     """
     if precision == "auto":
         return torch.float32
@@ -68,13 +75,13 @@ def compute(device: torch.device, dtype: torch.dtype) -> Iterator[None]:
 
 @contextmanager
 def exactly(device: torch.device) -> Iterator[None]:
-    """Context in which everything on `device` computes in fp32, whatever the context around it says."""
+    """Context in which everything on `device` computes in fp32, also within `compute`."""
     with _without_tf32(), without_autocast(device):
         yield
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """Context in which operations on `device` take their tensors in the format they have."""
+    """Context in which operations on `device` keep the dtype of their tensors."""
     if not torch.amp.is_autocast_available(device.type):  # the meta device
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
@@ -82,11 +89,11 @@ def without_autocast(device: torch.device) -> AbstractContextManager[object]:
 
 @contextmanager
 def _without_tf32() -> Iterator[None]:
-    """fp32 with all its digits: TF32, which PyTorch allows in cuDNN's convolutions by default, keeps ten bits."""
+    """Context without TF32, which keeps ten bits of fp32 and is the default in cuDNN's convolutions."""
     with ExitStack() as stack:
         try:
             matmul, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-        except RuntimeError:  # the program uses PyTorch's newer settings, beside which these cannot be read
+        except RuntimeError:  # the program uses PyTorch's newer settings; then these cannot be read
             backends: Any = torch.backends
             for setting in (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul, backends.mkldnn.conv):
                 stack.callback(setattr, setting, "fp32_precision", setting.fp32_precision)
@@ -101,38 +108,15 @@ def _without_tf32() -> Iterator[None]:
 
 def describe() -> list[Device]:
     """All devices of this machine, the one that "auto" chooses first."""
-    devices = [
-        Device(
-            f"cuda:{i}",
-            torch.cuda.get_device_name(i),
-            torch.cuda.get_device_properties(i).total_memory,
-            precisions,
-        )
-        for i in range(torch.cuda.device_count())
-        if (precisions := _precisions(torch.device("cuda", i)))
-    ]
+    devices = []
+    for index in range(torch.cuda.device_count()):
+        device, properties = torch.device("cuda", index), torch.cuda.get_device_properties(index)
+        devices.append(Device(str(device), properties.name, properties.total_memory, _precisions(device)))
     if torch.backends.mps.is_available():
         devices.append(Device("mps", "Apple GPU", None, _precisions(torch.device("mps"))))
-    cores = torch.get_num_threads()
-    title = f"{cores} thread{'s' if cores != 1 else ''}"
+    threads = torch.get_num_threads()
+    title = f"{threads} thread{'s' if threads != 1 else ''}"
     return [*devices, Device("cpu", title, None, _precisions(torch.device("cpu")))]
-
-
-def _best() -> str:
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _require_cuda(device: torch.device) -> None:
-    if not torch.cuda.is_available():
-        raise UsageError(
-            f"'{device}' asked for, but PyTorch sees no CUDA GPU here",
-            "use --device auto or cpu; with an NVIDIA card, install its driver and a CUDA build of torch",
-        )
-    count = torch.cuda.device_count()
-    if device.index is not None and device.index >= count:
-        raise UsageError(f"'{device}' asked for, but the last CUDA GPU here is 'cuda:{count - 1}'", "use --device auto")
 
 
 def _precisions(device: torch.device) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""What encoders are given that make faces of something else than photos (pSp: Richardson et al. 2021, section 4).
+"""The encoder's input for image-to-image translation (pSp: Richardson et al. 2021, section 4).
 
-Pictures come as photos do, [N, 3, H, W] in [-1, 1]; here they become what the encoder was trained with.
+Sketches, label maps and low-resolution images come as images do, [N, 3, H, W] in [-1, 1].
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.images import to_image, to_tensor
 
 
-class UnfitPicture(RestyleError):
-    """A picture that an encoder cannot be given; others of its batch can."""
+class UnfitImage(RestyleError):
+    """An image that the encoder cannot take; others of its batch may be fine."""
 
 
 LUMA = (19595, 38470, 7471)
-"""Red, green and blue in grey, of 65536 parts, as Pillow takes them (ITU-R 601)."""
+"""Weights of red, green and blue in grey (ITU-R 601), of 65536, as in Pillow."""
 SHARPNESS = -0.5
 """The parameter of the bicubic kernel (Keys 1981)."""
 
 
 def as_sketch(x: Tensor) -> Tensor:
-    """x -> [N, 1, H, W] from 0, ink, to 1, paper."""
+    """x -> [N, 1, H, W] from 0 (ink) to 1 (paper)."""
     return _grey(x) / 255
 
 
 def as_labels(x: Tensor, classes: int) -> Tensor:
-    """x, grey values that are numbers of classes -> [N, classes, H, W], 1 where a class is, else 0.
+    """x, a label map whose grey values are the numbers of classes -> one-hot [N, classes, H, W].
 
-    UnfitPicture for coloured pictures, and for a class that is none of `classes`.
+    UnfitImage for coloured images, and for a number that is not below `classes`.
     """
     if (x - x[:, :1]).abs().max() > 1e-3:
-        raise UnfitPicture(
+        raise UnfitImage(
             "this label map is coloured", "write the number of each pixel's class as its grey value, 0 for the first"
         )
     labels = _grey(x)[:, 0].long()
     if (most := int(labels.max())) >= classes:
-        raise UnfitPicture(
+        raise UnfitImage(
             f"this label map has a class {most}; the model knows those from 0 to {classes - 1}",
             "a photo is no label map: each pixel's grey value is the number of its class",
         )
@@ -47,23 +47,23 @@ def as_labels(x: Tensor, classes: int) -> Tensor:
 
 
 def _grey(x: Tensor) -> Tensor:
-    """x as whole numbers from 0 to 255, [N, 1, H, W], as Pillow makes grey of 8-bit pictures."""
+    """x as integers from 0 to 255, [N, 1, H, W], as Pillow converts 8-bit images to grey."""
     values = ((x + 1) * 127.5).round()
     weights = torch.tensor(LUMA, dtype=values.dtype, device=x.device)
     return ((values * weights[:, None, None]).sum(dim=1, keepdim=True) + 32768).div(65536).floor()
 
 
 def shrunk(x: Tensor, factor: int) -> Tensor:
-    """x as a picture `factor` times smaller and made large again, as super-resolution was trained.
+    """x downsampled by `factor` and upsampled again, as in the training of super-resolution.
 
-    Shrunk by a bicubic filter to 8 bits, then enlarged bilinearly by Pillow, like any small photo. RestyleError when
-    nothing would be left.
+    Downsampled by a bicubic filter to 8 bits, then upsampled bilinearly by Pillow, as any small image is. RestyleError
+    if the image is too small, or its size not divisible by `factor`.
     """
     if factor == 1:
         return x
     height, width = x.shape[-2:]
     if height % factor or width % factor or min(height, width) < 4 * factor:
-        raise RestyleError(f"a picture of {width}x{height} px cannot be made {factor} times smaller")
+        raise RestyleError(f"an image of {width}x{height} px cannot be made {factor} times smaller")
     taps = _bicubic(factor).float().to(x)
     before, after = 3 * factor // 2, 3 * factor - 3 * factor // 2
     small = F.pad((x + 1) / 2, (before, after, before, after), mode="reflect")
@@ -74,7 +74,7 @@ def shrunk(x: Tensor, factor: int) -> Tensor:
 
 
 def _bicubic(factor: int) -> Tensor:
-    """The kernel's 4 `factor` taps, which sum to 1."""
+    """The 4 `factor` taps of the kernel, with sum 1."""
     x = ((torch.arange(4 * factor, dtype=torch.float64) - 2 * factor + 0.5) / factor).abs()
     a = SHARPNESS
     near = (a + 2) * x**3 - (a + 3) * x**2 + 1

@@ -23,7 +23,7 @@ from restyle_cli.images import TURNED, open_image, to_tensor
 from restyle_cli.inversion import MASK, TARGET, Inversion, Method, full_size, invert
 from restyle_cli.io import reason_of
 from restyle_cli.memory import Batches, OutOfMemory, enough_for
-from restyle_cli.methods.inputs import UnfitPicture
+from restyle_cli.methods.inputs import UnfitImage
 from restyle_cli.run.folder import OutputFolder, Photo
 from restyle_cli.run.latents import half_patch, render
 from restyle_cli.run.outputs import Inverted, Results, steps_of
@@ -211,7 +211,7 @@ def _invert_batch(batch: Sequence[Photo], task: Task) -> list[Inverted | Outcome
     try:
         inversion = _run(x, task.methods, task, inputs, task.stop_rule)
         compared = _run(x, task.compare_with, task, inputs) if task.compare_with else None
-    except UnfitPicture as error:
+    except UnfitImage as error:
         if len(batch) > 1:
             return [one for photo in batch for one in _invert_batch([photo], task)]
         return [failed(batch[0].path, error)]
