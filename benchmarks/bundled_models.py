@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from restyle_cli.inversion import Method, iterate, l2
-from restyle_cli.models import load_method, load_schedule
+from restyle_cli.models import load_method, plan
 from restyle_cli.train.looks import LookSpace, looks, sample_z
 from restyle_cli.train.portraits import HELD_OUT, draw_looks
 
@@ -21,7 +21,7 @@ def main(people: int) -> None:
     """Mean L2 at 256 px over the people of `restyle samples --seed 7`, held out from training."""
     portraits, toons = load_method("restyle-psp-portrait"), load_method("restyle-psp-toon")
     found, and_drawn = "restyle-e4e-portrait:5", "restyle-e4e-portrait:5,hyperstyle-portrait:5"
-    drawn_by_toon = [load_schedule("", via=f"{chain},toon") for chain in (found, and_drawn)]
+    drawn_by_toon = [plan("", via=f"{chain},toon").load() for chain in (found, and_drawn)]
     generator = portraits.generator
     space = LookSpace(generator.config.w_dim)
     values = looks(sample_z(people, HELD_OUT + SEED))

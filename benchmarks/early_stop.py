@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from restyle_cli.inversion import Method, invert
-from restyle_cli.models import load_schedule
+from restyle_cli.models import plan
 from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
 
@@ -39,7 +39,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     x = draw(sample_z(options.pictures, HELD_OUT), 256)
-    schedule = load_schedule("", via=options.via)
+    schedule = plan("", via=options.via).load()
     for size in (1, 4, 8, 16):
         seconds, made, kept_in = run(x, schedule, size, options.tolerance)
         each = f"{1000 * seconds / made:6.1f} ms a step"

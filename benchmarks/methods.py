@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from restyle_cli.inversion import Method, iterate
-from restyle_cli.methods import BORROWED, METHODS
+from restyle_cli.methods import METHODS, borrows
 from restyle_cli.models import installed, load_method
 from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
@@ -27,9 +27,7 @@ DOMAIN = "portrait"
 def ready(method: str) -> Method | None:
     """The method with its embedded network, or a generator alone; None where there is no such network."""
     name = f"{method}-{DOMAIN}"
-    served = name in installed(method) or any(
-        f"{lender}-{DOMAIN}" in installed(lender) for lender in BORROWED.get(method, ())
-    )
+    served = name in installed(method) or any(f"{lender}-{DOMAIN}" in installed(lender) for lender in borrows(method))
     return load_method(name) if served else None
 
 

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from restyle_cli import inversion
+from restyle_cli import inversion, models
 from restyle_cli.devices import choose_device, choose_dtype, compute
 from restyle_cli.inversion import TARGET, Chain, Inversion, Method, State, full_size
-from restyle_cli.models import load_chain
 from restyle_cli.run.batches import Images, as_batch
 
 
@@ -39,7 +38,7 @@ def load(
     fit its generator.
     """
     where = choose_device(str(device))
-    loaded, notices = load_chain(str(name), where, None if generator is None else str(generator), seed)
+    loaded, notices = models.load(str(name), where, None if generator is None else str(generator), seed)
     for notice in notices:
         warnings.warn(notice, StandInWarning, stacklevel=2)
     dtype = choose_dtype(precision, where)

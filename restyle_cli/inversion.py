@@ -67,6 +67,7 @@ class Method(ABC):
     is_random: ClassVar[bool] = False  # its steps use random numbers, which depend on `seed`
     has_schedule: ClassVar[bool] = False  # its settings change over its steps, so that `over` must tell their number
     input_channels: ClassVar[int] = 3  # of its encoder
+    borrows: ClassVar[tuple[str, ...]] = ()  # only in other packages: methods whose encoders it uses, best first
     own_perceptual: ClassVar[str | None] = None  # the perceptual network of the original, by its name in the catalog
     default_steps: ClassVar[int] = 1
     max_steps: ClassVar[int] = 1

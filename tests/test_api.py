@@ -19,7 +19,7 @@ from restyle_cli.images import save_image, to_image, to_tensor
 from restyle_cli.inversion import Chain
 from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.methods.projector import Projector
-from restyle_cli.models import load_method, load_schedule
+from restyle_cli.models import load_method, plan
 from restyle_cli.store.files import write_module
 
 RESTYLE = "restyle-psp-portrait"
@@ -58,7 +58,7 @@ def test_a_chains_name_loads_its_links(tiny_store: Path, picture: Image.Image) -
     assert isinstance(model, Chain)
     assert len(model) == 5 + 1000
     result = restyle_cli.invert(picture, model, steps=3, keep_w=True)
-    expected = inversion.invert(to_tensor(picture)[None], load_schedule("hybrid", 3), keep_w=True)
+    expected = inversion.invert(to_tensor(picture)[None], plan("hybrid", 3).load(), keep_w=True)
     assert torch.equal(result.w_steps, expected.w_steps)
     assert [step.method for step in result.steps[-2:]] == ["image2stylegan", "image2stylegan"]
     with pytest.raises(ValueError, match="takes 1 to 10000 steps, not 0"):
@@ -68,7 +68,7 @@ def test_a_chains_name_loads_its_links(tiny_store: Path, picture: Image.Image) -
 def test_a_chain_as_commands_write_it(tiny_store: Path, picture: Image.Image) -> None:
     model = restyle_cli.load(f"psp-portrait,{RESTYLE}:2")
     states = list(restyle_cli.iterate(picture, model))
-    expected = list(inversion.iterate(to_tensor(picture)[None], load_schedule("", via=f"psp-portrait,{RESTYLE}:2")))
+    expected = list(inversion.iterate(to_tensor(picture)[None], plan("", via=f"psp-portrait,{RESTYLE}:2").load()))
     assert [torch.equal(a.w, b.w) for a, b in zip(states, expected, strict=True)] == [True] * 4
 
 

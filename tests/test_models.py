@@ -14,7 +14,7 @@ import torch
 from restyle_cli.errors import RestyleError, UsageError
 from restyle_cli.methods.encoder import ReStyle, SinglePass
 from restyle_cli.methods.projector import Projector
-from restyle_cli.models import Link, load_method, load_schedule, parse_chain, plan
+from restyle_cli.models import Link, load_method, parse_chain, plan
 from restyle_cli.store import adding, catalog, fetch, legacy
 from restyle_cli.store.files import sha256, write_module
 from restyle_cli.store.legacy.rosinality import to_rosinality
@@ -128,9 +128,9 @@ def test_only_what_is_named_outright_is_fetched(tiny_store: Path, tmp_path: Path
 
     plan("restyle-psp", ensure=ensure)
     assert fetched == [RESTYLE, "portrait"]
-    with pytest.raises(RestyleError, match="no network for 'restyle-e4e' is installed") as caught:
+    with pytest.raises(RestyleError, match="no model of 'restyle-e4e' is installed") as caught:
         plan("restyle-e4e", ensure=ensure)
-    assert "`restyle weights get restyle-e4e-ffhq` brings it" in caught.value.hint
+    assert "run `restyle weights get restyle-e4e-ffhq`" in caught.value.hint
     assert len(fetched) == 2
     plan("restyle-psp-ffhq", ensure=ensure)
     assert fetched[2] == "restyle-psp-ffhq"
@@ -174,7 +174,7 @@ def test_a_generator_alone_means_the_projector_on_it(tiny_store: Path, folder: P
     chain = plan("", via="portrait:2,pti:3,toon")
     assert [model.method for model in chain.models] == ["projector", "pti", "redraw"]
     (folder / "photo.jpg").write_bytes(b"")
-    with pytest.raises(RestyleError, match="is a picture, and no network"):
+    with pytest.raises(RestyleError, match="is an image, not a model"):
         plan(str(folder / "photo.jpg"))
     with pytest.raises(UsageError, match="--generator names another"):
         plan("portrait", generator="toon")
@@ -189,13 +189,13 @@ def test_a_missing_file_is_told_as_one(tiny_store: Path) -> None:
 def test_a_missing_embedded_network_is_told(empty_store: Path) -> None:
     with pytest.raises(RestyleError, match="portrait"):
         plan(RESTYLE)
-    with pytest.raises(RestyleError, match="no network for 'restyle-psp' is installed"):
+    with pytest.raises(RestyleError, match="no model of 'restyle-psp' is installed"):
         plan("restyle-psp")
 
 
 def test_a_file_that_is_no_encoder_is_refused(folder: Path) -> None:
     write_module(folder / "id.safetensors", tiny.identity(), "drawn-identity")
-    with pytest.raises(RestyleError, match="holds no encoder, but: perceptual"):
+    with pytest.raises(RestyleError, match="contains no encoder, but: perceptual"):
         plan(str(folder / "id.safetensors"))
     text = folder / "text.safetensors"
     text.write_text("not a network")
@@ -228,20 +228,20 @@ def test_names_and_files_give_ready_methods(tiny_store: Path, folder: Path) -> N
 
 
 def test_a_schedule_has_a_method_for_every_step(tiny_store: Path) -> None:
-    schedule = load_schedule("", via=f"{PSP},{RESTYLE}:3")
+    schedule = plan("", via=f"{PSP},{RESTYLE}:3").load()
     assert [method.name for method in schedule] == [PSP, RESTYLE, RESTYLE, RESTYLE]
     assert schedule[1] is schedule[3]
     assert schedule[0].generator is schedule[1].generator  # read once
-    assert len(load_schedule(RESTYLE)) == 5
+    assert len(plan(RESTYLE).load()) == 5
 
 
 def test_networks_that_do_not_belong_together_are_refused(tiny_store: Path, folder: Path) -> None:
     tiny.write_encoder(folder / "wide.safetensors", "restyle-psp", of="mine", styles=10)
-    with pytest.raises(RestyleError, match="gives codes of 10x16, mine takes 8x16"):
+    with pytest.raises(RestyleError, match="predicts latents of 10x16, mine takes 8x16"):
         load_method(folder / "wide.safetensors")
     extra = {"method": "psp", "generator": "mine"}
     write_module(folder / "six.safetensors", tiny.encoder(channels=6), "small", extra)
-    with pytest.raises(RestyleError, match="reads 6 channels, its method psp gives it 3"):
+    with pytest.raises(RestyleError, match="takes 6 channels, its method psp has 3"):
         load_method(folder / "six.safetensors")
 
 
@@ -293,15 +293,18 @@ def test_another_generator_takes_the_place_of_the_decoder(theirs: Path, tiny_sto
     assert plan(str(theirs / "mine.pt"), generator=str(theirs / "tuned.pt")).notices == []
     (notice,) = plan(str(theirs / "mine.pt"), generator=str(theirs / "other.pt")).notices
     assert "trained for another generator" in notice
-    with pytest.raises(RestyleError, match="gives codes of 10x16, portrait takes 8x16"):
+    with pytest.raises(RestyleError, match="predicts latents of 10x16, portrait takes 8x16"):
         load_method(theirs / "mine.pt", generator="portrait")
 
 
 def test_generators_that_are_none(theirs: Path) -> None:
-    for generator, said in (("nowhere.pt", "no generator 'nowhere.pt'"), (theirs / "alone.pt", "holds no generator")):
+    for generator, said in (
+        ("nowhere.pt", "no generator 'nowhere.pt'"),
+        (theirs / "alone.pt", "contains no generator"),
+    ):
         with pytest.raises(RestyleError, match=said):
             load_method(theirs / "mine.pt", generator=generator)
-    with pytest.raises(RestyleError, match="does not say which generator") as caught:
+    with pytest.raises(RestyleError, match="does not record its generator") as caught:
         load_method(theirs / "alone.pt")
     assert "--generator" in (caught.value.hint or "")
     assert isinstance(load_method(theirs / "mine.pkl"), Projector)
@@ -387,9 +390,7 @@ def test_latent_spaces_that_are_none(theirs: Path, tmp_path: Path, file: str, sp
 def test_an_encoder_that_names_no_generator_takes_its_neighbours(own: Path, tiny_store: Path, chain: str) -> None:
     found = plan("", via=chain.format(RESTYLE))
     assert {model.generator_name for model in found.models} == {"portrait"}
-    assert any(
-        "my-w does not say which generator it is for; in this chain it uses portrait" in n for n in found.notices
-    )
+    assert any("my-w does not record its generator; in this chain it uses portrait" in n for n in found.notices)
     assert not any("not known whether" in notice for notice in found.notices)
     method = next(method for method in found.load() if method.name == "my-w")
     assert torch.equal(method.generator.w_avg, tiny.generator().w_avg)
@@ -397,7 +398,7 @@ def test_an_encoder_that_names_no_generator_takes_its_neighbours(own: Path, tiny
 
 def test_it_may_be_followed_by_a_generator(own: Path, tiny_store: Path) -> None:
     assert [model.generator_name for model in plan("", via="my-w:1,toon").models] == ["toon", "toon"]
-    with pytest.raises(RestyleError, match="does not say which generator it is for"):
+    with pytest.raises(RestyleError, match="does not record its generator"):
         plan("", via="my-w:1,image2stylegan:2")
 
 

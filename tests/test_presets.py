@@ -80,7 +80,7 @@ def test_what_stands_in_is_told() -> None:
 
 @pytest.mark.parametrize("model", ["pti", "image2stylegan", "hyperstyle", "hyperstyle-ffhq", "pti-portrait", "hybrid"])
 def test_only_encoders_begin(model: str) -> None:
-    with pytest.raises(UsageError, match="begin with an encoder"):
+    with pytest.raises(UsageError, match="start with an encoder"):
         plan_quality("fast", model)
 
 
@@ -89,7 +89,7 @@ def test_what_is_not_to_resemble_its_picture_makes_no_progress(tmp_path: Path) -
     file = tmp_path / "turns.safetensors"
     write_module(file, tiny.encoder(channels=3), "small", told)
     (tmp_path / "portrait.safetensors").symlink_to(catalog_file())
-    with pytest.raises(UsageError, match="not to resemble"):
+    with pytest.raises(UsageError, match="translates images"):
         plan_quality("fast", str(file))
 
 

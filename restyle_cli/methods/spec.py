@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from restyle_cli.records import conform, parse_toml
+
+if TYPE_CHECKING:
+    from restyle_cli.inversion import Method
 
 Network = Literal["encoder", "hypernetwork", "generator", "perceptual"]
 Space = Literal["W", "W+", "noise", "weights"]
@@ -46,17 +49,20 @@ class Paper:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodSpec:
-    """An entry of `methods.toml`, which explains the fields. Either `location` or `chain` is set."""
+    """An entry of `methods.toml`, which explains the fields. Either `location` or `chain` is set.
+
+    A method of another package has the fields that follow from its class; see `describe`.
+    """
 
     location: str | None = None  # "module:Class", the key `class`
     chain: str | None = None
     borrows: tuple[str, ...] = ()
     summary: str
-    paper: Paper
-    step: str
-    strengths: str
-    weaknesses: str
-    space: tuple[Space, ...]
+    paper: Paper | None = None
+    step: str | None = None
+    strengths: str | None = None
+    weaknesses: str | None = None
+    space: tuple[Space, ...] = ()
     networks: tuple[Network, ...]
     steps: int
     paper_steps: str | None = None
@@ -76,4 +82,18 @@ def _read() -> dict[str, MethodSpec]:
 
 
 SPECS: Mapping[str, MethodSpec] = _read()
-"""All methods and chains by name, in the order in which they are listed."""
+"""The methods and chains of this package by name, in the order in which they are listed."""
+
+
+def describe(name: str, method: type[Method]) -> MethodSpec:
+    """The facts about a method of another package, from its class."""
+    networks: list[Network] = ["encoder"] if method.needs_encoder else []
+    networks += ["generator", "perceptual"] if method.compares else ["generator"]
+    chain = f'--via "restyle-psp:5,{name}"' if method.needs_start else f"-m {name}"
+    return MethodSpec(
+        borrows=method.borrows,
+        summary=(method.__doc__ or name).strip().splitlines()[0].rstrip("."),
+        networks=tuple(networks),
+        steps=method.default_steps,
+        example=f"restyle invert photo.jpg {chain}",
+    )

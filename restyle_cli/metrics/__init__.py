@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from restyle_cli.metrics.base import Metric
 
-METRICS = Registry(
+METRICS: Registry[type[Metric]] = Registry(
     "metric",
     {
         "l2": "restyle_cli.metrics.pixel:L2",
@@ -28,6 +28,9 @@ METRICS = Registry(
         "id/dlib": "restyle_cli.metrics.identity:DlibIdentity",
         "id/portrait": "restyle_cli.metrics.identity:PortraitIdentity",
     },
+    group="restyle.metrics",
+    base="restyle_cli.metrics.metric:Metric",
+    reserved=("id", "fid"),
 )
 IDENTITY = "id"
 """Stands for the first identity metric of the domain that is installed."""

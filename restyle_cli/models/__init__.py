@@ -1,29 +1,19 @@
-"""From what a person names (a model, a file, a chain) to methods that are ready to run."""
+"""From a name, a file or a chain to methods that are ready to run."""
 
-from restyle_cli.models.chains import (
-    Link,
-    Plan,
-    load_chain,
-    load_method,
-    load_perceptual,
-    load_schedule,
-    parse_chain,
-    plan,
-)
+from restyle_cli.models.chains import Link, Plan, load, load_method, parse_chain, plan
 from restyle_cli.models.presets import QUALITIES, plan_quality
-from restyle_cli.models.resolve import Ensure, Model, installed
+from restyle_cli.models.resolve import Ensure, LoadOptions, Model, installed
 
 __all__ = [
     "QUALITIES",
     "Ensure",
     "Link",
+    "LoadOptions",
     "Model",
     "Plan",
     "installed",
-    "load_chain",
+    "load",
     "load_method",
-    "load_perceptual",
-    "load_schedule",
     "parse_chain",
     "plan",
     "plan_quality",

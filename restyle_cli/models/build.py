@@ -1,7 +1,8 @@
-"""From the networks that were found to a method that is ready to run."""
+"""From the files of a model to a method that is ready to run."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,28 +15,32 @@ from restyle_cli.store import catalog
 if TYPE_CHECKING:
     import torch
 
+    from restyle_cli.encoders.base import Encoder
+    from restyle_cli.generators.base import StyleGenerator
     from restyle_cli.inversion import Method
     from restyle_cli.perceptual import Perceptual
+    from restyle_cli.store.legacy.checkpoint_part import Part
 
 
 @dataclass
-class Shelf:
-    """Networks read so far: what several models share is read once, and a file that holds several opened once."""
+class ModelCache:
+    """Networks on a device. Models that share a network or a file read it once."""
 
     device: str | torch.device
     networks: dict[tuple[Path, str], Any] = field(default_factory=dict)
-    opened: dict[Path, list[Any]] = field(default_factory=dict)
+    checkpoints: dict[Path, list[Part]] = field(default_factory=dict)
 
-    def take(self, path: Path, role: str) -> Any:
+    def load(self, path: Path, role: str) -> Any:
+        """The network with this role ("generator", "encoder", "perceptual") in the file."""
         if (path, role) not in self.networks:
             self.networks[path, role] = self._read(path, role)
         return self.networks[path, role]
 
-    def compare_by(self, path: Path | None) -> Perceptual:
-        """The network in `path` that compares pictures; without one, what needs none."""
+    def load_perceptual(self, path: Path | None) -> Perceptual:
+        """The perceptual network in the file; without a file, the structural distance, which has no weights."""
         from restyle_cli.perceptual.structure import Structure
 
-        return self.take(path, "perceptual") if path is not None else Structure()
+        return Structure() if path is None else self.load(path, "perceptual")
 
     def _read(self, path: Path, role: str) -> Any:
         from restyle_cli.store import legacy
@@ -43,69 +48,72 @@ class Shelf:
 
         if not legacy.is_foreign(path):
             return read_module(path, self.device, role)
-        if path not in self.opened:
-            self.opened[path] = legacy.open_parts(path)
-        return legacy.build(legacy.pick(self.opened[path], role, path), self.device, path)
+        if path not in self.checkpoints:
+            self.checkpoints[path] = legacy.open_parts(path)
+        return legacy.build(legacy.pick(self.checkpoints[path], role, path), self.device, path)
 
 
-def build(model: Model, shelf: Shelf, seed: int = 0) -> Method:
-    """The method of `model`, its networks taken from `shelf`; RestyleError if they do not fit each other.
+def build(model: Model, cache: ModelCache, seed: int = 0) -> Method:
+    """The method of `model`; `seed` is that of methods with random numbers.
 
-    `seed` is for methods that use random numbers.
+    RestyleError if a file is damaged, or its networks do not belong together.
     """
-    method = _built(model, shelf)
-    if method.is_random:
-        method.seed = seed
+    construct: Callable[..., Method] = METHODS.load(model.method)
+    generator: StyleGenerator = cache.load(model.generator.path, "generator")
+    networks: list[Encoder | StyleGenerator] = [generator]
+    if model.encoder is None:
+        _crop_as_domain(generator, model.generator.name)
+    else:
+        encoder: Encoder = cache.load(model.encoder, "encoder")
+        _adapt(encoder, generator)
+        _check(model, encoder, generator)
+        networks.insert(0, encoder)
+    options: dict[str, Any] = {"absolute": True} if model.absolute else {}
+    if model.perceptual is not None:
+        options["perceptual"] = cache.load_perceptual(model.perceptual_file)
+    if model.task is not None:
+        options |= {"task": model.task, "downscale": model.downscale}
+    method = construct(model.name, *networks, **options)
+    method.seed = seed
     return method
 
 
-def _built(model: Model, shelf: Shelf) -> Any:
-    generator = shelf.take(model.generator, "generator")
-    options: dict[str, Any] = {"absolute": True} if model.absolute else {}
-    if model.perceptual is not None:
-        options["perceptual"] = shelf.compare_by(model.perceptual_file)
-    method = METHODS.load(model.method)
-    if model.encoder is None:
-        _crop_as_domain(model, generator)
-        return method(model.name, generator, **options)
-    encoder = shelf.take(model.encoder, "encoder")
-    _crop(encoder, generator)
-    if getattr(encoder.config, "single", False):  # one code, which is repeated as often as the generator takes it
-        encoder.config = replace(encoder.config, styles=generator.layers)
-    _check_fit(model, encoder, generator)
-    if model.task is not None:
-        options |= {"task": model.task, "downscale": model.downscale}
-    return method(model.name, encoder, generator, **options)
-
-
-def _crop_as_domain(model: Model, generator: Any) -> None:
-    """Without an encoder that would say so, the catalog knows whose pictures are cut."""
-    file = model.generator_name.partition(":")[0]  # FILE:decoder is what an encoder's file holds
+def _crop_as_domain(generator: StyleGenerator, name: str) -> None:
+    """Crop the images of a generator as its domain requires: a foreign file does not record that."""
+    file = name.partition(":")[0]  # of "FILE:decoder"
     entry = next((e for e in catalog.entries() if file in (e.name, e.file)), None)
     domain = next((d for d in catalog.domains() if entry is not None and d.name == entry.domain), None)
     if domain is not None and domain.crop is not None and generator.config.crop is None:
         generator.config = replace(generator.config, crop=domain.picture)
 
 
-def _crop(encoder: Any, generator: Any) -> None:
-    """A generator's own file does not say that its pictures are cut (cars'), but its encoder reads them so."""
-    size, config = getattr(encoder.config, "input_size", None), generator.config
-    if isinstance(size, tuple) and size[0] < size[1] and config.crop is None:
-        generator.config = replace(config, crop=(config.resolution * size[0] // size[1], config.resolution))
+def _adapt(encoder: Encoder, generator: StyleGenerator) -> None:
+    """Crop the generator's images to the aspect ratio of the encoder's input, and repeat a single w for its layers."""
+    from restyle_cli.encoders.restyle import ReStyleEncoderConfig
+    from restyle_cli.encoders.w import WEncoderConfig
+
+    config, side = encoder.config, generator.config.resolution
+    if isinstance(config, ReStyleEncoderConfig) and generator.config.crop is None:
+        height, width = config.input_size
+        if height < width:
+            generator.config = replace(generator.config, crop=(side * height // width, side))
+    if isinstance(config, WEncoderConfig) and config.single:
+        encoder.config = replace(config, styles=generator.layers)
 
 
-def _check_fit(model: Model, encoder: Any, generator: Any) -> None:
-    """RestyleError unless the encoder takes what its method gives, and gives what the generator takes."""
-    gives = (encoder.config.styles, encoder.config.w_dim)
-    takes = (generator.layers, generator.config.w_dim)
-    if gives != takes:
+def _check(model: Model, encoder: Encoder, generator: StyleGenerator) -> None:
+    """RestyleError unless the encoder fits the method and the generator."""
+    output = (encoder.config.styles, encoder.config.w_dim)
+    expected = (generator.layers, generator.config.w_dim)
+    if output != expected:
         raise RestyleError(
-            f"{model.name} gives codes of {gives[0]}x{gives[1]}, {model.generator_name} takes {takes[0]}x{takes[1]}",
-            "they do not belong together; fetch or train both again",
+            f"{model.name} predicts latents of {output[0]}x{output[1]}, "
+            f"{model.generator.name} takes {expected[0]}x{expected[1]}",
+            "they do not belong together; download or train both again",
         )
     method, channels = METHODS.load(model.method), encoder.config.input_channels
     if not method.accepts(channels):
         raise RestyleError(
-            f"{model.name} reads {channels} channels, its method {model.method} gives it {method.input_channels}",
-            "it was made for another method",
+            f"{model.name} takes {channels} channels, its method {model.method} has {method.input_channels}",
+            "it was trained for another method",
         )

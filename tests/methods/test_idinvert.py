@@ -18,7 +18,7 @@ from restyle_cli.images import save_image, to_image
 from restyle_cli.inversion import State, invert, iterate
 from restyle_cli.methods import idinvert
 from restyle_cli.methods.idinvert import IDInvert
-from restyle_cli.models import installed, load_schedule, plan
+from restyle_cli.models import installed, plan
 from restyle_cli.perceptual.structure import Structure
 from restyle_cli.perceptual.vgg16 import VGG16, VGG16Config
 
@@ -127,7 +127,7 @@ def test_a_domain_without_an_encoder_for_it_lends_its_own(tiny_store: Path, x: T
     assert found.perceptual == "structure"
     assert any("structure" in notice for notice in found.notices)
     assert set(found.networks()) == {"idinvert-portrait", "portrait"}
-    (loaded,) = load_schedule("idinvert-portrait", 1)
+    (loaded,) = plan("idinvert-portrait", 1).load()
     assert torch.equal(loaded.start(x).w, method().start(x).w)
     assert "idinvert-portrait" in installed("idinvert")
     assert plan("idinvert").models[0].name == "idinvert-portrait", "the embedded one stands in"
@@ -157,7 +157,7 @@ def test_published_files_are_run_by_their_names(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(RestyleError, match="which generator") as caught:
         plan(str(tmp_path / "e.safetensors"))
     assert "--generator" in (caught.value.hint or "")
-    (loaded,) = load_schedule(str(tmp_path / "e.safetensors"), 1, generator=str(tmp_path / "g.safetensors"))
+    (loaded,) = plan(str(tmp_path / "e.safetensors"), 1, generator=str(tmp_path / "g.safetensors")).load()
     pictures = torch.rand(2, 3, *loaded.size) * 2 - 1
     assert torch.allclose(loaded.start(pictures).w, encoder.eval()(pictures), atol=1e-5)
     *_, state = iterate(pictures, [loaded])
@@ -175,7 +175,7 @@ def test_vgg16_is_taken_where_it_is_installed(tiny_store: Path, monkeypatch: pyt
     assert plan("idinvert-portrait").perceptual == "vgg16"
     assert plan("image2stylegan-portrait").perceptual == "vgg16", "the paper compares by its layers"
     assert plan("pti-portrait").perceptual == "structure", "which compares by AlexNet"
-    (loaded,) = load_schedule("idinvert-portrait", 1)
+    (loaded,) = plan("idinvert-portrait", 1).load()
     assert loaded.weight == 5e-5
 
 

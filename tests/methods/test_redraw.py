@@ -19,7 +19,7 @@ from restyle_cli.images import save_image, to_image
 from restyle_cli.inversion import invert
 from restyle_cli.methods.encoder import HyperStyle, ReStyle
 from restyle_cli.methods.redraw import Redraw
-from restyle_cli.models import load_schedule, plan
+from restyle_cli.models import plan
 from restyle_cli.run.latents import read, render_latent
 from restyle_cli.store.files import read_module, write_module
 
@@ -80,7 +80,7 @@ def test_what_makes_no_sense_is_told(face: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="one step, not 3"):
         plan("", via="restyle-psp-portrait:1,toon:3")
     write_module(tmp_path / "large.safetensors", tiny.generator(resolution=64), "stylegan2")
-    schedule = load_schedule("", via=f"restyle-psp-portrait:1,{tmp_path / 'large.safetensors'}")
+    schedule = plan("", via=f"restyle-psp-portrait:1,{tmp_path / 'large.safetensors'}").load()
     with pytest.raises(RestyleError, match="the latent is 8x16"):
         invert(torch.zeros(1, 3, 64, 64), schedule)
     with pytest.raises(RestyleError, match="renders the latent of another method"):

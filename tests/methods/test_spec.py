@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from restyle_cli.methods import BORROWED, CHAINS, METHODS, OF_GENERATOR, WITHOUT_ENCODER
+from restyle_cli.methods import CHAINS, METHODS, OF_GENERATOR, borrows, without_encoder
 from restyle_cli.methods.spec import NETWORKS, SPACES, SPECS
 from restyle_cli.models import parse_chain
 from restyle_cli.store import catalog
@@ -18,7 +18,7 @@ def test_an_entry_is_a_class_or_a_chain() -> None:
     assert list(SPECS) == [*METHODS.names(), *CHAINS]
     assert not set(METHODS.names()) & set(CHAINS)
     assert set(CHAINS.values()) <= set(METHODS.names())
-    assert {lender for lenders in BORROWED.values() for lender in lenders} <= set(METHODS.names())
+    assert {lender for name in SPECS for lender in borrows(name)} <= set(METHODS.names())
 
 
 @pytest.mark.parametrize("name", SPECS)
@@ -39,7 +39,7 @@ def test_an_entry_agrees_with_its_class(name: str) -> None:
     with_encoder = bool({"encoder", "hypernetwork"} & set(spec.networks))
     assert spec.steps == method.default_steps
     assert with_encoder == (method.needs_encoder or name in CHAINS)
-    assert (name in WITHOUT_ENCODER or name == OF_GENERATOR) == (not with_encoder)
+    assert (without_encoder(name) or name == OF_GENERATOR) == (not with_encoder)
     assert ("perceptual" in spec.networks) == method.compares == (spec.compares is not None)
     assert "generator" in spec.networks
     assert ("weights" in spec.space) == (name in ("hyperstyle", "pti", "pti-local"))
@@ -47,8 +47,8 @@ def test_an_entry_agrees_with_its_class(name: str) -> None:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_seconds_where_a_model_can_be_measured(name: str) -> None:
-    bundled = {name, *BORROWED.get(name, ())} & set(catalog.encoders("portrait"))
-    alone = name in WITHOUT_ENCODER or name in CHAINS
+    bundled = {name, *borrows(name)} & set(catalog.encoders("portrait"))
+    alone = without_encoder(name) or name in CHAINS
     assert (SPECS[name].seconds is not None) == (bool(bundled) or alone)
 
 

@@ -228,7 +228,7 @@ def test_only_a_stylegan2_is_written_for_rosinality(tmp_path: Path) -> None:
 
 
 def test_both_files_invert_under_the_catalogs_name(tmp_path: Path) -> None:
-    from restyle_cli.models import load_schedule, plan
+    from restyle_cli.models import plan
     from restyle_cli.store import adding
 
     generator, encoder = published_generator(), published_encoder(side=SIDE)
@@ -237,7 +237,7 @@ def test_both_files_invert_under_the_catalogs_name(tmp_path: Path) -> None:
         assert entry.name == ("stylegan1-ffhq" if name == "generator" else "idinvert-ffhq")
     found = plan("idinvert")
     assert (found.chain, found.models[0].generator_name) == ("idinvert-ffhq:100", "stylegan1-ffhq")
-    (method,) = load_schedule("idinvert-ffhq", 1)
+    (method,) = plan("idinvert-ffhq", 1).load()
     x = torch.rand(1, 3, *method.size) * 2 - 1
     start = method.start(x)
     expected = their_codes(encoder, F.adaptive_avg_pool2d(x, SIDE))

@@ -20,7 +20,7 @@ from typer.testing import Result
 
 from restyle_cli.images import fit
 from restyle_cli.inversion import Method, iterate
-from restyle_cli.models import load_method, load_schedule
+from restyle_cli.models import load_method, plan
 from restyle_cli.store.files import read_latent
 
 pytestmark = pytest.mark.slow
@@ -129,7 +129,7 @@ def test_a_schedule_of_two_files(tmp_path: Path) -> None:
     """The encoders of one generator share it: the chain is allowed, and each draws with its own decoder."""
     names = ["restyle_psp_ffhq_256", "e4e_ffhq_256"]
     paths = [parity.write_checkpoint(tmp_path / f"{name}.pt", name) for name in names]
-    schedule = load_schedule("", via=f"{paths[1]},{paths[0]}:1")
+    schedule = plan("", via=f"{paths[1]},{paths[0]}:1").load()
     x = pictures("e4e_256")
     with torch.no_grad():
         states = list(iterate(x, schedule))
@@ -143,7 +143,7 @@ def test_hyperstyle_after_its_first_encoder(tmp_path: Path) -> None:
     """Two files in one chain: the code of one, then weight changes by the other."""
     hyper = parity.write_checkpoint(tmp_path / "hyperstyle.pt", "hyperstyle_ffhq_256")
     first = parity.write_checkpoint(tmp_path / "w_encoder.pt", "hyperstyle_w_encoder_256")
-    schedule = load_schedule("", via=f"{first},{hyper}:2", generator=str(hyper))
+    schedule = plan("", via=f"{first},{hyper}:2", generator=str(hyper)).load()
     for path in (hyper, first):
         path.unlink()
     with torch.no_grad():
