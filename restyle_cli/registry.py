@@ -15,7 +15,7 @@ from restyle_cli.errors import RestyleError, RestyleWarning, did_you_mean
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-T = TypeVar("T")
+T = TypeVar("T", covariant=True)
 
 
 class Registry(Generic[T]):

@@ -107,7 +107,9 @@ def test_a_method_stands_for_the_published_network_where_it_is_installed(
     published = type(like)(
         **{**vars(like), "name": "restyle-psp-ffhq", "embedded": False, "file": "published.safetensors"}
     )
-    monkeypatch.setattr(catalog, "entries", lambda: [*known, published])
+    monkeypatch.setattr(
+        catalog, "entries", lambda: [*(entry for entry in known if entry.name != published.name), published]
+    )
     notice = plan("restyle-psp").notices[0]
     assert RESTYLE in notice
     assert "restyle weights get restyle-psp-ffhq" in notice

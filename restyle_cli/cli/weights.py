@@ -11,7 +11,7 @@ from restyle_cli.cli import weights_files
 from restyle_cli.cli.options import Json, examples
 from restyle_cli.cli.output import Table, Terminal, human_bytes
 from restyle_cli.errors import RestyleError
-from restyle_cli.methods.spec import SPECS
+from restyle_cli.methods import CHAINS, METHODS
 from restyle_cli.models import installed
 from restyle_cli.store import catalog, fetch, web
 from restyle_cli.store.catalog import Entry
@@ -85,7 +85,7 @@ app.command("remove", epilog=examples("restyle weights remove restyle-psp-ffhq")
 def _find(name: str) -> Entry:
     """The model called `name`; RestyleError if it is unknown, or a method that uses other models' files."""
     if all(entry.name != name for entry in catalog.entries()):
-        derived = next((method for method in SPECS if name in installed(method)), None)
+        derived = next((method for method in [*METHODS.names(), *CHAINS] if name in installed(method)), None)
         if derived is not None:
             message = f"'{name}' has no file of its own: it is the method {derived} with the files of other models"
             raise RestyleError(message, f"see `restyle methods {derived}`")

@@ -1,8 +1,15 @@
 """Encoders: image -> latent or weight deltas. A new one is a module and a line in this table."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from restyle_cli.registry import Registry
 
-ENCODERS = Registry(
+if TYPE_CHECKING:
+    from restyle_cli.encoders.base import Encoder
+
+ENCODERS: Registry[type[Encoder]] = Registry(
     "encoder",
     {
         "small": "restyle_cli.encoders.small:SmallEncoder",

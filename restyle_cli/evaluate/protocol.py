@@ -16,7 +16,7 @@ import restyle_cli
 from restyle_cli.align import AlignOptions
 from restyle_cli.devices import PRECISIONS, describe
 from restyle_cli.evaluate.schedule import Schedule, schedules
-from restyle_cli.methods.spec import SPECS
+from restyle_cli.methods import spec_of
 from restyle_cli.metrics import Missing
 from restyle_cli.metrics.base import Column, Metric
 from restyle_cli.models import Plan
@@ -150,7 +150,10 @@ def _framing(framing: AlignOptions) -> str:
 def _optimising(plans: Sequence[Plan]) -> dict[str, str]:
     """What the optimisation methods compare, at which size and by which model; empty if there is none."""
     models = {model.name: model for plan in plans for model in plan.models if model.perceptual is not None}
-    how = [f"{name}: {SPECS[model.method].compares} (here by {model.perceptual})" for name, model in models.items()]
+    how = [
+        f"{name}: {spec_of(model.method).compares or 'see its package'} (here by {model.perceptual})"
+        for name, model in models.items()
+    ]
     return {"optimising": "; ".join(how)} if how else {}
 
 

@@ -29,7 +29,7 @@ METRICS: Registry[type[Metric]] = Registry(
         "id/portrait": "restyle_cli.metrics.identity:PortraitIdentity",
     },
     group="restyle.metrics",
-    base="restyle_cli.metrics.metric:Metric",
+    base="restyle_cli.metrics.base:Metric",
     reserved=("id", "fid"),
 )
 IDENTITY = "id"

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Protocol
 from restyle_cli.registry import Registry
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
-PERCEPTUAL = Registry(
+PERCEPTUAL: Registry[type[nn.Module]] = Registry(
     "perceptual network",
     {
         "arcface": "restyle_cli.perceptual.identity:ArcFace",

@@ -30,7 +30,7 @@ from restyle_cli.store.writing import write_torch
 from restyle_cli.train.config import Recipe, Stage, read_recipe
 from restyle_cli.train.networks import Ensemble
 
-TASKS = Registry(
+TASKS: Registry[Callable[[Recipe, Path], Task]] = Registry(
     "kind of training",
     {
         "stylegan2": "restyle_cli.train.distil:Distil",
