@@ -17,7 +17,7 @@ class RestyleError(Exception):
         self.hint = hint
 
     @property
-    def whole(self) -> str:
+    def full_message(self) -> str:
         """Message and hint on one line."""
         return f"{self.message}; {self.hint}" if self.hint else self.message
 

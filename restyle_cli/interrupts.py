@@ -1,6 +1,6 @@
-"""Handling of Ctrl-C and SIGTERM, and a context in which a loop finishes its step first.
+"""Handle Ctrl-C and SIGTERM.
 
-It imports little: until `listen` is called, Ctrl-C prints a traceback.
+This module imports little, because Ctrl-C prints a traceback until `listen` is called.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    Handler = Callable[[int, FrameType | None], None]
+
 EXIT_STATUS = 130
 """Exit status after Ctrl-C, as in shells."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -26,7 +28,7 @@ class Interruption:
 
 
 def listen() -> Interruption:
-    """Raise KeyboardInterrupt on the first Ctrl-C or SIGTERM from now on; the next one ends the process at once."""
+    """Raise KeyboardInterrupt at the first Ctrl-C or SIGTERM from now on; the second ends the process at once."""
     interruption = Interruption()
 
     def first(number: int, frame: FrameType | None) -> None:
@@ -39,17 +41,17 @@ def listen() -> Interruption:
 
 
 def end_at_next() -> None:
-    """End the process at once, without cleanup, on Ctrl-C or SIGTERM from now on."""
+    """End the process at once, without cleanup, at the next Ctrl-C or SIGTERM."""
     _handle(_end)
 
 
-class Held(Interruption):
-    """In the block, the first Ctrl-C or SIGTERM only sets `requested`; the next one is handled as outside.
+class DelayedInterrupt(Interruption):
+    """In the block, the first Ctrl-C or SIGTERM only sets `requested`; the second is handled as outside the block.
 
-    Has no effect outside the main thread, which alone receives signals.
+    Has no effect outside the main thread, because only that receives signals.
     """
 
-    def __enter__(self) -> Held:
+    def __enter__(self) -> DelayedInterrupt:
         from threading import current_thread, main_thread
 
         self._before = {}
@@ -67,13 +69,13 @@ class Held(Interruption):
         self.__exit__()
 
 
-def _handle(handler: Callable[[int, FrameType | None], None]) -> None:
+def _handle(handler: Handler) -> None:
     for number in _SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and background jobs of scripts ignore it
+        if signal.getsignal(number) is not signal.SIG_IGN:  # ignored with nohup and in background jobs of scripts
             signal.signal(number, handler)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
     if sys.stderr is not None and sys.stderr.isatty():
-        os.write(sys.stderr.fileno(), b"\x1b[?25h\n")  # a progress bar hides the cursor
+        os.write(sys.stderr.fileno(), b"\x1b[?25h\n")  # show the cursor, which progress bars hide
     os._exit(EXIT_STATUS)

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and read only where reading comes to an end."""
+"""Write files completely or not at all, and read only regular files."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import stat
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -15,18 +16,10 @@ from typing import Any, BinaryIO
 
 from restyle_cli.errors import RestyleError
 
-try:
+if sys.platform != "win32":  # Windows refuses to replace a file that is being written, so it needs no locks
     import fcntl
-except ImportError:  # Windows: there a file that is being written cannot be replaced, which is error enough
-    fcntl = None
 
 _OPEN = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
-_KINDS: dict[Callable[[int], bool], str] = {
-    stat.S_ISFIFO: "a named pipe",
-    stat.S_ISSOCK: "a socket",
-    stat.S_ISCHR: "a device",
-    stat.S_ISBLK: "a device",
-}
 
 
 # --- reading
@@ -38,24 +31,28 @@ def check_regular(path: Path) -> None:
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if not stat.S_ISREG(mode):
-        kind = next((kind for is_kind, kind in _KINDS.items() if is_kind(mode)), "something else")
+        kind = "a named pipe" if stat.S_ISFIFO(mode) else "a socket" if stat.S_ISSOCK(mode) else "a device"
         raise OSError(errno.EINVAL, f"it is {kind}, not a regular file", str(path))
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """The file at `path` for reading bytes; OSError as `check_regular`."""
+    """Open a file to read bytes; OSError as from `check_regular`."""
     check_regular(path)
     return path.open("rb")
 
 
 def reading_failed(path: Path, error: OSError) -> RestyleError:
-    """What to report when `path` could not be read."""
+    """The error to report if `path` could not be read."""
     if isinstance(error, FileNotFoundError):
         return RestyleError(f"no file or folder {str(path)!r}", "check the name; quote names that have spaces")
-    hint = None
-    if isinstance(error, PermissionError):
-        hint = "give yourself the right to read it (chmod u+r), or run as its owner"
+    denied = isinstance(error, PermissionError)
+    hint = "give yourself the right to read it (chmod u+r), or run as its owner" if denied else None
     return RestyleError(f"{str(path)!r} cannot be read: {reason_of(error)}", hint)
+
+
+def reason_of(error: OSError) -> str:
+    """The reason in a few words: "permission denied"."""
+    return (error.strerror or str(error) or type(error).__name__).lower()
 
 
 # --- writing
@@ -64,9 +61,9 @@ def reading_failed(path: Path, error: OSError) -> RestyleError:
 def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file, then move it to `path`; the folder is created.
 
-    Whatever happens, `path` is the old file or the whole new one. A killed process leaves its temporary file, which
-    the next one that writes to the folder removes. A process that is still writing holds a lock on the file: others
-    leave it alone, and wait where they write to the same path. OSError becomes RestyleError.
+    `path` is always the old file or the complete new one. A killed process leaves its temporary file, which the next
+    process that writes to the folder removes. A process that is writing holds a lock on the file, so that others leave
+    it alone, or wait if they write to the same path. An OSError becomes a RestyleError.
     """
     part = temporary_of(path)
     try:
@@ -74,12 +71,12 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
         _clear(path.parent.absolute())
         lock = _lock(part)
         try:
-            os.ftruncate(lock, 0)  # of a killed process there may be something in it
+            os.ftruncate(lock, 0)  # a killed process may have left content
             write(part)
             part.replace(path)
         except BaseException:
             with suppress(OSError):
-                part.unlink()  # while it is still locked: later it could be another writer's
+                part.unlink()  # before the lock is released: another writer could take the file
             raise
         finally:
             os.close(lock)
@@ -88,7 +85,7 @@ def write_atomic(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def temporary_of(path: Path) -> Path:
-    """Where `write_atomic` prepares `path`: the same for the same name, and short, so that long names have room."""
+    """The temporary file of `write_atomic` for `path`: the same for the same name, and short for long names."""
     return path.with_name(f".restyle-{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:10]}.part")
 
 
@@ -104,12 +101,21 @@ def remove_abandoned(folder: Path) -> None:
                 os.close(descriptor)
 
 
-_clear = cache(remove_abandoned)
-"""Before a process first writes to a folder; a look at all its files each time would take long in large ones."""
+_clear = cache(remove_abandoned)  # once per process and folder: listing a large folder takes long
+
+
+def writing_failed(path: Path, error: OSError) -> RestyleError:
+    """The error to report if `path` could not be written."""
+    hint = "choose another folder with --output"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "free some space, or choose another folder with --output; a second run continues from here"
+    elif error.errno == errno.ENAMETOOLONG:
+        hint = "give the image a shorter name"
+    return RestyleError(f"cannot write {str(path)!r}: {reason_of(error)}", hint)
 
 
 def _lock(part: Path) -> int:
-    """A descriptor of the file `part`, created if need be, that only this caller holds the lock of."""
+    """Create the file `part` if needed, and return a descriptor that holds its lock."""
     while True:
         descriptor = os.open(part, _OPEN | os.O_CREAT, 0o666)
         try:
@@ -121,39 +127,23 @@ def _lock(part: Path) -> int:
         except BaseException:
             os.close(descriptor)
             raise
-        os.close(descriptor)  # whoever had the lock has moved or removed the file meanwhile
+        os.close(descriptor)  # the process that had the lock has moved or removed the file
 
 
 def _flock(descriptor: int, wait: bool = True) -> None:
-    """Lock an open file until it is closed, or its process ends; OSError where that is not possible."""
-    if fcntl is None:
+    """Lock an open file until it is closed or the process ends; OSError if that is not possible."""
+    if sys.platform == "win32":
         raise OSError(errno.ENOTSUP, "no file locks")
     fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-
-
-def writing_failed(path: Path, error: OSError) -> RestyleError:
-    """What to report when `path` could not be written."""
-    hint = "choose another folder with --output"
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        hint = "free some space, or choose another folder with --output; a second run goes on from here"
-    elif error.errno == errno.ENAMETOOLONG:
-        hint = "give the image a shorter name"
-    return RestyleError(f"cannot write {str(path)!r}: {reason_of(error)}", hint)
-
-
-def reason_of(error: OSError) -> str:
-    """Why, in a few words: "permission denied"."""
-    return (error.strerror or str(error) or type(error).__name__).lower()
 
 
 # --- text
 
 
 def to_json(values: Any, indent: int | None = None, encoding: str = "utf-8") -> str:
-    """`values` as JSON that can be written in `encoding`.
+    """`values` as JSON that can be written in `encoding`, with as few escapes as possible.
 
-    Letters stay readable where they can; file names that are not UTF-8 are escaped, and come back from `json.loads`
-    and `os.fsencode` as they were.
+    File names that are not UTF-8 are escaped; `os.fsencode` gives the original bytes after `json.loads`.
     """
     text = json.dumps(values, indent=indent, ensure_ascii=False)
     try:
@@ -164,5 +154,5 @@ def to_json(values: Any, indent: int | None = None, encoding: str = "utf-8") -> 
 
 
 def csv_name(name: str) -> str:
-    """`name`, of a file, as a cell of a CSV file: spreadsheets must not take it for a formula."""
+    """A file name as a cell of a CSV file that spreadsheets do not take for a formula."""
     return f"./{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else name

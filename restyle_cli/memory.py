@@ -1,4 +1,4 @@
-"""Work that does not fit in memory: how to recognise it, and how to go on with less at a time."""
+"""Recognise that memory did not suffice, on the CPU or a GPU, and continue with smaller batches."""
 
 from __future__ import annotations
 
@@ -13,43 +13,44 @@ from restyle_cli.errors import RestyleError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_SIGNS = (
+_MESSAGES = (
     "out of memory",
     "not enough memory",
     "cannot allocate memory",
     "can't allocate memory",
     "insufficient memory",
     "bad_alloc",
+    "alloc_failed",  # cuBLAS and cuDNN
+    "failed to map segment",  # importing a library
+    "can't start new thread",  # the stack of a thread
 )
-_SIGNS += ("alloc_failed",)  # of cuBLAS and cuDNN
-_SIGNS += ("failed to map segment", "can't start new thread")  # of a library that is imported, of a thread's stack
+
+
+class OutOfMemory(RestyleError):
+    """Memory did not suffice. It may on another device, or when other programs have ended."""
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether `error` says that memory was not enough.
+    """Whether `error` says that memory did not suffice.
 
-    Only the errors of Python and of GPUs have a class; those of PyTorch's CPU allocator and of OpenCV have the words.
+    Only Python and GPUs have a class for it; PyTorch's CPU allocator and OpenCV have only messages.
     """
     if isinstance(error, RestyleError):
         return False
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
-    words = str(error).lower()
+    message = str(error).lower()
     return (
         isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"  # torch's, which need not be imported for this
-        or any(sign in words for sign in _SIGNS)
-        or words.endswith("could not create a primitive")  # oneDNN's, whose convolutions allocate by themselves
+        or type(error).__name__ == "OutOfMemoryError"  # torch's, without importing torch
+        or any(sign in message for sign in _MESSAGES)
+        or message.endswith("could not create a primitive")  # oneDNN, whose convolutions allocate memory
     )
-
-
-class OutOfMemory(RestyleError):
-    """What failed for want of memory may work on another device, or when other programs have ended."""
 
 
 @contextmanager
 def enough_for(what: str) -> Iterator[None]:
-    """OutOfMemory where memory was not enough, `what` saying for what: "for 'a.jpg'"."""
+    """Raise OutOfMemory if memory does not suffice in the block; `what` completes the message: "for 'a.jpg'"."""
     try:
         yield
     except Exception as error:
@@ -59,45 +60,39 @@ def enough_for(what: str) -> Iterator[None]:
 
 
 class Batches:
-    """Runs work on batches on the device `where`, and halves those that do not fit in memory.
+    """Runs work on batches on a device, and halves the batches that do not fit in its memory.
 
-    What did not fit is not tried again: later batches are no larger. `note` receives one line about the first.
+    Later batches are no larger than the first that fitted. `note` receives one line at the first halving.
     """
 
-    def __init__(self, where: str, note: Callable[[str], None]) -> None:
-        self._where, self._note = where, note
-        self._most: int | None = None
+    def __init__(self, device: str, note: Callable[[str], None]) -> None:
+        self._device, self._note = device, note
+        self._limit: int | None = None
 
     def run(
         self, batch: Sequence[Item], work: Callable[[Sequence[Item]], Result]
     ) -> Iterator[tuple[Sequence[Item], Result | OutOfMemory]]:
-        """The parts of the batch in their order, each with the result of its work, or the error of a single item."""
+        """Yield the parts of the batch in order, each with its result, or with the error for a single item."""
         while batch:
-            part = batch[: self._most or len(batch)]
-            result = _tried(part, work)
-            if result is None and len(part) > 1:
-                self._halve(len(part))
-                continue
-            yield part, self._too_large() if result is None else result
+            part = batch[: self._limit or len(batch)]
+            try:
+                result: Result | OutOfMemory | None = work(part)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                result = None
+            if result is None:
+                gc.collect()  # the frames of the error hold large tensors in reference cycles
+                if len(part) > 1:
+                    self._halve(len(part))
+                    continue
+                hint = "use a smaller model, or close other programs" if self._device == "cpu" else "use --device cpu"
+                result = OutOfMemory(f"{self._device} has not enough memory for this image", hint)
+            yield part, result
             batch = batch[len(part) :]
 
     def _halve(self, size: int) -> None:
-        if self._most is None:
-            message = f"{self._where} has not enough memory for {size} images at once; continuing with fewer"
+        if self._limit is None:
+            message = f"{self._device} has not enough memory for {size} images at once; continuing with fewer"
             self._note(f"{message} (--batch-size {size // 2} does so from the start)")
-        self._most = size // 2
-
-    def _too_large(self) -> OutOfMemory:
-        hint = "use a smaller model, or close other programs" if self._where == "cpu" else "use --device cpu"
-        return OutOfMemory(f"{self._where} has not enough memory for this image", hint)
-
-
-def _tried(part: Sequence[Item], work: Callable[[Sequence[Item]], Result]) -> Result | None:
-    """None where memory was not enough; what the error held is free on return."""
-    try:
-        return work(part)
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-    gc.collect()  # what the error's frames hold in circles is large
-    return None
+        self._limit = size // 2

@@ -92,7 +92,7 @@ def test_inside_held_the_first_is_noted_and_the_second_acts(number: int) -> None
     seen: list[int] = []
     before = signal.signal(number, lambda got, frame: seen.append(got))
     try:
-        with interrupts.Held() as interruption:
+        with interrupts.DelayedInterrupt() as interruption:
             assert not interruption.requested
             os.kill(os.getpid(), number)
             assert interruption.requested and seen == []
@@ -108,7 +108,7 @@ def test_held_in_a_thread_changes_nothing() -> None:
     seen: list[bool] = []
 
     def work() -> None:
-        with interrupts.Held() as interruption:
+        with interrupts.DelayedInterrupt() as interruption:
             seen.append(interruption.requested)
 
     thread = threading.Thread(target=work)

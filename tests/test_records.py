@@ -11,7 +11,7 @@ import pytest
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.io import to_json
-from restyle_cli.records import Misfit, conform, parse_json, parse_toml, read
+from restyle_cli.records import RecordError, conform, parse_json, parse_toml, read
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ def test_lists_become_tuples_and_tables_dataclasses() -> None:
     ],
 )
 def test_what_does_not_fit_is_named(change: dict[str, Any], told: str) -> None:
-    with pytest.raises(Misfit, match=told):
+    with pytest.raises(RecordError, match=told):
         conform(GOOD | change, Thing)
 
 
 def test_a_missing_key_and_no_table_at_all() -> None:
-    with pytest.raises(Misfit, match="'kind' is missing"):
+    with pytest.raises(RecordError, match="'kind' is missing"):
         conform({"name": "a"}, Thing)
-    with pytest.raises(Misfit, match=r"^must be a table"):
+    with pytest.raises(RecordError, match=r"^must be a table"):
         conform([GOOD], Thing)
 
 
@@ -85,7 +85,7 @@ def test_a_missing_key_and_no_table_at_all() -> None:
     ids=range(8),
 )
 def test_json_that_is_none(text: bytes, told: str) -> None:
-    with pytest.raises(Misfit, match=told):
+    with pytest.raises(RecordError, match=told):
         parse_json(text)
 
 

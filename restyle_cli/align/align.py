@@ -30,7 +30,7 @@ from restyle_cli.align.landmarks import Landmarks
 from restyle_cli.align.warnings import crop_warnings
 from restyle_cli.errors import RestyleError, UsageError, did_you_mean
 from restyle_cli.images import MARK
-from restyle_cli.records import Misfit, parse_json
+from restyle_cli.records import RecordError, parse_json
 from restyle_cli.store import catalog
 
 MODES = ("auto", "always", "never")
@@ -146,7 +146,7 @@ def aligned_mark() -> dict[str, str]:
 def _is_marked(image: Image.Image) -> bool:
     try:
         mark = parse_json(image.info.get(MARK, "null"))
-    except Misfit:
+    except RecordError:
         return False
     return isinstance(mark, dict) and mark.get("frame") == _FRAME
 

@@ -18,7 +18,7 @@ import numpy as np
 from restyle_cli.align.geometry import Points, features_of
 from restyle_cli.errors import RestyleError, UsageError
 from restyle_cli.io import check_regular, reason_of
-from restyle_cli.records import Misfit, parse_json
+from restyle_cli.records import RecordError, parse_json
 
 COUNTS = (68, 5)
 _MIN_DISTANCE = 2.0  # px between the eyes, and from the eyes to the mouth
@@ -114,7 +114,7 @@ def _read_numpy(file: Path) -> Any:
             content = np.load(stream, allow_pickle=False)
             return content if isinstance(content, np.ndarray) else dict(content)
         except Exception as error:  # for damaged archives, NumPy raises errors of many kinds
-            raise Misfit("it is not an array of numbers, or it is damaged") from error
+            raise RecordError("it is not an array of numbers, or it is damaged") from error
 
 
 def _read_text(file: Path) -> Any:
@@ -128,10 +128,10 @@ def _read_text(file: Path) -> Any:
     while rows and not (len(rows[0]) in lengths and _are_numbers(rows[0][1:])):
         rows = rows[1:]
     if any(len(row) not in lengths for row in rows):
-        raise Misfit("its lines have different lengths")
+        raise RecordError("its lines have different lengths")
     ((name, times),) = Counter(row[0] for row in rows).most_common(1) or [("", 0)]
     if times > 1:
-        raise Misfit("is there twice", name)
+        raise RecordError("is there twice", name)
     return {row[0]: [float(cell) for cell in row[1:]] for row in rows}
 
 

@@ -37,7 +37,7 @@ def doctor(json: Json = False) -> None:
     import platform
 
     packages = {name: _version(name) for name in PACKAGES}
-    problems = [problem.whole for problem in catalog.problems()]
+    problems = [problem.full_message for problem in catalog.problems()]
     build: str | None = None
     devices: list[dict[str, Any]] = []
     if packages["torch"]:

@@ -61,7 +61,7 @@ def fetching(offline: bool, terminal: Terminal) -> Ensure:
     from restyle_cli.store import catalog, fetch
 
     for problem in catalog.problems():
-        terminal.warn(problem.whole)
+        terminal.warn(problem.full_message)
     return partial(fetch.ensure, offline=offline, note=terminal.note, progress=terminal.transfer)
 
 

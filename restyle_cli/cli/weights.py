@@ -33,7 +33,7 @@ def list_(
     terminal = Terminal(json=json)
     known = catalog.entries()
     for problem in catalog.problems():
-        terminal.warn(problem.whole)
+        terminal.warn(problem.full_message)
     domains = sorted({entry.domain for entry in known})
     if domain is not None and domain not in domains:
         raise RestyleError(f"no models of domain '{domain}'", f"there are: {', '.join(domains)}")

@@ -16,7 +16,7 @@ from typing import Any
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.io import check_regular, write_atomic, writing_failed
-from restyle_cli.records import Misfit, conform, parse_json
+from restyle_cli.records import RecordError, conform, parse_json
 
 FORMAT = 2
 
@@ -108,7 +108,7 @@ class Journal:
             kind: Any = Skip if "reason" in line else Peak if "peak_memory_mb" in line else Row
             try:
                 yield conform(line, kind)
-            except Misfit as error:
+            except RecordError as error:
                 raise self.damaged(f"line {number}: {error}") from error
 
     def rows(self, schedule: str, steps: int, columns: int) -> Iterator[Row]:
@@ -141,7 +141,7 @@ class Journal:
                 for number, line in enumerate(file, start=1):
                     try:
                         yield conform(parse_json(line), dict)
-                    except Misfit as error:
+                    except RecordError as error:
                         raise self.damaged(f"line {number}: {error}") from error
         except OSError as error:
             raise writing_failed(self.path, error) from error

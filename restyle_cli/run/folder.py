@@ -16,7 +16,7 @@ from restyle_cli.align import Aligned
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import to_tensor
 from restyle_cli.io import reason_of, writing_failed
-from restyle_cli.records import Misfit, conform
+from restyle_cli.records import RecordError, conform
 from restyle_cli.run.sources import Source
 
 T = TypeVar("T")
@@ -247,7 +247,7 @@ class OutputFolder(Generic[T]):
         """The record in a mark; {} if there is none, or it is damaged or was not written by restyle."""
         try:
             record = conform(self.mark.read(mark), self.mark.schema) if mark.is_file() else {}
-        except (OSError, RestyleError, Misfit):
+        except (OSError, RestyleError, RecordError):
             return {}
         return record if record.get("kept_step", 0) in range(len(record.get("steps", [{}]))) else {}
 

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from restyle_cli.errors import RestyleError, did_you_mean
 from restyle_cli.io import write_atomic
-from restyle_cli.records import Misfit, parse_toml, read
+from restyle_cli.records import RecordError, parse_toml, read
 from restyle_cli.store.paths import home
 
 CATALOG = Path(__file__).with_name("catalog.toml")
@@ -214,7 +214,7 @@ def _own_entry(path: Path) -> Entry:
     def parse(data: bytes) -> dict[str, Any]:
         table = parse_toml(data)
         if decided := sorted({"name", "own", "embedded"} & table.keys()):
-            raise Misfit("is not known", decided[0])
+            raise RecordError("is not known", decided[0])
         return table | {"name": path.stem, "own": True}
 
     hint = "correct or delete it; `restyle weights add` writes such files"

@@ -18,10 +18,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from restyle_cli.errors import Interrupted, RestyleError
 from restyle_cli.images import save_image, to_image
-from restyle_cli.interrupts import Held
+from restyle_cli.interrupts import DelayedInterrupt
 from restyle_cli.io import write_atomic
 from restyle_cli.memory import is_out_of_memory
-from restyle_cli.records import Misfit, conform
+from restyle_cli.records import RecordError, conform
 from restyle_cli.registry import Registry
 from restyle_cli.store.files import write_module
 from restyle_cli.store.legacy.safe import read_checkpoint
@@ -151,7 +151,7 @@ def fit(recipe: Recipe, task: Task, output: Path, until: int, note: Callable[[st
             raise RestyleError(f"'{checkpoint}' is of another recipe, or damaged", _AFRESH) from error
         note(f"going on at step {done.step} of {recipe.steps}")
     started, losses = time.perf_counter(), []
-    with Held() as interruption:
+    with DelayedInterrupt() as interruption:
         while done.step < until:
             if done.step_in_stage == 0 and done.step > 0:
                 network.load_state_dict(averaged.module.state_dict())
@@ -304,7 +304,7 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
         return conform(read_checkpoint(path), _Checkpoint)
     except RestyleError as error:
         raise RestyleError(error.message, _AFRESH) from error
-    except Misfit as error:
+    except RecordError as error:
         raise RestyleError(f"'{path}' is no checkpoint of a training: {error}", _AFRESH) from error
 
 
