@@ -89,8 +89,7 @@ def _crop_as_domain(generator: StyleGenerator, name: str) -> None:
 
 def _adapt(encoder: Encoder, generator: StyleGenerator) -> None:
     """Crop the generator's images to the aspect ratio of the encoder's input, and repeat a single w for its layers."""
-    from restyle_cli.encoders.restyle import ReStyleEncoderConfig
-    from restyle_cli.encoders.w import WEncoderConfig
+    from restyle_cli.encoders.restyle import ReStyleEncoderConfig, WEncoderConfig
 
     config, side = encoder.config, generator.config.resolution
     if isinstance(config, ReStyleEncoderConfig) and generator.config.crop is None:
