@@ -18,7 +18,6 @@ EPILOG = options.examples(
 )
 
 if TYPE_CHECKING:
-    from restyle_cli.heatmap.results import Average
     from restyle_cli.run.pipeline import Outcome
 
 Normalise = Annotated[
@@ -98,7 +97,7 @@ def heatmap(
         "normalise": normalise,
         "notices": plan.notices,
         "images": tally.described,
-        "average": _as_json(average) if average else None,
+        "average": average,
         "summary": summary,
     }
     views = _views(tally.first, average)
@@ -108,15 +107,10 @@ def heatmap(
     running.end(tally)
 
 
-def _as_json(average: Average) -> dict[str, Any]:
-    outputs = {kind: str(file) for kind, file in average.files.items()}
-    return {"count": average.count, "outputs": outputs, "steps": average.steps}
-
-
-def _views(first: Outcome | None, average: Average | None) -> list[Table | str]:
+def _views(first: Outcome | None, average: dict[str, Any] | None) -> list[Table | str]:
     """For people: what each step changed, on average over the images, and the written files."""
     if average:
-        return [f"mean of {average.count} images:", _table(average.steps), *map(str, average.files.values())]
+        return [f"mean of {average['count']} images:", _table(average["steps"]), *average["outputs"].values()]
     return [_table(first.record["steps"]), *map(str, first.files.values())] if first else []
 
 

@@ -1,12 +1,11 @@
-"""The changes of each step in image and latent as arrays, stored in an .npz file."""
+"""The changes of each step in image and latent, as arrays, stored in an .npz file."""
 
 from __future__ import annotations
 
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.heatmap.measures import Floats, Measure, broad_share, half_area
-from restyle_cli.images import displayed, fit
+from restyle_cli.images import displayed, fit, to_image
 from restyle_cli.inversion import Inversion
 from restyle_cli.io import write_atomic
 from restyle_cli.records import conform, parse_json
@@ -27,6 +26,7 @@ Bytes = NDArray[np.uint8]
 GROUPS = {"coarse": slice(0, 4), "middle": slice(4, 8), "fine": slice(8, None)}
 """Layer groups as in the StyleGAN papers: resolutions up to 8, up to 32, and from 64 pixels on."""
 _DAMAGES = (OSError, ValueError, RecursionError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile)
+_TINY = np.finfo(np.float32).tiny
 _PERCENTILE = 99.5  # upper end of the colour scale, so that a single pixel does not darken the map
 
 
@@ -36,7 +36,7 @@ class Changes:
 
     steps: NDArray[np.int64]  # [S + 1], starts with 0; a selection in long schedules
     target: Bytes  # [H, W, 3]
-    pictures: Bytes  # [S + 1, H, W, 3], generated images at the size of the target
+    images: Bytes  # [S + 1, H, W, 3], generated images at the size of the target
     maps: Floats  # [S, H, W], change by the measure
     layers: Floats  # [S, L], L2 norm of each layer's move
     area: Floats  # [S], smallest share of the image that has half of the change
@@ -56,12 +56,12 @@ class Changes:
     @property
     def shares(self) -> Floats:
         """[S, L], share of each layer in the move of its step; 0 if nothing moved."""
-        return _shares(self.layers, self.layers.sum(axis=1, keepdims=True))
+        return self.layers / np.maximum(self.layers.sum(axis=1, keepdims=True), _TINY)
 
     @property
     def way(self) -> Floats:
         """[S], share of each step in the whole path of the latent."""
-        return _shares(self.layers.sum(axis=1), self.layers.sum())
+        return self.layers.sum(axis=1) / np.maximum(self.layers.sum(), _TINY)
 
     def groups(self, index: int) -> dict[str, float]:
         """Share of the coarse, middle and fine layers in the move of change `index`."""
@@ -89,26 +89,25 @@ def changes_of(
     """The changes between consecutive steps that have an image. ValueError without `w_steps`."""
     size = (x.shape[1], x.shape[2])
     steps = sorted(inversion.image_steps)
-    pictures = torch.cat([fit(displayed(inversion.image_steps[k].float()), size) for k in steps])
+    images = torch.cat([fit(displayed(inversion.image_steps[k].float()), size) for k in steps])
     if inversion.w_steps is None:
         raise ValueError("the inversion has no w_steps")
     w = inversion.w_steps[0, steps].float()
-    maps = measure.maps(pictures)
+    maps = measure.maps(images)
     return Changes(
         steps=np.array(steps),
-        target=as_bytes(x[None])[0],
-        pictures=as_bytes(pictures),
+        target=np.asarray(to_image(x)),
+        images=_to_bytes(images),
         maps=maps.astype(np.float16).astype(np.float32),  # fp16 precision halves the size of the file
         layers=(w[1:] - w[:-1]).norm(dim=2).numpy(),
         area=half_area(maps),
-        broad=broad_share(pictures),
+        broad=broad_share(images),
     )
 
 
-def as_bytes(pictures: Tensor) -> Bytes:
-    """[N, 3, H, W] in [-1, 1] -> [N, H, W, 3], rounded as by `images.to_image`."""
-    values = ((pictures.float() + 1) / 2).clamp(0, 1) * 255
-    return values.byte().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+def _to_bytes(images: Tensor) -> Bytes:
+    """[N, 3, H, W] in [-1, 1] -> [N, H, W, 3]."""
+    return np.stack([np.asarray(to_image(image)) for image in images])
 
 
 class Mean:
@@ -123,7 +122,7 @@ class Mean:
         """Add an image."""
         self._first = self._first or changes
         self.count += changes.count
-        for name in ("target", "pictures", "maps", "layers", "area", "broad"):
+        for name in ("target", "images", "maps", "layers", "area", "broad"):
             value = getattr(changes, name).astype(np.float64)
             self._sums[name] = self._sums[name] + value if name in self._sums else value
 
@@ -131,20 +130,24 @@ class Mean:
         """The mean; ValueError if nothing was added."""
         if self._first is None:
             raise ValueError("the mean of no images")
-        means = {name: total / self.count for name, total in self._sums.items()}
-        rounded: dict[str, Any] = {name: means[name].astype(np.float32) for name in ("maps", "layers", "area", "broad")}
-        rounded |= {name: np.round(means[name]).astype(np.uint8) for name in ("target", "pictures")}
-        return replace(self._first, count=self.count, **rounded)
+        means: dict[str, Any] = {}
+        for name, total in self._sums.items():
+            kind, mean = getattr(self._first, name).dtype, total / self.count
+            means[name] = (mean.round() if kind == np.uint8 else mean).astype(kind)
+        return replace(self._first, count=self.count, **means)
 
 
 # --- files
 
 
-def write_changes(path: Path, changes: Changes, record: dict[str, Any]) -> None:
+_ARRAYS = {name: name for name in ("steps", "target", "maps", "layers", "area", "broad")} | {"pictures": "images"}
+"""The fields of `Changes` by their names in a file."""
+
+
+def write_changes(path: Path, changes: Changes, record: Mapping[str, Any]) -> None:
     """Write all arrays, `distance` included, and `record` as JSON; RestyleError if that fails."""
-    names = ("steps", "target", "pictures", "maps", "layers", "area", "broad", "count", "distance")
-    arrays: dict[str, Any] = {name: np.asarray(getattr(changes, name)) for name in names}
-    arrays["made"] = np.array(json.dumps(record))
+    arrays: dict[str, Any] = {name: getattr(changes, field) for name, field in _ARRAYS.items()}
+    arrays |= {"count": changes.count, "distance": changes.distance, "made": json.dumps(record)}
 
     def write(part: Path) -> None:
         with part.open("wb") as stream:
@@ -153,43 +156,31 @@ def write_changes(path: Path, changes: Changes, record: dict[str, Any]) -> None:
     write_atomic(path, write)
 
 
-def read_changes(path: Path) -> Changes:
-    """The changes in a file of `write_changes`; RestyleError if it is damaged or another kind of file."""
-    with _opened(path) as file:
-        names = ("steps", "target", "pictures", "maps", "layers", "area", "broad")
-        changes = Changes(**{name: file[name] for name in names}, count=int(file["count"]))
-        _check_shapes(changes)
-        return changes
+def read_changes(path: Path) -> tuple[Changes, dict[str, Any]]:
+    """The changes and the record in a file of `write_changes`; RestyleError if it is damaged or another file."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            changes = Changes(**{field: file[name] for name, field in _ARRAYS.items()}, count=int(file["count"]))
+            _check_shapes(changes)
+            return changes, conform(parse_json(str(file["made"])), dict)
+    except _DAMAGES as error:
+        message = f"{str(path)!r} is damaged or not a heatmap file"
+        raise RestyleError(message, "use --overwrite to write it again") from error
 
 
 def _check_shapes(changes: Changes) -> None:
     """ValueError if the shapes of the arrays do not match or a value is not finite."""
     size, count = changes.target.shape[:2], len(changes.maps)
-    shapes = [changes.target.shape, changes.pictures.shape, changes.maps.shape, changes.layers.shape[:1]]
-    fitting = [(*size, 3), (count + 1, *size, 3), (count, *size), (count,)]
-    each = changes.area.shape == changes.broad.shape == (count,) and changes.steps.shape == (count + 1,)
-    numbers = all(np.isfinite(values).all() for values in (changes.maps, changes.layers, changes.area, changes.broad))
-    if not (shapes == fitting and each and numbers and changes.layers.ndim == 2 and changes.count > 0):
+    shapes = {
+        "steps": (count + 1,),
+        "target": (*size, 3),
+        "images": (count + 1, *size, 3),
+        "maps": (count, *size),
+        "layers": (count, *changes.layers.shape[1:2]),
+        "area": (count,),
+        "broad": (count,),
+    }
+    arrays = {name: getattr(changes, name) for name in shapes}
+    finite = all(np.isfinite(values).all() for values in arrays.values())
+    if {name: values.shape for name, values in arrays.items()} != shapes or not finite or changes.count < 1:
         raise ValueError("the arrays do not match")
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """The record in a file of `write_changes`; RestyleError if it is damaged or another kind of file."""
-    with _opened(path) as file:
-        return conform(parse_json(str(file["made"])), dict)
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """The arrays of an .npz file; RestyleError if it cannot be read."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            yield file
-    except _DAMAGES as error:
-        raise RestyleError(
-            f"{str(path)!r} is damaged or not a heatmap file", "use --overwrite to write it again"
-        ) from error
-
-
-def _shares(values: Floats, of: Any) -> Floats:
-    return np.divide(values, of, out=np.zeros_like(values), where=of > 0)

@@ -27,13 +27,13 @@ def draw_changes(changes: Changes, measure: Measure, top: float) -> Image.Image:
     common = [
         Cell(Image.fromarray(changes.target), "target" if changes.count == 1 else f"target, mean of {changes.count}")
     ]
-    own = [Cell(Image.fromarray(changes.pictures[0]), "start", ["the first guess"])]
+    own = [Cell(Image.fromarray(changes.images[0]), "start", ["the first guess"])]
     bars = [Cell(_draw_legend(bars_width), "layers of the latent")]
     highest = float(changes.shares.max(initial=0))
     for index, (step, record) in enumerate(changes.described()):
         since = "" if record["since"] == step - 1 else f", since {record['since']}"
         heat = changes.maps[index]
-        over = overlay(changes.pictures[index + 1], np.sqrt(normalised(heat, top)))
+        over = overlay(changes.images[index + 1], np.sqrt(normalised(heat, top)))
         title = f"step {step}{since}"
         common.append(Cell(Image.fromarray(over), title, [f"change {format_number(record['distance'])}"]))
         heat_image = Image.fromarray(apply_colormap(normalised(heat, heat.max())))

@@ -43,11 +43,11 @@ class Measure(Protocol):
     unit: str
     top: float
 
-    def maps(self, pictures: Tensor) -> Floats:
+    def maps(self, images: Tensor) -> Floats:
         """The change from each image to the next, [N - 1, H, W]."""
 
 
-class Colours:
+class ColourDistance:
     """Distance in CIELAB (1976), blurred: 2 is just noticeable, black and white are 100 apart."""
 
     name = "lab"
@@ -55,13 +55,13 @@ class Colours:
     unit = "Lab"
     top = 50.0
 
-    def maps(self, pictures: Tensor) -> Floats:
+    def maps(self, images: Tensor) -> Floats:
         """The change from each image to the next, [N - 1, H, W]."""
-        distances = np.linalg.norm(np.diff(lab(pictures), axis=0), axis=3)
+        distances = np.linalg.norm(np.diff(lab(images), axis=0), axis=3)
         return np.stack([_blurred(distance, _BLUR) for distance in distances])
 
 
-class Perceptual:
+class LPIPSDistance:
     """LPIPS before spatial averaging: the distance maps of the five AlexNet layers, resized to full size and added."""
 
     name = "lpips"
@@ -73,12 +73,12 @@ class Perceptual:
         self.lpips, self.device = lpips, device
 
     @torch.no_grad()
-    def maps(self, pictures: Tensor) -> Floats:
+    def maps(self, images: Tensor) -> Floats:
         """The change from each image to the next, [N - 1, H, W]."""
-        size = (pictures.shape[2], pictures.shape[3])
-        total = torch.zeros(len(pictures) - 1, *size, device=self.device)
+        size = (images.shape[2], images.shape[3])
+        total = torch.zeros(len(images) - 1, *size, device=self.device)
         with exactly(self.device):
-            maps = self.lpips.features(pictures.clamp(-1, 1).to(self.device))
+            maps = self.lpips.features(images.clamp(-1, 1).to(self.device))
             for features, weight in zip(maps, self.lpips.weights, strict=True):
                 distance = ((features[1:] - features[:-1]).square() * weight[:, None, None]).sum(dim=1, keepdim=True)
                 total += F.interpolate(distance, size, mode="bilinear", align_corners=False)[:, 0]
@@ -89,9 +89,9 @@ def choose_measure(device: torch.device) -> Measure:
     """LPIPS if its model is installed, else the distance of the colours."""
     entry = catalog.find("lpips-alex")
     if not fetch.installed(entry):
-        return Colours()
+        return ColourDistance()
     lpips = read_module(fetch.installed_path(entry), device, role="perceptual")
-    return Perceptual(cast("LPIPS", lpips), device)
+    return LPIPSDistance(cast("LPIPS", lpips), device)
 
 
 def half_area(maps: Floats) -> Floats:
@@ -101,23 +101,23 @@ def half_area(maps: Floats) -> Floats:
     return (cumulated < cumulated[:, -1:] / 2).mean(axis=1).astype(np.float32)
 
 
-def broad_share(pictures: Tensor) -> Floats:
+def broad_share(images: Tensor) -> Floats:
     """For each of the N - 1 changes, the share of its energy that remains after a blur by 1/32 of the height: 0 to 1.
 
     Moving shapes and changes of colour are broad; strands of hair and edges are not.
     """
-    changes = np.diff(lab(pictures), axis=0)
+    changes = np.diff(lab(images), axis=0)
     left = np.stack([_blurred(change, _BROAD) for change in changes])
     energy = np.square(changes).sum(axis=(1, 2, 3))
     return np.square(left).sum(axis=(1, 2, 3)) / np.maximum(energy, np.finfo(np.float32).tiny)
 
 
-def lab(pictures: Tensor) -> Floats:
+def lab(images: Tensor) -> Floats:
     """The images in CIELAB, [N, H, W, 3]: L from 0 to 100, a and b.
 
     OpenCV's conversion has errors of up to 0.5, as much as a late step changes.
     """
-    rgb = ((pictures.float().cpu().clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1)
+    rgb = ((images.float().cpu().clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1)
     linear = torch.where(rgb > 0.04045, ((rgb + 0.055) / 1.055) ** 2.4, rgb / 12.92)
     xyz = linear @ torch.tensor(_XYZ).T
     f = torch.where(xyz > (6 / 29) ** 3, xyz.clamp(min=0) ** (1 / 3), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
@@ -126,6 +126,7 @@ def lab(pictures: Tensor) -> Floats:
 
 
 def _blurred(values: Floats, part: float) -> Floats:
+    """`values` [H, W, ...] blurred with a sigma of `part` of the height."""
     return np.asarray(
         cv2.GaussianBlur(values, (0, 0), part * values.shape[0], borderType=cv2.BORDER_REFLECT), np.float32
     )

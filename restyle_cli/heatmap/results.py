@@ -12,7 +12,7 @@ from typing import Any, Literal
 from PIL import Image
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.heatmap.changes import Changes, Mean, changes_of, read_changes, read_record, write_changes
+from restyle_cli.heatmap.changes import Changes, Mean, changes_of, read_changes, write_changes
 from restyle_cli.heatmap.drawing import draw_changes
 from restyle_cli.heatmap.measures import Measure
 from restyle_cli.images import save_image
@@ -46,7 +46,7 @@ class Sheets:
         An image called "average" gets other names: the average uses that.
         """
         sheet = Output("heatmap", SUFFIXES["heatmap"], self._write_sheet, image_steps=_shown_steps, every_w=True)
-        maps = Mark("maps", SUFFIXES["maps"], _write_maps, read=_read_record)
+        maps = Mark("maps", SUFFIXES["maps"], _write_maps, read=lambda file: read_changes(file)[1])
         return Results(
             folder,
             frozenset(SUFFIXES),
@@ -80,20 +80,6 @@ def _write_maps(file: Path, inverted: Inverted, record: dict[str, Any]) -> None:
     write_changes(file, _changes(inverted), record)
 
 
-def _read_record(file: Path) -> dict[str, Any]:
-    read_changes(file)  # RestyleError if the numbers are damaged
-    return read_record(file)
-
-
-@dataclass(frozen=True)
-class Average:
-    """The average over the images: its steps as in JSON, and its files by kind."""
-
-    count: int
-    steps: Sequence[dict[str, Any]]
-    files: Mapping[str, Path]
-
-
 def map_all(sources: Iterable[Source], task: Task, sheets: Sheets, mean: Mean) -> Generator[Outcome, None, None]:
     """`pipeline.invert_all` for a task with the results of `sheets`; adds the changes of each image to `mean`.
 
@@ -108,7 +94,7 @@ def map_all(sources: Iterable[Source], task: Task, sheets: Sheets, mean: Mean) -
                 yield outcome
                 continue
             try:
-                changes = read_changes(outcome.files["maps"])
+                changes, _ = read_changes(outcome.files["maps"])
                 if sheets.normalise != "folder":
                     sheets.draw(outcome.files["heatmap"], changes)
             except RestyleError as error:
@@ -120,13 +106,13 @@ def map_all(sources: Iterable[Source], task: Task, sheets: Sheets, mean: Mean) -
                 drawn.append(outcome.files)
             yield outcome
     for files in drawn:
-        sheets.draw(files["heatmap"], read_changes(files["maps"]), top)
+        sheets.draw(files["heatmap"], read_changes(files["maps"])[0], top)
 
 
 def write_average(
     mean: Mean, steps: Sequence[dict[str, Any]], sources: Iterable[Source], results: Results, sheets: Sheets
-) -> Average:
-    """Write the average over the finished images of `sources`; `steps` are their mean steps."""
+) -> dict[str, Any]:
+    """Write the average over the finished images of `sources`, whose mean steps are `steps`; returns it as JSON."""
     files = {kind: results.folder / f"{AVERAGE}{suffix}" for kind, suffix in SUFFIXES.items()}
     if any(source.path.resolve() == files["heatmap"].resolve() for source in sources):
         message = f"the average would be written to {str(files['heatmap'])!r}, which is an input"
@@ -136,18 +122,19 @@ def write_average(
     changes.add_to(record)
     write_changes(files["maps"], changes, record)
     sheets.draw(files["heatmap"], changes, force=True)
-    return Average(changes.count, record["steps"], files)
+    outputs = {kind: str(file) for kind, file in files.items()}
+    return {"count": changes.count, "outputs": outputs, "steps": record["steps"]}
 
 
 def _changes(inverted: Inverted) -> Changes:
-    assert isinstance(inverted.extra, Changes), "made by Sheets.results"
+    assert isinstance(inverted.extra, Changes), "see Sheets.results"
     return inverted.extra
 
 
 def _drawn(sheet: Path) -> str | None:
     """The settings in an existing sheet; None if there is no sheet written by restyle."""
     try:
-        with Image.open(sheet) as picture:
-            return picture.info.get(_DRAWN)
+        with Image.open(sheet) as image:
+            return image.info.get(_DRAWN)
     except OSError:
         return None

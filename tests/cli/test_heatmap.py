@@ -71,7 +71,7 @@ def test_json(restyle: Run, faces: Path) -> None:
     assert [image["input"] for image in values["images"]] == ["faces/a.png", "faces/b.png", "faces/sub/c.png"]
     for image in values["images"]:
         assert set(image["outputs"]) == {"heatmap", "maps"}
-        changes = read_changes(Path(image["outputs"]["maps"]))
+        changes, _ = read_changes(Path(image["outputs"]["maps"]))
         for k, step in enumerate(image["steps"][1:]):
             assert step["distance"] == pytest.approx(changes.maps[k].mean(), rel=1e-5)
             assert set(step["layers"]) == {"coarse", "middle", "fine"}
@@ -90,8 +90,8 @@ def test_the_average_of_a_folder(restyle: Run, faces: Path) -> None:
     result = restyle("heatmap", faces, "-n", 2)
     assert "mean of 3 images" in result.stdout
     assert {"average.heatmap.npz", "average.heatmap.png", "sub/c.heatmap.png"} <= set(files())
-    each = [read_changes(Path(f"restyle-out/heatmap/{name}.heatmap.npz")).maps for name in ("a", "b", "sub/c")]
-    average = read_changes(Path("restyle-out/heatmap/average.heatmap.npz"))
+    each = [read_changes(Path(f"restyle-out/heatmap/{name}.heatmap.npz"))[0].maps for name in ("a", "b", "sub/c")]
+    average, _ = read_changes(Path("restyle-out/heatmap/average.heatmap.npz"))
     np.testing.assert_allclose(average.maps, np.mean(each, axis=0), rtol=1e-5, atol=1e-6)
 
 
@@ -100,7 +100,7 @@ def test_a_picture_called_average(restyle: Run, faces: Path) -> None:
     values = json.loads(restyle("heatmap", faces, "-n", 1, "--json").stdout)
     written = [*(image["outputs"]["maps"] for image in values["images"]), values["average"]["outputs"]["maps"]]
     assert len(set(written)) == 5
-    assert read_changes(Path("restyle-out/heatmap/average.heatmap.npz")).count == 4
+    assert read_changes(Path("restyle-out/heatmap/average.heatmap.npz"))[0].count == 4
 
 
 def test_a_second_run_skips_what_is_done(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ def test_the_folders_scale_is_its_largest(restyle: Run, faces: Path) -> None:
         json.loads(Image.open(f"restyle-out/heatmap/{n}.heatmap.png").info["restyle-heatmap"])["top"]
         for n in ("a", "sub/c")
     }
-    each = [read_changes(Path(f"restyle-out/heatmap/{name}.heatmap.npz")).top for name in ("a", "b", "sub/c")]
+    each = [read_changes(Path(f"restyle-out/heatmap/{name}.heatmap.npz"))[0].top for name in ("a", "b", "sub/c")]
     assert tops == {max(each)}
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from skimage.color import deltaE_cie76, rgb2lab
 
-from restyle_cli.heatmap.measures import Colours, Perceptual, broad_share, choose_measure, half_area, lab
+from restyle_cli.heatmap.measures import ColourDistance, LPIPSDistance, broad_share, choose_measure, half_area, lab
 from restyle_cli.perceptual.lpips import LPIPS, LPIPSConfig
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.files import write_module
@@ -32,7 +32,7 @@ def test_colours_change_where_they_do_and_by_how_much() -> None:
     before = torch.zeros(1, 3, 64, 64)
     after = before.clone()
     after[:, 0, :, 32:] = 0.5
-    (heat,) = Colours().maps(torch.cat([before, after]))
+    (heat,) = ColourDistance().maps(torch.cat([before, after]))
     rgb = [((p[0] + 1) / 2).permute(1, 2, 0).numpy() for p in (before, after)]
     exact = deltaE_cie76(rgb2lab(rgb[0]), rgb2lab(rgb[1]))
     assert heat[:, :24].max() < 0.05  # blurred, but not so far
@@ -42,7 +42,7 @@ def test_colours_change_where_they_do_and_by_how_much() -> None:
 
 def test_equal_pictures_have_not_changed() -> None:
     same = noise(1).expand(3, -1, -1, -1)
-    for measure in (Colours(), Perceptual(network(), torch.device("cpu"))):
+    for measure in (ColourDistance(), LPIPSDistance(network(), torch.device("cpu"))):
         maps = measure.maps(same)
         assert maps.shape == (2, 64, 64)
         assert not maps.any()
@@ -51,7 +51,7 @@ def test_equal_pictures_have_not_changed() -> None:
 def test_lpips_maps_average_to_lpips() -> None:
     pictures = noise(3, 128)
     judge = network()
-    maps = Perceptual(judge, torch.device("cpu")).maps(pictures)
+    maps = LPIPSDistance(judge, torch.device("cpu")).maps(pictures)
     wanted = judge(pictures[:-1], pictures[1:])
     np.testing.assert_allclose(maps.mean(axis=(1, 2)), wanted, rtol=0.05)  # bringing maps to full size weighs edges
 
@@ -60,7 +60,7 @@ def test_lpips_maps_show_where() -> None:
     before = noise(1, 128)
     after = before.clone()
     after[..., :32, :32] *= -1
-    (heat,) = Perceptual(network(), torch.device("cpu")).maps(torch.cat([before, after]))
+    (heat,) = LPIPSDistance(network(), torch.device("cpu")).maps(torch.cat([before, after]))
     assert heat[:32, :32].mean() > 5 * heat[64:, 64:].mean()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from restyle_cli.heatmap.changes import Changes, Mean, changes_of
-from restyle_cli.heatmap.measures import Colours
+from restyle_cli.heatmap.measures import ColourDistance
 from restyle_cli.inversion import invert
 from restyle_cli.models import load_method
 from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
@@ -20,7 +20,7 @@ def average() -> Changes:
     inversion = invert(x, load_method("restyle-psp-portrait"), steps=5, keep_w=True)
     mean = Mean()
     for index, picture in enumerate(x):
-        mean.add(changes_of(picture, inversion.one(index), Colours()))
+        mean.add(changes_of(picture, inversion.one(index), ColourDistance()))
     return mean.result()
 
 
