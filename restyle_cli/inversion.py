@@ -31,11 +31,11 @@ START = "start"
 
 @dataclass(frozen=True)
 class State:
-    """What is known of a batch after a step.
+    """A batch after a step.
 
-    `patch` holds changes of the generator's weights by name; a missing one is zero. `memory` is what a method needs at
-    its next step (moments of an optimiser, counts), so that methods themselves have no state; it ends with the method
-    and is never written to a file.
+    `patch` has changes of the generator by name (see `generators.patching`); a missing one is zero. `memory` is what
+    the method needs at its next step, such as the moments of Adam, so that methods themselves have no state. It ends
+    with the method and is never written to a file.
     """
 
     w: Tensor  # [N, L, 512]
@@ -274,102 +274,96 @@ def invert(
         raise ValueError(f"keep is one of {KEEP}, not {keep!r}")
     methods = _as_schedule(schedule, steps)
     rule = stop or (StopRule() if tolerance is None else Tolerance(tolerance))
-    inputs, clock = inputs or {}, _Clock()
-    batch: BatchState | None = None
+    inputs = inputs or {}
+    batch = BatchState(keep_images, keep_w, on_step)
     interrupted = False
     try:
-        with torch.no_grad():  # a method that optimises switches gradients on for itself
+        with torch.no_grad():  # a method that optimizes switches gradients on for itself
             first = methods[0].start(x)
             errors = _displayed_l2(x, first.image, inputs.get(MASK))
-            batch = BatchState(first, errors, keep_images, keep_w)
-            batch.record(START, clock.lap(), on_step)
+            batch.start(first, errors)
             rule.start(errors)
-            _run(x, methods, rule, batch, inputs, clock, on_step)
+            _run(x, methods, rule, batch, inputs)
     except KeyboardInterrupt:
-        if not interruptible or batch is None:
+        if not interruptible or not batch.steps:
             raise
         interrupted = True
     return batch.inversion("last" if any(method.keeps_last for method in methods) else keep, interrupted)
 
 
-def _run(
-    x: Tensor,
-    methods: Sequence[Method],
-    rule: StopRule,
-    batch: BatchState,
-    inputs: Mapping[str, Tensor],
-    clock: _Clock,
-    on_step: Callable[[int, State, Tensor], None] | None,
-) -> None:
+def _run(x: Tensor, methods: Sequence[Method], rule: StopRule, batch: BatchState, inputs: Mapping[str, Tensor]) -> None:
     """Each method in turn, with the images that are still active in it."""
     links = [list(repeated) for _, repeated in groupby(methods)]
-    generator = methods[0].generator
-    for link, (method, *others) in enumerate(links):
-        last = link == len(links) - 1
-        active, frozen = torch.arange(len(x)), torch.arange(0)
-        if not rule.begin(link, last):
-            return batch.leave(active, OUT_OF_TIME)
-        batch.begin_method(link > 0 and rule.restart_from_best, method.generator is not generator)
-        generator = method.generator
-        for step in range(1 + len(others)):
+    everything = torch.arange(len(x))
+    for index, link in enumerate(links):
+        method, is_last = link[0], index == len(links) - 1
+        if not rule.begin(index, is_last):
+            return batch.leave(everything, OUT_OF_TIME)
+        batch.begin(method, index > 0 and rule.restart_from_best)
+        active, frozen = everything, everything[:0]
+        target, own_inputs = x, inputs
+        for step in range(len(link)):
             if step and not rule.has_time():
-                return batch.leave(active if last else torch.arange(len(x)), OUT_OF_TIME)
-            seen, given = _rows(x, active), {name: _rows(values, active) for name, values in inputs.items()}
-            state = _step(method, seen, batch.last.rows(active), given)
-            errors = _displayed_l2(seen, state.image, given.get(MASK))
-            batch.update(active, state, errors)
-            batch.record(method.name, clock.lap(), on_step)
+                return batch.leave(active if is_last else everything, OUT_OF_TIME)
+            state = _step(method, target, batch.last.rows(active), own_inputs)
+            errors = _displayed_l2(target, state.image, own_inputs.get(MASK))
+            batch.update(method.name, active, state, errors)
             plateaued = rule.observe(active, errors)
-            if last:
+            if not plateaued.any():
+                continue
+            if is_last:
                 batch.leave(active[plateaued], PLATEAUED)
             else:  # they wait for the others, and all enter the next method together
                 frozen = torch.cat([frozen, active[plateaued]])
             active = active[~plateaued]
             if not len(active):
                 break
-        batch.leave(frozen, PLATEAUED, finished=last)
-        batch.leave(active, ALL_STEPS, finished=last)
+            target, own_inputs = _rows(x, active), {name: _rows(values, active) for name, values in inputs.items()}
+        batch.leave(frozen, PLATEAUED, finished=is_last)
+        batch.leave(active, ALL_STEPS, finished=is_last)
     return None
 
 
-class _Clock:
-    """Seconds between two calls."""
-
-    def __init__(self) -> None:
-        self._before = time.perf_counter()
-
-    def lap(self) -> float:
-        before, self._before = self._before, time.perf_counter()
-        return self._before - before
-
-
 class BatchState:
-    """Last and best state of every image of a batch; steps update the rows of those that are active."""
+    """Last and best state of each image of a batch, and its steps so far."""
 
-    def __init__(self, state: State, l2: Tensor, keep_images: Collection[int] | None, keep_w: bool) -> None:
-        n = len(l2)
+    last: State
+    last_l2: Tensor
+    best: State
+    best_l2: Tensor
+
+    def __init__(
+        self,
+        keep_images: Collection[int] | None = None,
+        keep_w: bool = False,
+        on_step: Callable[[int, State, Tensor], None] | None = None,
+    ) -> None:
+        self.steps: list[Step] = []
+        self._keep_images, self._images = keep_images, dict[int, Tensor]()
+        self._keep_w, self._w = keep_w, list[Tensor]()
+        self._on_step = on_step
+        self._method: Method | None = None
+        self._new_generator = False
+        self._recorded = time.perf_counter()
+
+    def start(self, state: State, l2: Tensor) -> None:
+        """Record the first guess."""
         self.last, self.last_l2 = state, l2
         self.best, self.best_l2 = replace(state, memory={}), l2
-        self.best_step, self.last_step = (torch.zeros(n, dtype=torch.long) for _ in range(2))
-        self.finished = torch.zeros(n, dtype=torch.bool)
-        self.steps: list[Step] = []
-        self.stops: list[list[Stop]] = [[] for _ in range(n)]
-        self._images: dict[int, Tensor] = {}
-        self._w: list[Tensor] | None = [] if keep_w else None
-        self._keep_images = keep_images
-        self._new_generator = False
+        self.best_step, self.last_step = (torch.zeros(len(l2), dtype=torch.long) for _ in range(2))
+        self.finished = torch.zeros(len(l2), dtype=torch.bool)
+        self.stops: list[list[Stop]] = [[] for _ in range(len(l2))]
+        self._record(START)
 
-    def begin_method(self, from_best: bool, new_generator: bool) -> None:
-        """A method starts: without memory, from the best states if asked for.
-
-        Images of another generator than before do not compete with earlier ones.
-        """
+    def begin(self, method: Method, from_best: bool) -> None:
+        """A method begins, without memory. With another generator, its images do not compete with earlier ones."""
         self.last = replace(self.best if from_best else self.last, memory={})
         self.last_l2 = self.best_l2 if from_best else self.last_l2
-        self._new_generator = new_generator
+        self._new_generator = self._method is not None and method.generator is not self._method.generator
+        self._method = method
 
-    def update(self, rows: Tensor, state: State, l2: Tensor) -> None:
-        """The images `rows` [n] after a step."""
+    def update(self, method: str, rows: Tensor, state: State, l2: Tensor) -> None:
+        """Record a step of the images `rows` [n]."""
         k = len(self.steps)
         better = l2.isfinite() if self._new_generator else l2 < self.best_l2[rows]
         self._new_generator = False
@@ -379,20 +373,21 @@ class BatchState:
         self.best_l2 = self.best_l2.index_copy(0, rows[better], l2[better])
         self.last_step = self.last_step.index_fill(0, rows, k)
         self.best_step = self.best_step.index_fill(0, rows[better], k)
+        self._record(method)
 
-    def record(self, method: str, seconds: float, on_step: Callable[[int, State, Tensor], None] | None) -> None:
-        """Log the step that was just made."""
-        k = len(self.steps)
-        self.steps.append(Step(method, self.last_l2, seconds))
-        if self._w is not None:
+    def _record(self, method: str) -> None:
+        k, now = len(self.steps), time.perf_counter()
+        self.steps.append(Step(method, self.last_l2, now - self._recorded))
+        self._recorded = now
+        if self._keep_w:
             self._w.append(self.last.w)
         if self._keep_images is None or k in self._keep_images:
             self._images[k] = self.last.image
-        if on_step is not None:
-            on_step(k, replace(self.last, memory={}), self.last_l2)
+        if self._on_step is not None:
+            self._on_step(k, replace(self.last, memory={}), self.last_l2)
 
     def leave(self, rows: Tensor, why: str, finished: bool = True) -> None:
-        """The images `rows` leave a method after the last step; `finished` when no other method follows."""
+        """The images `rows` leave a method after the last step; `finished` if no other method follows."""
         step = len(self.steps) - 1
         for row in rows.tolist():
             self.stops[row] = [*(stop for stop in self.stops[row] if stop.step < step), Stop(step, why)]
@@ -401,7 +396,7 @@ class BatchState:
 
     def inversion(self, keep: str, interrupted: bool) -> Inversion:
         """The result."""
-        made = int(self.last_step.max()) + 1  # Ctrl-C may come between a step's record and the step
+        made = int(self.last_step.max()) + 1  # Ctrl-C can come before the last step is recorded
         kept = self.best if keep == "best" else self.last
         return Inversion(
             w=kept.w,
@@ -411,7 +406,7 @@ class BatchState:
             best_step=self.best_step,
             kept_step=self.best_step if keep == "best" else self.last_step,
             last_step=self.last_step,
-            w_steps=None if self._w is None else torch.stack(self._w[:made], dim=1),
+            w_steps=torch.stack(self._w[:made], dim=1) if self._keep_w else None,
             image_steps={k: image for k, image in self._images.items() if k < made},
             finished=self.finished,
             interrupted=interrupted,
