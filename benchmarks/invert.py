@@ -21,9 +21,9 @@ from pathlib import Path
 import torch
 
 from restyle_cli import models
-from restyle_cli.align import frame_mark
+from restyle_cli.align import aligned_mark
 from restyle_cli.devices import choose_device
-from restyle_cli.images import save_picture, to_picture
+from restyle_cli.images import save_image, to_image
 from restyle_cli.run import pipeline
 from restyle_cli.run.outputs import Results
 from restyle_cli.run.sources import Source, find_pictures
@@ -76,7 +76,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         here = Path(name)
         for index, face in enumerate(draw(sample_z(options.pictures, HELD_OUT), 256)):
-            save_picture(to_picture(face), here / f"faces/{index:03d}.png", frame_mark())
+            save_image(to_image(face), here / f"faces/{index:03d}.png", aligned_mark())
         sources = find_pictures([here / "faces"])
 
         one = ["-m", "restyle_cli", "invert", str(sources[0].path), "-m", options.model, "--device", options.device]

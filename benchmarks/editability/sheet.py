@@ -11,7 +11,7 @@ from measures import Domain, Move
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from restyle_cli.images import to_picture
+from restyle_cli.images import to_image
 from restyle_cli.train.portraits import draw_looks
 
 SIDE, TITLE, MARGIN, GAP, TEXT = 128, 250, 12, 6, 18
@@ -60,7 +60,7 @@ def draw_sheet(
         top = 2 * MARGIN + TEXT + row * (SIDE + GAP)
         lines = name.replace(",", ",\n")
         pen.text((MARGIN, top + SIDE // 2), lines, INK, font, anchor="lm")
-        for column, picture in enumerate(map(to_picture, pictures)):
+        for column, picture in enumerate(map(to_image, pictures)):
             sheet.paste(picture.resize((SIDE, SIDE)), (MARGIN + TITLE + column * (SIDE + GAP), top))
     path.parent.mkdir(parents=True, exist_ok=True)
     colours = sheet.quantize(256, Image.Quantize.MEDIANCUT, kmeans=3)

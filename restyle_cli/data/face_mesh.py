@@ -1,4 +1,4 @@
-"""A triangle mesh over an aligned face crop: piecewise-affine warps, and turns of the head in 2.5-D.
+"""A triangle mesh over an aligned face crop: piecewise-affine warps, and rotations of the head in 2.5-D.
 
 The points are the 68 dlib landmarks, some points of the published template of the Face Research Lab London Set
 (hairline, hair outline, ears, cheeks, neck), and a fixed ring outside the crop, so that the mesh covers all of it.
@@ -34,7 +34,7 @@ EARS = dict.fromkeys(range(115, 125), -0.85)
 HAIR = dict.fromkeys(range(146, 157), -0.9)
 NECK = dict.fromkeys((145, 157, 183, 184), -0.6)
 TEMPLATE_DEPTH = CHEEKS | HAIRLINE | EARS | HAIR | NECK  # from a point's number in the template to its depth
-HEAD_CENTRE = -0.6  # depth of the axis that the head turns about
+HEAD_CENTRE = -0.6  # depth of the axis of rotation
 EYES_AND_MOUTH = (*range(36, 48), 48, 54)
 
 
@@ -89,7 +89,7 @@ class FaceMesh:
 
     @cached_property
     def normals(self) -> np.ndarray:
-        """[size, size, 2]: the surface's slope to the right and downwards, smooth, about -1 to 1."""
+        """[size, size, 2]: the smoothed slope of the surface to the right and downwards, about -1 to 1."""
         height = self.warp(self.depth_map(), self.points, self.points)
         height = cv2.GaussianBlur(height, (0, 0), 0.045 * self.size)
         slope = np.stack([-cv2.Sobel(height, cv2.CV_32F, 1, 0), -cv2.Sobel(height, cv2.CV_32F, 0, 1)], -1) / 8
@@ -105,9 +105,9 @@ class FaceMesh:
         return (np.stack([x, y, np.ones_like(x)], -1) * plane[ids]).sum(-1).astype(np.float32)
 
     def warp(self, image: np.ndarray, target: np.ndarray, source: np.ndarray) -> np.ndarray:
-        """Piecewise affine: what lies at the points `source` [K, 2] of an image [size, size, …] moves to `target`.
+        """Warp an image [size, size, …] piecewise affinely from the points `source` [K, 2] to `target`.
 
-        The image may have a margin on all sides, which is seen where the frame's inside is not enough.
+        The image may have a margin on all sides, which fills areas that the warp uncovers.
         """
         margin = (len(image) - self.size) // 2
         ids = self._rasterise(target)
@@ -118,13 +118,13 @@ class FaceMesh:
         shift = s[:, 0] - (turn @ t[:, 0, :, None])[..., 0]
         where = np.concatenate([turn, shift[..., None]], 2).astype(np.float32)[ids]
         y, x = np.mgrid[0 : self.size, 0 : self.size].astype(np.float32) + 0.5
-        at = [where[..., k, 0] * x + where[..., k, 1] * y + where[..., k, 2] - 0.5 + margin for k in range(2)]
-        return cv2.remap(image, *at, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        u, v = (where[..., k, 0] * x + where[..., k, 1] * y + where[..., k, 2] - 0.5 + margin for k in range(2))
+        return cv2.remap(image, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     def turned(self, shape: np.ndarray, yaw: float, pitch: float) -> np.ndarray:
-        """The points `shape` [K, 2] after the head turned (radians; right and down are positive), the ring unmoved.
+        """The points `shape` [K, 2] after a rotation of the head in radians, positive to the right and down.
 
-        The result is framed as FFHQ's crops are: by eyes and mouth.
+        The ring stays, and eyes and mouth stay centred, as in FFHQ's crops.
         """
         moved, inner = shape.copy(), slice(0, len(shape) - len(ring()))
         centre = shape[list(EYES_AND_MOUTH)].mean(0)
@@ -135,7 +135,7 @@ class FaceMesh:
         return moved
 
     def _rasterise(self, points: np.ndarray) -> np.ndarray:
-        """[size, size]: the triangle that each pixel lies in; where the mesh folds, the one nearest to the camera."""
+        """[size, size]: the triangle of each pixel; where the mesh folds, the one nearest to the camera."""
         ids = np.zeros((self.size, self.size), np.int32)
         corners = np.round(points[self.triangles] * 16).astype(np.int32)
         for k in np.argsort(self.depth[self.triangles].mean(1)):

@@ -1,9 +1,9 @@
-"""Aligned photographs of people, brought to one mean shape: the material that `faces` blends.
+"""Aligned photographs of people, warped to one mean shape: the material that `faces` blends.
 
 A folder holds square photographs `NAME.jpg`, aligned as FFHQ, and `points.json`: for each name `landmarks68` [68, 2]
 and, for one photograph of each person, `template189` [189, 2], in units of the side. The first three letters of a name
 are the person. The expected set is L. DeBruine, B. Jones, *Face Research Lab London Set* (2017), CC BY 4.0,
-doi 10.6084/m9.figshare.5047666, photographed before a smooth grey wall.
+doi 10.6084/m9.figshare.5047666, with a smooth grey wall as background.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ from restyle_cli.data.face_mesh import HAIRLINE, TEMPLATE_DEPTH, FaceMesh, apply
 from restyle_cli.data.matting import matte
 from restyle_cli.errors import RestyleError
 
-PHOTO_SIZE = 512  # pixels at which people are separated from the wall
+PHOTO_SIZE = 512  # pixels per side at which people are separated from the wall
 EYES_AND_NOSE = slice(27, 48)
 HAIRLINE_ROWS = slice(
     68 + list(TEMPLATE_DEPTH).index(min(HAIRLINE)), 68 + list(TEMPLATE_DEPTH).index(max(HAIRLINE)) + 1
@@ -30,12 +31,12 @@ HAIRLINE_ROWS = slice(
 
 @dataclass(frozen=True)
 class FacePhotos:
-    """N photographs at `size` pixels. Maps are bytes in the mean shape; shapes are in pixels, as photographed."""
+    """N photographs at `size` pixels. Maps are bytes in the mean shape; shapes are in pixels of the photographs."""
 
     size: int
     names: tuple[str, ...]
     shapes: np.ndarray  # [N, K, 2]
-    colours: np.ndarray  # [N, S, S, 3]: the person's, also where partly transparent
+    colours: np.ndarray  # [N, S, S, 3]: of the person, also where partly transparent
     opacity: np.ndarray  # [N, S, S]
     fringe: np.ndarray  # [N, S, S]: hair in front of the face
     skin: np.ndarray  # [N, S, S]
@@ -51,16 +52,17 @@ class FacePhotos:
 
     @cached_property
     def face(self) -> np.ndarray:
-        """[S, S]: 1 where the blended face is used, soft at its outline."""
+        """[S, S]: 1 where the blended face is used, with a soft outline."""
         return face_mask(self.mean_shape, self.size)
 
     def save(self, path: Path) -> None:
-        """Keep the result: preparing takes about a second a photograph."""
-        np.savez(path, **{name: np.asarray(getattr(self, name)) for name in self.__dataclass_fields__})
+        """Save the arrays, because preparing takes about a second per photograph."""
+        arrays: dict[str, Any] = {name: np.asarray(getattr(self, name)) for name in self.__dataclass_fields__}
+        np.savez(path, **arrays)
 
     @classmethod
     def open(cls, path: Path) -> FacePhotos:
-        """What `save` wrote."""
+        """Load the arrays that `save` wrote."""
         with np.load(path, allow_pickle=False) as values:
             fields = {name: values[name] for name in cls.__dataclass_fields__}
         return cls(**fields | {"size": int(fields["size"]), "names": tuple(fields["names"].tolist())})
@@ -96,7 +98,7 @@ def read_photos(
     points = read_points(folder)
     names = tuple(sorted((n for n in points if people(n[:3])), key=lambda n: (n[3:], n)))
     if not names:
-        raise RestyleError(f"'{folder}' has no photograph of the people asked for")
+        raise RestyleError(f"'{folder}' has no photograph of the requested people")
     mean = np.mean([points[n] for n in (shape_of or names)], 0)
     mesh = FaceMesh(mean * size, size)
     face = face_mask(mesh.points, size)
@@ -137,7 +139,7 @@ def face_mask(points: np.ndarray, size: int) -> np.ndarray:
 def extended(layers: np.ndarray, margin: int) -> np.ndarray:
     """Layers [S, S, C] with a margin on all sides; the last channel is the opacity, the others are multiplied by it.
 
-    Hair and clothes that reach the frame go on as their mirror image; where nothing reaches it, nothing appears.
+    Hair and clothes that touch the border are mirrored into the margin; elsewhere it is transparent.
     """
     reach = cv2.copyMakeBorder(layers[..., -1], margin, margin, margin, margin, cv2.BORDER_REPLICATE)
     reach[margin:-margin, margin:-margin] = 1
@@ -150,7 +152,7 @@ def _disc(diameter: float) -> np.ndarray:
 
 
 def _parts(colour: np.ndarray, opacity: np.ndarray, points: np.ndarray, face: np.ndarray) -> dict[str, np.ndarray]:
-    """Where a photograph in the mean shape has skin, hair, clothes and a fringe."""
+    """The maps of skin, hair, clothes and fringe of a photograph in the mean shape, and its skin colour."""
     size = len(face)
     lab = cv2.cvtColor(colour, cv2.COLOR_RGB2LAB)
     cheeks = np.zeros((size, size), np.uint8)
@@ -174,14 +176,13 @@ def _parts(colour: np.ndarray, opacity: np.ndarray, points: np.ndarray, face: np
     clothes = (y > chin + 0.03 * size) & (lab[..., 0] > 80) & (chroma < 9) & (opacity > 0.3)
     apart = np.hypot((lab[..., 0] - skin_lab[0]) * 0.5, np.hypot(*(lab[..., 1:] - skin_lab[1:]).transpose(2, 0, 1)))
     skin = np.clip((26 - apart) / 10, 0, 1) * ~clothes
-    scalp = np.zeros(
-        (size, size), np.uint8
-    )  # above the hairline even fair hair differs from skin; a bald head does not
+    # Above the hairline even fair hair differs from skin; a bald head does not.
+    scalp = np.zeros((size, size), np.uint8)
     above = np.concatenate([points[HAIRLINE_ROWS], [(2.0 * size, points[HAIRLINE_ROWS][-1, 1]), (2.0 * size, -size)]])
     above = np.concatenate([above, [(-size, -size), (-size, points[HAIRLINE_ROWS][0, 1])]])
     cv2.fillPoly(scalp, [np.round(above * 16).astype(np.int32)], 1, shift=4)
     hair = np.clip((apart - np.where(scalp > 0, 8, 20)) / 10, 0, 1) * ~clothes * (opacity > 0.02)
-    hair *= np.maximum(1 - np.clip(face * 4, 0, 1), fringe)  # eyes and mouths are no hair
+    hair *= np.maximum(1 - np.clip(face * 4, 0, 1), fringe)  # not eyes and mouth
     return {
         "colours": colour,
         "opacity": opacity,

@@ -1,10 +1,10 @@
 """Photographic faces of people who do not exist, with known latent codes: blends of aligned photographs.
 
-A *look* says who is blended and how the scene is. Its code is K normal numbers: principal components of the face's
-texture, of its shape and of the hair, the hair's colour, and the scene's parameters. The embedded generator's W is a
-linear image of these codes (`FaceSpace.embed`), so that every rendered face has a known w.
+A *look* has the weights of the blend and the parameters of the scene. Its code is K normal numbers: principal
+components of the texture and shape of the face and of the hair, the colour of the hair, and the scene's parameters.
+The bundled generator's W is a linear image of these codes (`face_space`), so every rendered face has a known w.
 
-Nobody's own face is rendered: every face blends at least two people, none with a weight above 0.75.
+No real person's face is rendered: every face blends at least two people, none with a weight above 0.75.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Faces:
         lab = own
         if rng.random() < 0.4 and self.has_hair[hair.argmax()]:
             lab = HAIR_COLOURS[rng.choice(len(HAIR_COLOURS), p=HAIR_ODDS)] + rng.normal(0, (4, 2, 3))
-            lab[0] = np.clip(lab[0], own[0] - 22, own[0] + 26)  # more would not look like hair
+            lab[0] = np.clip(lab[0], own[0] - 22, own[0] + 26)  # outside this range it does not look like hair
         scene |= dict(zip(HAIR_COLOUR, ((lab - HAIR_MEAN) / HAIR_SPREAD).tolist(), strict=True))
         return Look(texture, shape, hair, scene)
 
@@ -85,7 +85,7 @@ class Faces:
         return int(rng.choice(wanted or names))
 
     def _weights(self, rng: np.random.Generator, smiling: float) -> np.ndarray:
-        """A blend of two to five people, pushed away from the mean, so that faces do not all become average."""
+        """A blend of two to five people, moved away from the mean, so that faces are not all average."""
         count = rng.integers(2, 6)
         shares = rng.dirichlet(np.full(count, 1.5))
         largest, push = shares.argmax(), rng.uniform(1.0, 1.6)
@@ -122,7 +122,7 @@ class Faces:
         return points.astype(np.float32)
 
     def target(self, look: Look) -> np.ndarray:
-        """The points [K, 2] in the image: turned, moved and scaled."""
+        """The points [K, 2] in the image: rotated, moved and scaled."""
         scene, size = look.scene, self.size
         points = self.mesh.turned(self.shape(look), 0.42 * bounded(scene["yaw"]), 0.22 * bounded(scene["pitch"]))
         roll, scale = 0.07 * bounded(scene["roll"]), 1 + 0.06 * bounded(scene["scale"])
@@ -197,7 +197,7 @@ class Faces:
         return colour, opacity
 
     def _light(self, scene: dict[str, float]) -> np.ndarray:
-        """[S, S]: how bright the light is on each part of the head."""
+        """[S, S]: the brightness of the light on each part of the head."""
         x, y = 0.6 * bounded(scene["light_x"]), 0.35 * bounded(scene["light_y"])
         slope = self.mesh.normals
         return np.exp(x * slope[..., 0] + y * slope[..., 1]).astype(np.float32)
@@ -221,7 +221,7 @@ class Faces:
 
     @cached_property
     def has_hair(self) -> np.ndarray:
-        """[N]: whether there is enough hair, unlike the skin, to give it another colour."""
+        """[N]: whether there is enough hair, of another colour than the skin, to recolour it."""
         skin = cv2.cvtColor(self.photos.skin_colour[None], cv2.COLOR_RGB2LAB)[0]
         apart = np.abs(self.hair_lab - skin).sum(1)
         return (self.photos.hair.mean((1, 2)) / 255 > 0.05) & (apart > 22)
@@ -243,13 +243,13 @@ def lab_colour(light: float, a: float, b: float) -> np.ndarray:
 
 
 def clothes_colour(scene: dict[str, float]) -> np.ndarray:
-    """What white clothes are dyed with [3]."""
+    """The colour [3] that white clothes are multiplied with."""
     light = 60 + 42 * bounded(scene["clothes_light"], 1.2)
     return lab_colour(min(light, 98), 30 * bounded(scene["clothes_a"]), 30 * bounded(scene["clothes_b"]))
 
 
 def filled_textures(photos: FacePhotos) -> np.ndarray:
-    """[N, S, S, 3] in [0, 1]: the faces, with the skin of the others where a fringe hides it."""
+    """[N, S, S, 3] in [0, 1]: the faces, with the mean skin of the others under a fringe."""
     colours = photos.colours.astype(np.float32) / 255
     hidden = photos.fringe.astype(np.float32)[..., None] / 255
     gain = (photos.skin_colour + 0.03)[:, None, None]

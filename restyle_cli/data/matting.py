@@ -9,16 +9,16 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-WALL_DISTANCES = (8.0, 6.0, 5.0, 4.5, 4.0, 4.0)  # largest Lab distance of a wall pixel, fit after fit
+WALL_DISTANCES = (8.0, 6.0, 5.0, 4.5, 4.0, 4.0)  # largest Lab distance of a wall pixel in each fit
 PERSON_DISTANCE = 22.0  # pixels this far from the wall's colour are opaque
-UNLIKE_WALL = 8.0  # a white shirt is at least this far from the wall, a gap in hair is not
-SMALLEST_GAP = 1e-4  # share of the image: smaller gaps between strands of hair are left to the opacity
-FAR = 0.03  # share of the side: pixels this far from any wall pixel are opaque, gaps excepted
+UNLIKE_WALL = 8.0  # Lab distance that a white shirt has from the wall, and a gap in hair has not
+SMALLEST_GAP = 1e-4  # of the image's area: in smaller gaps between strands of hair, the opacity is computed
+FAR = 0.03  # of the side: pixels this far from any wall pixel are opaque, except in gaps
 BLURS = ((2.0, 1.0), (6.0, 0.05), (20.0, 0.001))  # (sigma, weight) of the local foreground colour
 
 
 def matte(rgb: np.ndarray, outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Opacity [S, S] and colour without the wall's share [S, S, 3] of a photograph [S, S, 3], all in [0, 1].
+    """Opacity [S, S] and the person's colour [S, S, 3] of a photograph [S, S, 3], all in [0, 1].
 
     `outline` [K, 2] are points of the face in pixels; their convex hull is opaque.
     """
@@ -26,9 +26,9 @@ def matte(rgb: np.ndarray, outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     face = np.zeros(rgb.shape[:2], np.uint8)
     cv2.fillConvexPoly(face, cv2.convexHull(outline.astype(np.float32)).astype(np.int32), 1)
     wall, on_wall, distance = fit_wall(lab, face > 0)
-    person = cv2.erode((distance > PERSON_DISTANCE).astype(np.uint8), np.ones((5, 5), np.uint8)) | face
+    far = cv2.erode((distance > PERSON_DISTANCE).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     away = cv2.distanceTransform((~on_wall).astype(np.uint8), cv2.DIST_L2, 5)
-    person = ((person > 0) | ((away > FAR * len(rgb)) & (distance > UNLIKE_WALL))) & ~on_wall
+    person = (far | (face > 0) | ((away > FAR * len(rgb)) & (distance > UNLIKE_WALL))) & ~on_wall
     foreground = _local_mean(rgb, person.astype(np.float32))
     back = cv2.cvtColor(wall, cv2.COLOR_LAB2RGB)
     across = back - foreground
@@ -43,7 +43,7 @@ def matte(rgb: np.ndarray, outline: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def fit_wall(lab: np.ndarray, face: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The wall's colour [S, S, 3] in Lab, where it is seen [S, S], and every pixel's distance from it [S, S]."""
+    """The wall's colour [S, S, 3] in Lab, its mask [S, S], and the distance of each pixel from it [S, S]."""
     side = len(lab)
     y, x = np.mgrid[0:side, 0:side].astype(np.float32) / side - 0.5
     terms = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y], -1)
@@ -59,14 +59,14 @@ def fit_wall(lab: np.ndarray, face: np.ndarray) -> tuple[np.ndarray, np.ndarray,
         count, labels, stats, _ = cv2.connectedComponentsWithStats(near)
         large = stats[:, cv2.CC_STAT_AREA] > SMALLEST_GAP * side**2
         large[0] = False
-        if fit < 2:  # at first only what reaches the frame
+        if fit < 2:  # at first only areas that touch the border
             large &= np.isin(np.arange(count), labels[frame & (near > 0)])
         seen = large[labels]
     return wall, seen, distance
 
 
 def _local_mean(rgb: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """The mean colour of the weighted pixels around each pixel; near ones count most."""
+    """The mean colour of the weighted pixels around each pixel, with larger weights near it."""
     total, norm = np.zeros_like(rgb), np.full_like(weight, 1e-8)
     for sigma, share in BLURS:
         total += share * cv2.GaussianBlur(rgb * weight[..., None], (0, 0), sigma)
