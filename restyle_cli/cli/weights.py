@@ -13,7 +13,7 @@ from restyle_cli.cli.output import Table, Terminal, human_bytes
 from restyle_cli.errors import RestyleError
 from restyle_cli.methods import CHAINS, METHODS
 from restyle_cli.models import installed
-from restyle_cli.store import catalog, fetch, web
+from restyle_cli.store import catalog, download, fetch
 from restyle_cli.store.catalog import Entry
 
 app = typer.Typer(help="List, download, add and check models.", no_args_is_help=True)
@@ -147,7 +147,7 @@ def _described(entry: Entry) -> dict[str, Any]:
         "path": _path(entry),
         "bytes": _size(entry),
         "sha256": fetch.expected(entry) or None,
-        "sources": [web.page_of(source) for source in entry.sources],
+        "sources": [download.page_of(source) for source in entry.sources],
         "page": entry.page,
         "licence_code": entry.licence_code,
         "licence_weights": entry.licence_weights,

@@ -12,11 +12,11 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.io import reason_of, write_atomic
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.catalog import KINDS, Entry
+from restyle_cli.store.download import leftovers, looks_like_page
 from restyle_cli.store.files import describe
 from restyle_cli.store.inputs import check_input
 from restyle_cli.store.legacy.checkpoint_part import Part
 from restyle_cli.store.paths import home, sha256
-from restyle_cli.store.web import looks_like_page
 from restyle_cli.store.writing import advising
 
 NOT_KNOWN = "not known"
@@ -165,5 +165,5 @@ def _put(path: Path, target: Path, move: bool) -> None:
                 path.unlink()
     except OSError as error:
         raise RestyleError(f"cannot bring '{path}' to '{target}': {reason_of(error)}") from error
-    for left in fetch.left_by_fetching(target):  # of another way to get the file, which is not needed any more
+    for left in leftovers(target):  # of another way to get the file, which is not needed any more
         left.unlink(missing_ok=True)

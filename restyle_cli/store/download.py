@@ -1,269 +1,417 @@
-"""Bringing a file from one of several sources: gone on with where it stopped, and checked before it counts.
+"""Download a file over HTTP from one of several sources: interrupted downloads continue, and the content is checked.
 
-What has come so far lies in `.NAME.<source>.part`, one for each source, so that two never mix; the small
-`….part.json` beside it tells which content the bytes belong to. A process that is killed leaves both, and the next
-one goes on from there.
+Incomplete content is in `.NAME.<source>.part`, one for each source, so that two never mix; `….part.json` has the size
+and the ETag of the content that it belongs to. Both stay when a process is killed. Proxies are those of the
+environment.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import html
+import http.client
+import http.cookiejar
 import json
 import os
+import re
 import shutil
+import socket
+import ssl
 import time
-from collections.abc import Callable
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
+from restyle_cli import __version__
 from restyle_cli.errors import RestyleError
-from restyle_cli.store import web
-from restyle_cli.store.fetch import left_by_fetching
+from restyle_cli.io import reason_of
+from restyle_cli.store.catalog import Entry
 from restyle_cli.store.paths import sha256
-from restyle_cli.store.web import Answer, NothingThere, SourceError
 
-_PIECE = 1 << 18
+DRIVE = "https://drive.google.com/uc?export=download&id="
+_CHUNK = 1 << 18
+_MAX_PAGE = 1_000_000
+_MAX_DIGITS = 15  # of a size: a petabyte
 _SPARE = 50_000_000
 """Bytes of disk that are left free."""
 _PROGRESS = 1_000_000
-"""Bytes after which a source that failed before is as good as new."""
+"""After so many bytes, the attempts of a source are counted from the beginning."""
+_FAILURES = (OSError, http.client.HTTPException, ValueError, OverflowError)
+"""What Python raises for a failed connection, and for addresses and numbers that make no sense."""
+_REASONS: tuple[tuple[type[Exception], str, bool], ...] = (
+    (TimeoutError, "does not answer in time", True),
+    (http.client.IncompleteRead, "cut the connection", True),
+    (socket.gaierror, "cannot be found; is there a connection to the internet?", False),
+    (ssl.SSLCertVerificationError, "has no valid certificate", False),
+)
+_TEMPORARY = frozenset((408, 425, 429, 500, 502, 503, 504))
 
 
 class Progress(Protocol):
-    """Shows how far a transfer is."""
+    """Shows how far a download is."""
 
     def advance(self, count: int) -> None:
-        """`count` more bytes are there."""
+        """`count` more bytes have arrived."""
 
 
 ShowProgress = Callable[[str, int | None, int], AbstractContextManager[Progress]]
-"""(name, bytes in all if known, bytes there already) -> a context that shows the transfer."""
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A file, and what is known of it beforehand."""
-
-    name: str
-    sources: tuple[str, ...]
-    bytes: int | None = None
-    sha256: str | None = None
-    sha256_begins: str | None = None
+"""(name, total bytes if known, bytes on disk) -> a context that shows the progress."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How patient a download is."""
+    """When a download gives up."""
 
     timeout: float = 30.0  # seconds without a byte
     attempts: int = 4  # of one source, without progress between them
     pause: float = 1.0  # seconds before the second attempt, doubled for each further one
     window: float = 60.0  # in so many seconds …
-    least: int = 60_000  # … so many bytes have to come
-    most: int = 8_000_000_000  # bytes of a file whose size is not known
+    least: int = 60_000  # … so many bytes must arrive
+    most: int = 8_000_000_000  # bytes of a file of unknown size
+
+
+class SourceError(Exception):
+    """A source does not send the file. `reason` completes "HOST …"; `again`: another attempt may succeed."""
+
+    def __init__(self, reason: str, again: bool = False) -> None:
+        super().__init__(reason)
+        self.reason, self.again = reason, again
+
+
+def page_of(source: str) -> str:
+    """The address at which a person downloads the file of `source` with a browser."""
+    if source.startswith("drive:"):
+        return f"https://drive.google.com/file/d/{source.removeprefix('drive:')}/view"
+    return source
+
+
+def looks_like_page(beginning: bytes) -> bool:
+    """Whether a file that begins like this is a web page, whatever the server calls it."""
+    return beginning[:200].lstrip().lower().startswith((b"<!doctype html", b"<html"))
+
+
+def host_of(source: str) -> str:
+    """The host of `source`, for messages."""
+    return urllib.parse.urlsplit(_address(source)).hostname or source
+
+
+def leftovers(target: Path) -> list[Path]:
+    """What interrupted downloads of `target` have left."""
+    return list(target.parent.glob(f".{glob.escape(target.name)}.*.part*"))
 
 
 def download(
-    wanted: Wanted,
+    entry: Entry,
     target: Path,
-    begun: Callable[[str, int | None], None] | None = None,
+    started: Callable[[str, int | None], None] | None = None,
     progress: ShowProgress | None = None,
     limits: Limits = Limits(),
 ) -> str:
-    """Bring the file to `target` from the first source that gives it; its SHA-256.
+    """Download the file of `entry` to `target` from the first source that sends it; returns its SHA-256.
 
-    `begun` is told the source and the size as soon as bytes come. RestyleError, with the reason of each source, when
-    none gives the file, or when it cannot be written; what came is kept for another time. Two processes must not do
-    this for one `target` at once.
+    `started` is called with the source and the size when bytes arrive. RestyleError, with the reason of each source,
+    when none sends the file, or when it cannot be written; the next call continues. Two processes must not do this for
+    one `target` at once.
     """
     failures = []
-    for source in wanted.sources:
-        part = _Part(target, source)
+    for source in entry.sources:
+        transfer = _Transfer(entry, source, target, started, progress, limits)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            digest = _from_source(_Transfer(wanted, source, part, begun, progress, limits))
-            part.path.replace(target)
+            digest = transfer.run()
+            transfer.part.replace(target)
         except SourceError as error:
-            failures.append(f"{web.host_of(source)} {error.reason}")
+            failures.append(f"{host_of(source)} {error.reason}")
         except OSError as error:
-            raise _writing_failed(target, error) from error
+            hint = "free some space, or set RESTYLE_HOME to a folder that can be written"
+            raise RestyleError(f"cannot write '{target}': {reason_of(error)}", hint) from error
         else:
-            for left in left_by_fetching(target):  # from other sources
-                left.unlink(missing_ok=True)
+            for path in leftovers(target):
+                path.unlink(missing_ok=True)
             return digest
-    page = web.page_of(wanted.sources[0])
     raise RestyleError(
-        f"'{wanted.name}' could not be fetched: {'; '.join(failures)}",
-        f"fetch it by hand from {page} and then `restyle weights add FILE --as {wanted.name}`",
+        f"'{entry.name}' could not be downloaded: {'; '.join(failures)}",
+        f"download it by hand from {page_of(entry.sources[0])} and then `restyle weights add FILE --as {entry.name}`",
     )
 
 
-class _Part:
-    """What has come from one source of `target`."""
+@dataclass
+class _Transfer:
+    """The download of one file from one source."""
 
-    def __init__(self, target: Path, source: str) -> None:
-        short = hashlib.sha256(source.encode()).hexdigest()[:10]
-        self.path = target.with_name(f".{target.name}.{short}.part")
-        self.described = target.with_name(f".{target.name}.{short}.part.json")
+    entry: Entry
+    source: str
+    target: Path
+    started: Callable[[str, int | None], None] | None
+    progress: ShowProgress | None
+    limits: Limits
+
+    def __post_init__(self) -> None:
+        short = hashlib.sha256(self.source.encode()).hexdigest()[:10]
+        self.part = self.target.with_name(f".{self.target.name}.{short}.part")
+        self.record = self.part.with_name(f"{self.part.name}.json")
+
+    def run(self) -> str:
+        """Complete the part, in several attempts if necessary; its SHA-256."""
+        failed = 0
+        while True:
+            before = self.size()
+            try:
+                return self.attempt()
+            except SourceError as error:
+                failed = 1 if self.size() >= before + _PROGRESS else failed + 1
+                if not error.again or failed >= self.limits.attempts:
+                    raise
+                time.sleep(self.limits.pause * 2 ** (failed - 1))
+
+    def attempt(self) -> str:
+        size = self.size()
+        total, tag = self.recorded()
+        if not size or size != total:  # else the process ended between the last byte and the check
+            known = (total is not None or tag is not None) and size <= (total or size)
+            self.receive(size if known else 0, total, tag)
+        digest = sha256(self.part)
+        if reason := self.wrong(digest):
+            self.clear()
+            raise SourceError(reason, again=size > 0)
+        return digest
+
+    def receive(self, offset: int, total: int | None, tag: str | None) -> None:
+        """Request what follows the first `offset` bytes of a file of this size and ETag, and append it to the part."""
+        try:
+            response = _request(self.source, offset, tag, self.limits.timeout)
+        except _Changed:
+            self.clear()
+            raise
+        with response:
+            start, offered = _extent(response)
+            self.check_size(offered, start)
+            new_tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
+            if start == 0:
+                self.part.write_bytes(b"")
+                self.record.write_text(json.dumps({"total": offered, "tag": new_tag}), encoding="utf-8")
+            elif start != offset or offered != total or (new_tag or tag) != tag:
+                self.clear()
+                raise _Changed()
+            if self.started:
+                self.started(self.source, offered)
+            shown = self.progress(self.entry.name, offered, start) if self.progress else nullcontext()
+            with self.part.open("ab") as file, shown as bar:
+                for chunk in self.chunks(response, start, offered or self.entry.bytes or self.limits.most):
+                    file.write(chunk)
+                    if bar:
+                        bar.advance(len(chunk))
+                file.flush()
+                os.fsync(file.fileno())
+        if offered is not None and (size := self.size()) < offered:
+            raise SourceError(f"cut the connection after {size} of {offered} bytes", again=True)
+
+    def check_size(self, offered: int | None, start: int) -> None:
+        """SourceError when a file of this size cannot be the right one; RestyleError when the disk is too full."""
+        expected = self.entry.bytes
+        if expected is not None and offered is not None and offered != expected:
+            self.clear()
+            raise SourceError(f"offers a file of {offered} bytes, which should have {expected}")
+        if offered is not None and offered > (expected or self.limits.most):
+            raise SourceError(f"offers {offered / 1e9:.0f} GB, more than any model has")
+        needed, free = (offered or expected or 0) - start, shutil.disk_usage(self.part.parent).free
+        if needed + _SPARE > free:
+            sizes = f"{needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free"
+            hint = "free some, or set RESTYLE_HOME to a folder on a larger disk"
+            raise RestyleError(f"not enough space in '{self.part.parent}': {sizes}", hint)
+
+    def chunks(self, response: http.client.HTTPResponse, size: int, most: int) -> Iterator[bytes]:
+        """What arrives behind the first `size` bytes. SourceError when it is a web page, too long or too slow."""
+        since, before = time.monotonic(), size
+        while chunk := _read(response, _CHUNK):
+            if size == 0 and looks_like_page(chunk):
+                raise SourceError("sends a web page instead of the file")
+            size += len(chunk)
+            if size > most:
+                raise SourceError(f"sends more than {most} bytes")
+            yield chunk
+            if (now := time.monotonic()) - since > self.limits.window:
+                if size - before < self.limits.least:
+                    raise SourceError(f"is too slow: {size - before} bytes in {now - since:.0f} s")
+                since, before = now, size
+
+    def wrong(self, digest: str) -> str | None:
+        """Why the complete part is not the file of the entry; None if it is."""
+        size, expected = self.size(), self.entry.sha256 or self.entry.sha256_begins or ""
+        if self.entry.bytes is not None and size != self.entry.bytes:
+            return f"sent {size} bytes, not {self.entry.bytes}"
+        if not digest.startswith(expected):
+            return f"sent another file: its SHA-256 begins with {digest[:8]}, not {expected[:8]}"
+        return None if size else "sent an empty file"
 
     def size(self) -> int:
-        return self.path.stat().st_size if self.path.is_file() else 0
+        return self.part.stat().st_size if self.part.is_file() else 0
 
-    def content(self) -> tuple[int | None, str | None]:
-        """Bytes of the whole and the server's mark of what the part belongs to, as far as known."""
+    def recorded(self) -> tuple[int | None, str | None]:
+        """The total size and the ETag of the content that the part belongs to, as far as known."""
         try:
-            noted = json.loads(self.described.read_text(encoding="utf-8"))
-            total, tag = noted["total"], noted["tag"]
+            record = json.loads(self.record.read_text(encoding="utf-8"))
+            total, tag = record["total"], record["tag"]
         except (OSError, ValueError, LookupError, TypeError):
             return None, None
         return total if isinstance(total, int) else None, tag if isinstance(tag, str) else None
 
-    def begin(self, answer: Answer) -> None:
-        """Start anew, with the content of `answer`."""
-        self.path.write_bytes(b"")
-        self.described.write_text(json.dumps({"total": answer.total, "tag": answer.tag}), encoding="utf-8")
-
     def clear(self) -> None:
-        for path in (self.path, self.described):
-            path.unlink(missing_ok=True)
+        self.part.unlink(missing_ok=True)
+        self.record.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True)
-class _Transfer:
-    wanted: Wanted
-    source: str
-    part: _Part
-    begun: Callable[[str, int | None], None] | None
-    progress: ShowProgress | None
-    limits: Limits
+# --- HTTP
 
 
-def _from_source(transfer: _Transfer) -> str:
-    """Bring the whole part from one source, in several attempts if need be; its SHA-256."""
-    failed = 0
-    while True:
-        before = transfer.part.size()
-        try:
-            return _attempt(transfer)
-        except SourceError as error:
-            failed = 1 if transfer.part.size() >= before + _PROGRESS else failed + 1
-            if not error.again or failed >= transfer.limits.attempts:
-                raise
-            time.sleep(transfer.limits.pause * 2 ** (failed - 1))
+class _Changed(SourceError):
+    """The source has another file than when the download started."""
+
+    def __init__(self) -> None:
+        super().__init__("has another file now", again=True)
 
 
-def _attempt(transfer: _Transfer) -> str:
-    part = transfer.part
-    have = part.size()
-    unchecked = have > 0 and have == part.content()[0]  # it was stopped between the last byte and the check
-    digest = sha256(part.path) if unchecked else _complete(transfer, have)
-    _check_content(transfer, digest, resumed=have > 0)
-    return digest
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but not from https to http."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if not newurl.startswith(("https:", f"{req.type}:")):
+            raise _not_followed(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _complete(transfer: _Transfer, have: int) -> str:
-    """Ask for what comes behind the first `have` bytes, and receive it; the SHA-256 of the whole."""
-    part, (total, tag) = transfer.part, transfer.part.content()
-    if (total is None and tag is None) or have > (total or have):
-        have = 0  # nobody knows of which content these bytes are
+def _not_followed(address: str) -> SourceError:
+    return SourceError(f"redirects to {address[:200]!r}, which is not followed")
+
+
+def _address(source: str) -> str:
+    return DRIVE + source.removeprefix("drive:") if source.startswith("drive:") else source
+
+
+def _request(source: str, offset: int, tag: str | None, timeout: float) -> http.client.HTTPResponse:
+    """The response with the file of `source` from byte `offset` on, if it still has this ETag.
+
+    Not every server can send a part: see `_extent`. SourceError when it sends no file.
+    """
+    cookies = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+    opener = urllib.request.build_opener(_Redirects, cookies)
+    resume = {"Range": f"bytes={offset}-"} if offset else {}
+    if offset and tag and not tag.startswith("W/"):  # weak tags are not allowed here
+        resume["If-Range"] = tag
+    drive = source.startswith("drive:")
+    # Drive asks for a confirmation before it sends a large file; only what follows can be resumed.
+    response = _open(opener, _address(source), {} if drive else resume, timeout)
+    if drive and _is_page(response):
+        page, address = _page(response), response.url
+        response = _open(opener, _confirmed(page, address), resume, timeout)
+    if _is_page(response):
+        raise _page_instead(_page(response))
+    if (encoding := response.headers.get("Content-Encoding", "identity")) != "identity":
+        response.close()
+        raise SourceError(f"sends the file as {encoding}, which was not requested")
+    return response
+
+
+def _open(
+    opener: urllib.request.OpenerDirector, address: str, headers: dict[str, str], timeout: float
+) -> http.client.HTTPResponse:
+    ours = {"User-Agent": f"restyle-cli/{__version__}", "Accept-Encoding": "identity"}
     try:
-        answer = web.ask(transfer.source, have, tag, transfer.limits.timeout)
-    except NothingThere:
-        part.clear()
-        raise
-    with answer.stream:
-        _check_offer(transfer, answer)
-        if answer.start == 0:
-            part.begin(answer)
-        elif answer.start != have or answer.total != total or (answer.tag or tag) != tag:
-            part.clear()
-            raise SourceError("has another file now", again=True)
-        _check_space(part.path, (answer.total or transfer.wanted.bytes or 0) - answer.start)
-        if transfer.begun:
-            transfer.begun(transfer.source, answer.total)
-        return _receive(transfer, answer)
+        if urllib.parse.urlsplit(address).scheme not in ("http", "https"):
+            raise SourceError(f"is no web address: {address!r}")
+        return opener.open(urllib.request.Request(address, headers=ours | headers), timeout=timeout)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise _refused(error) from error
+    except _FAILURES as error:
+        raise _failed(error) from error
 
 
-def _check_offer(transfer: _Transfer, answer: Answer) -> None:
-    """SourceError when the answer cannot be the file, judged by its size."""
-    expected, offered = transfer.wanted.bytes, answer.total
-    if expected is not None and offered is not None and offered != expected:
-        transfer.part.clear()
-        raise SourceError(f"offers a file of {offered} bytes, which should have {expected}")
-    if (offered or 0) > (expected or transfer.limits.most):
-        raise SourceError(f"offers {offered / 1e9:.0f} GB, more than any network has")
+def _read(response: http.client.HTTPResponse, most: int) -> bytes:
+    try:
+        return response.read1(most)
+    except _FAILURES as error:
+        raise _failed(error) from error
 
 
-def _check_space(path: Path, needed: int) -> None:
-    free = shutil.disk_usage(path.parent).free
-    if needed + _SPARE > free:
-        raise RestyleError(
-            f"not enough space in '{path.parent}': {needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free",
-            "free some, or set RESTYLE_HOME to a folder on a larger disk",
-        )
+def _refused(error: urllib.error.HTTPError) -> SourceError:
+    if 300 <= error.code < 400:
+        return _not_followed(error.url) if "not allowed" in error.reason else SourceError("redirects without end")
+    if error.code == 416:  # the offset is behind the end of the file
+        return _Changed()
+    known = http.client.responses.get(error.code, "")
+    return SourceError(f"answers {error.code} {known}".rstrip(), again=error.code in _TEMPORARY)
 
 
-def _receive(transfer: _Transfer, answer: Answer) -> str:
-    """Write what comes behind what is there; the SHA-256 of the whole. SourceError when it ends too early."""
-    digest = hashlib.sha256()
-    with transfer.part.path.open("r+b") as file:
-        while piece := file.read(_PIECE):
-            digest.update(piece)
-        size = file.tell()
-        with _shown(transfer, answer.total, size) as shown:
-            size = _pump(transfer, answer, file, digest, shown)
-        file.flush()
-        os.fsync(file.fileno())
-    if answer.total is not None and size < answer.total:
-        raise SourceError(f"cut the connection after {size} of {answer.total} bytes", again=True)
-    return digest.hexdigest()
+def _failed(error: Exception) -> SourceError:
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    for kind, reason, again in _REASONS:
+        if isinstance(cause, kind):
+            return SourceError(reason, again)
+    if isinstance(cause, OSError):
+        return SourceError(f"cannot be reached: {reason_of(cause)}", again=True)
+    return SourceError(f"gives no proper answer: {cause}", again=isinstance(cause, http.client.HTTPException))
 
 
-def _shown(transfer: _Transfer, total: int | None, size: int) -> AbstractContextManager[Progress | None]:
-    return transfer.progress(transfer.wanted.name, total, size) if transfer.progress else nullcontext()
+def _extent(response: http.client.HTTPResponse) -> tuple[int, int | None]:
+    """Where in the file the response starts, and the size of the whole file if known."""
+    if response.status == 200:
+        return 0, _numbers(response, "Content-Length", r"(\d+)")[0] if "Content-Length" in response.headers else None
+    if response.status == 206:
+        start, _, total = _numbers(response, "Content-Range", r"bytes (\d+)-(\d+)/(\d+)")
+        if start < total:
+            return start, total
+    raise SourceError(f"gives no proper answer: status {response.status}")
 
 
-def _pump(transfer: _Transfer, answer: Answer, file: BinaryIO, digest: Any, shown: Progress | None) -> int:
-    """Copy until the answer ends; the bytes in the file then."""
-    limits, size = transfer.limits, file.tell()
-    most = answer.total or transfer.wanted.bytes or limits.most
-    since, then = time.monotonic(), size
-    while piece := answer.read(_PIECE):
-        if size == 0 and web.looks_like_page(piece):
-            raise SourceError("sends a web page instead of the file")
-        if size + len(piece) > most:
-            raise SourceError(f"sends more than {most} bytes")
-        file.write(piece)
-        digest.update(piece)
-        size += len(piece)
-        if shown:
-            shown.advance(len(piece))
-        if (now := time.monotonic()) - since > limits.window:
-            if size - then < limits.least:
-                raise SourceError(f"is too slow: {size - then} bytes in {now - since:.0f} s")
-            since, then = now, size
-    return size
+def _numbers(response: http.client.HTTPResponse, header: str, form: str) -> list[int]:
+    value = response.headers.get(header, "").strip()
+    match = re.fullmatch(form, value, re.ASCII)
+    if match is None or any(len(number) > _MAX_DIGITS for number in match.groups()):
+        raise SourceError(f"gives no proper answer: {header} {value[:60]!r}")
+    return [int(number) for number in match.groups()]
 
 
-def _check_content(transfer: _Transfer, digest: str, resumed: bool) -> None:
-    """SourceError, and the part is gone, unless it is the file that is wanted."""
-    wanted, size = transfer.wanted, transfer.part.size()
-    if wanted.bytes is not None and size != wanted.bytes:
-        reason = f"sent {size} bytes, not {wanted.bytes}"
-    elif not digest.startswith(expected := wanted.sha256 or wanted.sha256_begins or ""):
-        reason = f"sent another file: its SHA-256 begins with {digest[:8]}, not {expected[:8]}"
-    elif size == 0:
-        reason = "sent an empty file"
-    else:
-        return
-    transfer.part.clear()
-    raise SourceError(reason, again=resumed)
+def _is_page(response: http.client.HTTPResponse) -> bool:
+    return response.headers.get_content_type() in ("text/html", "application/xhtml+xml")
 
 
-def _writing_failed(target: Path, error: OSError) -> RestyleError:
-    reason = (error.strerror or str(error) or type(error).__name__).lower()
-    return RestyleError(
-        f"cannot write '{target}': {reason}", "free some space, or set RESTYLE_HOME to a folder that can be written"
-    )
+def _page(response: http.client.HTTPResponse) -> str:
+    with response:
+        try:
+            return response.read(_MAX_PAGE).decode("utf-8", "replace")
+        except _FAILURES as error:
+            raise _failed(error) from error
+
+
+def _page_instead(page: str) -> SourceError:
+    match = re.search(r"<title[^>]*>([^<]*)", page, re.IGNORECASE)
+    title = " ".join(html.unescape(match[1]).split())[:100] if match else ""
+    return SourceError("sends a web page instead of the file" + (f" ({title!r})" if title else ""))
+
+
+def _confirmed(page: str, address: str) -> str:
+    """The address of Google Drive's "download anyway" on `page`. SourceError when the page has none."""
+    for form in re.findall(r"<form\b.*?(?=<form\b|</form|\Z)", page, re.IGNORECASE | re.DOTALL):
+        tags = [_attributes(tag) for tag in re.findall(r"<[^>]*>", form)]
+        fields = {tag["name"]: tag.get("value", "") for tag in tags if tag.get("type") == "hidden" and "name" in tag}
+        if "confirm" not in fields or not tags[0].get("action"):
+            continue
+        try:
+            target = urllib.parse.urljoin(address, tags[0]["action"])
+            if urllib.parse.urlsplit(target).scheme == urllib.parse.urlsplit(address).scheme:
+                return f"{target}{'&' if '?' in target else '?'}{urllib.parse.urlencode(fields)}"
+        except ValueError:  # no address
+            continue
+    raise _page_instead(page)
+
+
+def _attributes(tag: str) -> dict[str, str]:
+    found = re.findall(r"""([\w-]+)\s*=\s*["']([^"']*)["']""", tag)
+    return {name.lower(): html.unescape(value) for name, value in found}

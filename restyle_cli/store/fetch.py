@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).resolve().parent.parent
 
 Note = Callable[[str], None]
-"""Told a line that a person should read."""
+"""Called with a line for the user."""
 
 
 def embedded_folder() -> Path:
-    """Folder of the embedded networks: inside the installed package, or beside it in a source tree."""
+    """Folder of the bundled models: inside the installed package, or beside it in a source tree."""
     inside = PACKAGE / "weights"
     return inside if inside.is_dir() else PACKAGE.parent / "weights"
 
@@ -43,31 +43,31 @@ def installed(entry: Entry) -> bool:
         return False
 
 
-def fetching_forbidden() -> bool:
-    """Whether `RESTYLE_OFFLINE` forbids to fetch anything."""
-    return os.environ.get("RESTYLE_OFFLINE", "") not in ("", "0")
-
-
 def installed_path(entry: Entry) -> Path:
-    """The file of `entry`, which is on this machine; RestyleError, with the way to get it, when it is not."""
+    """The file of an installed model; RestyleError, with the way to get it, when it is not installed."""
     path = path_of(entry)
     if installed(entry):
         return path
     if entry.embedded:
         raise RestyleError(f"'{entry.name}' belongs to restyle, but '{path}' is missing", "install restyle again")
     add = f"`restyle weights add FILE --as {entry.name}` takes a file that you have"
-    bring = f"`restyle weights get {entry.name}` brings it; " if entry.sources else ""
-    raise RestyleError(f"'{entry.name}' is not installed", bring + add)
+    get = f"`restyle weights get {entry.name}` downloads it; " if entry.sources else ""
+    raise RestyleError(f"'{entry.name}' is not installed", get + add)
+
+
+def fetching_forbidden() -> bool:
+    """Whether `RESTYLE_OFFLINE` forbids downloads."""
+    return os.environ.get("RESTYLE_OFFLINE", "") not in ("", "0")
 
 
 def ensure(
     entry: Entry, *, offline: bool = False, note: Note | None = None, progress: ShowProgress | None = None
 ) -> Path:
-    """The file of `entry`, which exists on return: it is fetched if it is not on this machine.
+    """The file of `entry`, which is downloaded if it is not installed.
 
-    `note` is told, before much has come, its size, source and licence, and at last a SHA-256 that was not known;
-    `progress` shows the transfer. RestyleError when it cannot be fetched, or must not: `offline`, or
-    `RESTYLE_OFFLINE` is set. Two processes that want one file get it once.
+    `note` is called with size, source and licence when the download starts, and at its end with the SHA-256 if the
+    catalog has none. RestyleError when the download fails or is forbidden, by `offline` or `RESTYLE_OFFLINE`. Two
+    processes that need one file download it once.
     """
     path = path_of(entry)
     if installed(entry):
@@ -76,17 +76,41 @@ def ensure(
         return installed_path(entry)
     if offline or fetching_forbidden():
         raise RestyleError(
-            f"'{entry.name}' is not installed, and nothing may be fetched",
+            f"'{entry.name}' is not installed, and downloads are forbidden",
             f"leave out --offline (or RESTYLE_OFFLINE), or `restyle weights add FILE --as {entry.name}`",
         )
     with alone(entry, note):
         if not path.is_file():
-            _fetch(entry, path, note or _silent, progress)
+            _download(entry, path, note, progress)
     return path
 
 
+def _download(entry: Entry, path: Path, note: Note | None, progress: ShowProgress | None) -> None:
+    from restyle_cli.store.download import download, host_of
+
+    announced = []
+
+    def started(source: str, size: int | None) -> None:
+        if note and source not in announced:  # an attempt to continue is not announced again
+            announced.append(source)
+            amount = "size unknown" if size is None else f"{size / 1e6:.1f} MB"
+            licence = f"licence: {entry.licence_weights}; commercial use: {entry.commercial}"
+            note(f"downloading {entry.name}: {amount} from {host_of(source)}; {licence}")
+
+    known = entry.sha256 or remembered(entry)
+    digest = download(replace(entry, sha256=known), path, started, progress)
+    if known is None:
+        remember(entry, digest)
+        if note:
+            note(f"{entry.name}: SHA-256 {digest}, not known before; another file of this name will be refused")
+
+
+def _record(entry: Entry) -> Path:
+    return home() / f"{entry.file}.sha256"
+
+
 def remembered(entry: Entry) -> str | None:
-    """The SHA-256 that a file of `entry` had when it was first seen here, if the catalog knows none."""
+    """The SHA-256 that the file of `entry` had at its first download, if the catalog has none."""
     try:
         text = _record(entry).read_text(encoding="ascii")
     except (OSError, ValueError, RestyleError):
@@ -95,19 +119,27 @@ def remembered(entry: Entry) -> str | None:
 
 
 def remember(entry: Entry, digest: str) -> None:
-    """Keep the SHA-256 of a file that the catalog knows none of; the form is that of `sha256sum`."""
+    """Keep the SHA-256 of a file of which the catalog has none, in the format of `sha256sum`."""
     write_atomic(_record(entry), lambda aside: aside.write_text(f"{digest}  {entry.file}\n", encoding="ascii"))
 
 
+def forget(entry: Entry, keep_digest: bool) -> None:
+    """Remove what was written about a file that could not be added."""
+    if entry.own:
+        own_file(entry.name).unlink(missing_ok=True)
+    if not keep_digest:
+        _record(entry).unlink(missing_ok=True)
+
+
 def expected(entry: Entry) -> str:
-    """The SHA-256 that the file must have, or its beginning, or nothing if nothing is known."""
+    """The SHA-256 that the file must have, or its beginning; "" if nothing is known."""
     return entry.sha256 or remembered(entry) or entry.sha256_begins or ""
 
 
 def verify(entry: Entry) -> tuple[bool, str]:
-    """Whether the installed file of `entry` has the SHA-256 that it must have, and the one that it has.
+    """Whether the installed file of `entry` has the expected SHA-256, and its SHA-256.
 
-    Where none is known, this one is kept from now on. RestyleError when the file cannot be read.
+    Where none is known, this one is expected from now on. RestyleError when the file cannot be read.
     """
     path = installed_path(entry)
     try:
@@ -121,17 +153,19 @@ def verify(entry: Entry) -> tuple[bool, str]:
 
 
 def remove(entry: Entry, forget: bool = False) -> int:
-    """Delete the file of `entry`, and what is there of a fetch; the bytes that were freed.
+    """Delete the file of `entry` and incomplete downloads of it; returns the bytes that were freed.
 
-    `forget`: its SHA-256 too, so that another file of that name may come. Of a network of the person's own, nothing
-    stays. RestyleError where nothing is to delete.
+    `forget` deletes the remembered SHA-256 too, so that another file may follow. A model that the user added is
+    deleted with its entry. RestyleError where there is nothing to delete.
     """
+    from restyle_cli.store.download import leftovers
+
     path = path_of(entry)
     if entry.embedded:
-        raise RestyleError(f"'{entry.name}' belongs to restyle", "only fetched and added networks can be removed")
+        raise RestyleError(f"'{entry.name}' belongs to restyle", "only downloaded and added models can be removed")
     try:
         remove_abandoned(path.parent)
-        files = [path, *left_by_fetching(path)]
+        files = [path, *leftovers(path)]
         if forget or entry.own:
             files.append(_record(entry))
         if entry.own:
@@ -147,51 +181,9 @@ def remove(entry: Entry, forget: bool = False) -> int:
     return freed
 
 
-def forget(entry: Entry, keep_digest: bool) -> None:
-    """Take away what was noted of a file that did not come after all."""
-    if entry.own:
-        own_file(entry.name).unlink(missing_ok=True)
-    if not keep_digest:
-        _record(entry).unlink(missing_ok=True)
-
-
-def left_by_fetching(path: Path) -> list[Path]:
-    """What interrupted fetches of `path` have left; see `download`."""
-    return list(path.parent.glob(f".{glob.escape(path.name)}.*.part*"))
-
-
-def _record(entry: Entry) -> Path:
-    return home() / f"{entry.file}.sha256"
-
-
-def _fetch(entry: Entry, path: Path, note: Note, progress: ShowProgress | None) -> None:
-    from restyle_cli.store import web
-    from restyle_cli.store.download import Wanted, download
-
-    told = []
-
-    def begun(source: str, size: int | None) -> None:
-        if source not in told:  # and not again at each attempt
-            told.append(source)
-            note(_announcement(entry, web.host_of(source), size))
-
-    known = entry.sha256 or remembered(entry)
-    wanted = Wanted(entry.name, entry.sources, entry.bytes, known, entry.sha256_begins)
-    digest = download(wanted, path, begun, progress)
-    if known is None:
-        remember(entry, digest)
-        note(f"{entry.name}: SHA-256 {digest}, not known before; another file of this name will be refused")
-
-
-def _announcement(entry: Entry, host: str, size: int | None) -> str:
-    amount = "size unknown" if size is None else f"{size / 1e6:.1f} MB"
-    licence = f"licence: {entry.licence_weights}; commercial use: {entry.commercial}"
-    return f"fetching {entry.name}: {amount} from {host}; {licence}"
-
-
 @contextmanager
 def alone(entry: Entry, note: Note | None = None) -> Iterator[None]:
-    """Only one process at a time is inside for one file; the lock of one that was killed is free."""
+    """A lock on the file of `entry`: one process at a time. The lock of a killed process is free."""
     from filelock import FileLock, Timeout
 
     path = path_of(entry)
@@ -201,7 +193,8 @@ def alone(entry: Entry, note: Note | None = None) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            (note or _silent)(f"another process is at {entry.name}; waiting for it")
+            if note:
+                note(f"another process is downloading {entry.name}; waiting for it")
             lock.acquire(poll_interval=0.2)
     except OSError as error:
         raise RestyleError(
@@ -211,7 +204,3 @@ def alone(entry: Entry, note: Note | None = None) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _silent(text: str) -> None:
-    """Tell nobody."""

@@ -149,7 +149,7 @@ def test_get(restyle: Callable[..., Result], server: Server) -> None:
     assert (done.exit_code, done.stdout) == (0, f"resnet34: {path} (3.0 MB)\n")
     assert path.read_bytes() == FILE
     first, last = done.stderr.splitlines()
-    assert first == "fetching resnet34: 3.0 MB from 127.0.0.1; licence: BSD 3-clause; commercial use: unclear"
+    assert first == "downloading resnet34: 3.0 MB from 127.0.0.1; licence: BSD 3-clause; commercial use: unclear"
     assert SHA256 in last
     again = restyle("weights", "get", "resnet34")
     assert (again.stdout, again.stderr) == (f"resnet34: {path} (already installed)\n", "")
@@ -168,7 +168,7 @@ def test_get_goes_on_after_a_failure(restyle: Callable[..., Result], server: Ser
     ]
     assert values["failed"] == 1
     error, hint = done.stderr.splitlines()
-    assert "'arcface' could not be fetched: 127.0.0.1 sent another file" in error
+    assert "'arcface' could not be downloaded: 127.0.0.1 sent another file" in error
     assert f"by hand from {server.address('another')} and then `restyle weights add FILE --as arcface`" in hint
 
 
@@ -189,7 +189,7 @@ def test_get_of_a_domain_whose_generator_is_another_file(restyle: Callable[..., 
 def test_get_offline(restyle: Callable[..., Result], server: Server) -> None:
     done = restyle("weights", "get", "resnet34", "--offline")
     assert done.exit_code == 1
-    assert "nothing may be fetched" in done.stderr
+    assert "downloads are forbidden" in done.stderr
     assert server.asked == []
 
 
@@ -302,11 +302,11 @@ def test_a_network_named_outright_is_fetched_at_first_use(
     invert = ["invert", tmp_path / "faces", "-m", "restyle-psp-church", "-n", 1, "-o", tmp_path / "out"]
     refused = restyle(*invert, "--offline")
     assert refused.exit_code == 1
-    assert "'restyle-psp-church' is not installed, and nothing may be fetched" in refused.stderr
+    assert "'restyle-psp-church' is not installed, and downloads are forbidden" in refused.stderr
     assert server.asked == []
     done = restyle(*invert)
     assert done.exit_code == 0
-    assert "fetching restyle-psp-church: " in done.stderr
+    assert "downloading restyle-psp-church: " in done.stderr
     assert "from 127.0.0.1; licence: MIT; NVIDIA non-commercial (generator); commercial use: no" in done.stderr
     assert "fetching" not in restyle(*invert, "--offline", "--overwrite").stderr
 

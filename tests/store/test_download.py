@@ -12,14 +12,17 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from misbehaving import FILE, TAG, Server, serving
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.store import web
-from restyle_cli.store.download import Limits, Wanted, download
+from restyle_cli.store import catalog
+from restyle_cli.store import download as module
+from restyle_cli.store.catalog import Entry
+from restyle_cli.store.download import Limits, download
 
 SHA256 = hashlib.sha256(FILE).hexdigest()
 QUICK = Limits(timeout=0.5, attempts=3, pause=0.01)
@@ -30,7 +33,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     with serving() as server:
-        monkeypatch.setattr(web, "DRIVE", server.address("uc?export=download&id="))
+        monkeypatch.setattr(module, "DRIVE", server.address("uc?export=download&id="))
         yield server
 
 
@@ -39,16 +42,17 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "home" / "net.pt"
 
 
-def wanted(*sources: str, sha256: str | None = SHA256, bytes: int | None = len(FILE)) -> Wanted:
-    return Wanted("net", sources, bytes, sha256)
+def wanted(*sources: str, sha256: str | None = SHA256, bytes: int | None = len(FILE)) -> Entry:
+    known = {"sources": sources, "bytes": bytes, "sha256": sha256, "sha256_begins": None}
+    return replace(catalog.find("resnet34"), name="net", **known)
 
 
-def unknown(*sources: str) -> Wanted:
+def unknown(*sources: str) -> Entry:
     """A file of which nothing is known."""
-    return Wanted("net", sources)
+    return wanted(*sources, sha256=None, bytes=None)
 
 
-def refusal(wish: Wanted, target: Path, limits: Limits = QUICK) -> RestyleError:
+def refusal(wish: Entry, target: Path, limits: Limits = QUICK) -> RestyleError:
     with pytest.raises(RestyleError) as caught:
         download(wish, target, limits=limits)
     assert not target.exists()
@@ -80,8 +84,8 @@ def test_what_is_not_known_is_found_out(server: Server, target: Path) -> None:
 
 def test_the_beginning_of_a_hash_is_enough_to_tell_files_apart(server: Server, target: Path) -> None:
     source = server.address()
-    assert "another file" in refusal(Wanted("net", (source,), sha256_begins="00000000"), target).message
-    assert download(Wanted("net", (source,), sha256_begins=SHA256[:8]), target) == SHA256
+    assert "another file" in refusal(replace(unknown(source), sha256_begins="00000000"), target).message
+    assert download(replace(unknown(source), sha256_begins=SHA256[:8]), target) == SHA256
 
 
 def test_the_transfer_is_told(server: Server, target: Path) -> None:
@@ -128,7 +132,7 @@ def test_a_bad_source_is_named_with_its_reason_and_the_next_one_serves(
 ) -> None:
     server.failures = 3
     error = refusal(wanted(server.address(manner)), target)
-    assert error.message.startswith("'net' could not be fetched: 127.0.0.1 ")
+    assert error.message.startswith("'net' could not be downloaded: 127.0.0.1 ")
     assert said in error.message
     server.failures = 3
     assert download(wanted(server.address(manner), server.address()), target, limits=QUICK) == SHA256
@@ -142,7 +146,7 @@ def test_a_bad_source_is_named_with_its_reason_and_the_next_one_serves(
         ("hidden-page", "sends a web page instead of the file"),
         ("promises-too-much", f"cut the connection after {len(FILE)} of {len(FILE) + 1000} bytes"),
         ("endless", "sends more than 9000000 bytes"),
-        ("enormous", "offers 10000 GB, more than any network has"),
+        ("enormous", "offers 10000 GB, more than any model has"),
         ("empty", "sent an empty file"),
     ],
 )
@@ -348,8 +352,11 @@ def test_a_folder_that_cannot_be_made_is_told(server: Server, tmp_path: Path) ->
 GET = """
 import sys
 from pathlib import Path
-from restyle_cli.store.download import Wanted, download
-download(Wanted("net", (sys.argv[1],), sha256=sys.argv[3]), Path(sys.argv[2]))
+from dataclasses import replace
+from restyle_cli.store.catalog import find
+from restyle_cli.store.download import download
+entry = replace(find("resnet34"), sources=(sys.argv[1],), sha256=sys.argv[3], sha256_begins=None, bytes=None)
+download(entry, Path(sys.argv[2]))
 """
 
 

@@ -64,7 +64,7 @@ def test_what_is_missing_is_fetched_once_and_announced(server: Server) -> None:
     said: list[str] = []
     assert fetch.ensure(entry, note=said.append) == fetch.home() / "net.pt"
     assert said == [
-        "fetching net: 3.0 MB from 127.0.0.1; licence: BSD 3-clause; commercial use: unclear",
+        "downloading net: 3.0 MB from 127.0.0.1; licence: BSD 3-clause; commercial use: unclear",
     ]
     assert fetch.ensure(entry, note=said.append).read_bytes() == FILE
     assert (len(server.asked), len(said)) == (1, 1)
@@ -95,11 +95,11 @@ def test_a_damaged_record_of_a_hash_is_none(server: Server) -> None:
 
 def test_nothing_is_fetched_offline(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = published(server.address())
-    with pytest.raises(RestyleError, match="'net' is not installed, and nothing may be fetched") as caught:
+    with pytest.raises(RestyleError, match="'net' is not installed, and downloads are forbidden") as caught:
         fetch.ensure(entry, offline=True)
     assert "--offline" in caught.value.hint and "restyle weights add" in caught.value.hint
     monkeypatch.setenv("RESTYLE_OFFLINE", "1")
-    with pytest.raises(RestyleError, match="nothing may be fetched"):
+    with pytest.raises(RestyleError, match="downloads are forbidden"):
         fetch.ensure(entry)
     assert server.asked == []
     monkeypatch.setenv("RESTYLE_OFFLINE", "0")
@@ -144,7 +144,7 @@ def test_two_processes_fetch_one_file_once(server: Server) -> None:
     first = process(server.address("slow"))
     until_some_came()
     second = process(server.address("slow"))
-    assert second.stderr.readline() == "another process is at net; waiting for it\n"
+    assert second.stderr.readline() == "another process is downloading net; waiting for it\n"
     server.rate = 1e9
     for running in (first, second):
         out, _ = running.communicate(timeout=30)

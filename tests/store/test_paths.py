@@ -89,7 +89,7 @@ def test_lists_go_on_and_what_needs_the_folder_is_one_line(
         assert done.exit_code == 0, command
         assert EMBEDDED in done.stdout
     monkeypatch.setenv("RESTYLE_OFFLINE", "0")
-    monkeypatch.setattr(sys.modules["restyle_cli.store.fetch"], "_fetch", lambda *given: pytest.fail("fetched"))
+    monkeypatch.setattr(sys.modules["restyle_cli.store.fetch"], "_download", lambda *given: pytest.fail("fetched"))
     for command in (["weights", "path", OTHER], ["weights", "get", OTHER], ["weights", "remove", OTHER]):
         done = restyle(*command)
         assert done.exit_code == 1, command
