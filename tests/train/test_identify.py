@@ -1,16 +1,14 @@
 """Who is who: what passes and what stays, the contrast, and a training in miniature."""
 
-import csv
-
 import pytest
 import torch
+from miniature import recipe, rows
 
 from restyle_cli.store.files import read_module
-from restyle_cli.train import drawings, identify
+from restyle_cli.train import identify
 from restyle_cli.train.identify import contrast, same_people
 from restyle_cli.train.looks import COLUMNS, LOOK_DIM
 from restyle_cli.train.loop import run
-from tests.train.test_loop import GENERATOR, recipe
 
 IDENTITY = """
 name = "who"
@@ -48,17 +46,9 @@ def test_contrast_is_least_for_partners_alike_and_strangers_apart():
     assert alike < 0.01 < 5 < swapped
 
 
-def test_it_learns_to_know_people_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    real = drawings.held_out
-    for module in ("distil", "identify"):
-        monkeypatch.setattr(
-            f"restyle_cli.train.{module}.held_out", lambda n, resolution, style: real(32, resolution, style)
-        )
-    run(recipe(tmp_path, GENERATOR.format(check=30)), tmp_path / "tiny")
+def test_it_learns_to_know_people_again(tmp_path, tiny_generator):
     path = run(recipe(tmp_path, IDENTITY.format(steps=150)), tmp_path / "who")
-    with (tmp_path / "who" / "scores.csv").open() as file:
-        (row,) = csv.DictReader(file)
+    (row,) = rows(tmp_path / "who")
     assert float(row["found"]) > 3 / 32, "three times as often as by chance"
     assert float(row["same"]) > float(row["strangers"]) + 0.1
     network = read_module(path, role="perceptual")

@@ -1,6 +1,5 @@
 """Training in miniature: it learns, it goes on as if it had not stopped, and what it writes can be used."""
 
-import csv
 import errno
 import io
 import itertools
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from miniature import ENCODER, GENERATOR, recipe, rows
 
 from restyle_cli.errors import Interrupted, RestyleError
 from restyle_cli.inversion import l2
@@ -20,85 +20,6 @@ from restyle_cli.train import distil, drawings, encode, loop
 from restyle_cli.train import looks as looks_module
 from restyle_cli.train.config import Data, read_recipe, recipe_names
 from restyle_cli.train.loop import learning_rate, run
-
-GENERATOR = """
-name = "tiny"
-family = "stylegan2"
-precision = "fp32"
-check_every = {check}
-[data]
-pictures = 256
-resolution = 16
-[network]
-resolution = 16
-w_dim = 32
-mapping_layers = 1
-mapping_lr_mul = 1.0
-channels = {{ 4 = 16, 8 = 16, 16 = 8 }}
-[[stages]]
-resolution = 8
-steps = 15
-batch = 4
-lr = 0.02
-losses = {{ l2 = 1.0 }}
-[[stages]]
-resolution = 16
-steps = 15
-batch = 4
-lr = 0.02
-losses = {{ l1 = 1.0, gradient_l2 = 1.0 }}
-focus = 1.0
-adversary = 0.5
-"""
-
-ENCODER = """
-name = "{name}"
-family = "small"
-method = "{method}"
-generator = "tiny"
-{more}
-precision = "fp32"
-check_every = 80
-clip = 1.0
-[data]
-pictures = 256
-resolution = 16
-[network]
-input_size = 16
-widths = [8, 12]
-blocks = [1, 1]
-hidden = 16
-[[stages]]
-steps = 80
-batch = 4
-lr = 3e-3
-iterations = {iterations}
-augment = 0.5
-losses = {losses}
-"""
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-    """Draw without compiling, and few held-out pictures."""
-    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
-    monkeypatch.setattr(encode, "HELD_OUT_PICTURES", 16)
-    real = drawings.held_out
-    for module in ("distil", "encode"):
-        monkeypatch.setattr(
-            f"restyle_cli.train.{module}.held_out", lambda n, resolution, style: real(16, min(resolution, 32), style)
-        )
-
-
-def recipe(folder, text):
-    path = folder / "recipe.toml"
-    path.write_text(text)
-    return path
-
-
-def rows(folder):
-    with (folder / "scores.csv").open() as file:
-        return list(csv.DictReader(file))
 
 
 def test_stopping_and_going_on_equals_not_stopping(tmp_path):
@@ -295,8 +216,7 @@ def test_recipes_that_are_no_text(tmp_path):
         read_recipe(tmp_path / "none.toml")
 
 
-def test_encoders_train_on_it_and_restyle_starts_from_the_single_pass(tmp_path):
-    run(recipe(tmp_path, GENERATOR.format(check=30)), tmp_path / "tiny", steps=30)
+def test_encoders_train_on_it_and_restyle_starts_from_the_single_pass(tmp_path, tiny_generator):
     single = ENCODER.format(name="one", method="psp", more="", iterations=1, losses="{ latent = 1.0 }")
     run(recipe(tmp_path, single), tmp_path / "one")
     more = 'start_from = "one"'
@@ -314,8 +234,8 @@ def test_encoders_train_on_it_and_restyle_starts_from_the_single_pass(tmp_path):
         run(recipe(tmp_path, wider), tmp_path / "wider")
 
 
-def test_a_second_style_keeps_the_codes_of_the_first(tmp_path):
-    portraits = run(recipe(tmp_path, GENERATOR.format(check=30)), tmp_path / "tiny")
+def test_a_second_style_keeps_the_codes_of_the_first(tmp_path, tiny_generator):
+    portraits = tiny_generator / "tiny.safetensors"
     text = GENERATOR.format(check=30).replace('"tiny"', '"toons"\nstart_from = "tiny"', 1)
     text = text.replace("[data]", '[data]\nstyle = "toon"')
     toons = run(recipe(tmp_path, text), tmp_path / "toons")
@@ -336,8 +256,7 @@ def test_a_second_style_keeps_the_codes_of_the_first(tmp_path):
     assert float(row["l2_0"]) == pytest.approx(float(l2(drawn, start).mean()), abs=2e-5)
 
 
-def test_a_second_styles_encoder_may_begin_with_the_first_styles_step(tmp_path, monkeypatch):
-    run(recipe(tmp_path, GENERATOR.format(check=30)), tmp_path / "tiny")
+def test_a_second_styles_encoder_may_begin_with_the_first_styles_step(tmp_path, monkeypatch, tiny_generator):
     many = ENCODER.format(name="many", method="restyle-psp", more="", iterations=2, losses="{ latent = 1.0 }")
     run(recipe(tmp_path, many), tmp_path / "many", steps=4)
     schedules = []
@@ -355,8 +274,7 @@ def test_a_second_styles_encoder_may_begin_with_the_first_styles_step(tmp_path, 
     assert longer == ["many", "many", "many", "next"]
 
 
-def test_an_encoder_of_offsets_starts_from_one_of_free_codes_and_is_drawn_together(tmp_path):
-    run(recipe(tmp_path, GENERATOR.format(check=30)), tmp_path / "tiny")
+def test_an_encoder_of_offsets_starts_from_one_of_free_codes_and_is_drawn_together(tmp_path, tiny_generator):
     free = ENCODER.format(name="free", method="psp", more="", iterations=1, losses="{ latent = 1.0 }")
     before = read_module(run(recipe(tmp_path, free), tmp_path / "free"))
     text = ENCODER.format(
@@ -390,8 +308,7 @@ def test_codes_are_held_within_w(tmp_path):
     run(recipe(tmp_path, text), tmp_path / "held", steps=2)
 
 
-def test_an_early_step_at_a_pace_is_asked_for_less_of_the_finer_layers(tmp_path):
-    run(recipe(tmp_path, GENERATOR.format(check=30)), tmp_path / "tiny")
+def test_an_early_step_at_a_pace_is_asked_for_less_of_the_finer_layers(tmp_path, tiny_generator):
     text = ENCODER.format(name="many", method="restyle-psp", more="", iterations=2, losses="{ latent = 1.0 }")
     task = encode.Encode(read_recipe(recipe(tmp_path, text)), tmp_path / "many")
     generator = task.generator
@@ -408,8 +325,7 @@ def test_an_early_step_at_a_pace_is_asked_for_less_of_the_finer_layers(tmp_path)
     assert first[0] > 2 * first[-1] and second[-1] > second[0]
 
 
-def test_settling_makes_coarse_layers_dearer_to_move_again(tmp_path):
-    run(recipe(tmp_path, GENERATOR.format(check=30)), tmp_path / "tiny")
+def test_settling_makes_coarse_layers_dearer_to_move_again(tmp_path, tiny_generator):
     text = ENCODER.format(name="many", method="restyle-psp", more="", iterations=2, losses="{ latent = 1.0 }")
     text = text.replace("augment = 0.5", "augment = 0.0").replace("steps = 80", "steps = 200")
     _, x = drawings.held_out(16, 32, "portrait")
