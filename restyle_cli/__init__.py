@@ -14,13 +14,14 @@ TYPE_CHECKING = False  # that of `typing`, whose import takes longer than the re
 if TYPE_CHECKING:
     from typing import Any
 
-    from restyle_cli.api import Chain, Inversion, Method, StandInWarning, State, invert, iterate, load
+    from restyle_cli.api import Chain, Inversion, Method, Metric, StandInWarning, State, invert, iterate, load
 
 __version__ = "0.1.0"
 __all__ = [
     "Chain",
     "Inversion",
     "Method",
+    "Metric",
     "StandInWarning",
     "State",
     "__version__",

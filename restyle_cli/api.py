@@ -14,6 +14,7 @@ from torch import Tensor
 from restyle_cli import inversion, models
 from restyle_cli.devices import choose_device, choose_dtype, compute
 from restyle_cli.inversion import TARGET, Chain, Inversion, Method, State, full_size
+from restyle_cli.metrics.base import Metric as Metric
 from restyle_cli.run.batches import Images, as_batch
 
 

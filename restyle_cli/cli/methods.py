@@ -43,7 +43,7 @@ def methods(name: Name = None, json: Json = False) -> None:
         try:
             found[each] = spec_of(each)
         except RestyleError as error:  # of a broken package; the others are listed
-            terminal.warn(error.whole)
+            terminal.warn(error.full_message)
     listed = [{"name": n, "description": spec.summary, "installed": installed(n)} for n, spec in found.items()]
     rows = [(n, spec.summary, ", ".join(installed(n)) or "—") for n, spec in found.items()]
     terminal.result({"methods": listed}, Table(["method", "step", "installed"], rows, spare=("installed",)))
