@@ -26,7 +26,7 @@ from restyle_cli.devices import choose_device
 from restyle_cli.images import save_image, to_image
 from restyle_cli.run import pipeline
 from restyle_cli.run.outputs import Results
-from restyle_cli.run.sources import Source, find_pictures
+from restyle_cli.run.sources import Source, find_images
 from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
 KINDS = frozenset({"image", "strip", "latent"})
@@ -77,7 +77,7 @@ def main() -> None:
         here = Path(name)
         for index, face in enumerate(draw(sample_z(options.pictures, HELD_OUT), 256)):
             save_image(to_image(face), here / f"faces/{index:03d}.png", aligned_mark())
-        sources = find_pictures([here / "faces"])
+        sources = find_images([here / "faces"])
 
         one = ["-m", "restyle_cli", "invert", str(sources[0].path), "-m", options.model, "--device", options.device]
         alone = process(*one, "-o", str(here / "one"), "--overwrite")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from restyle_cli import __version__
-from restyle_cli.cli import framing, options, running
+from restyle_cli.cli import options, running
 from restyle_cli.cli.output import Table, Terminal
 from restyle_cli.cli.tally import Tally
+from restyle_cli.run.prepare import FaceOptions, choose_alignment, find_sources
 from restyle_cli.store.paths import check_writable
 
 if TYPE_CHECKING:
@@ -52,13 +53,14 @@ def align(
     """
     began = time.perf_counter()
     terminal = Terminal(json=json, quiet=quiet)
-    sources, missing = running.find(paths, output, terminal)
+    sources, missing = find_sources(paths, output, terminal)
 
     from restyle_cli.run.crops import crop_all, crop_folder
     from restyle_cli.store import catalog
 
     known = catalog.domain(domain)
-    framed, settings = framing.choose(align, face, landmarks, sources, terminal, known.align)
+    face_options = FaceOptions(align, options.parse_face(face), landmarks)
+    framed, settings = choose_alignment(face_options, sources, terminal, known.align)
     check_writable(output)
     height, width = (max(round(size * side / max(known.input)), 1) for side in known.input)
     settings = {"domain": domain, "pixels": [height, width], **settings}
@@ -66,11 +68,11 @@ def align(
     done = crop_all(sources, crops, framed, (height, width), overwrite)
     rows: list[list[str]] = []
 
-    def add_row(outcome: Outcome, terminal: Terminal) -> None:
+    def add_row(outcome: Outcome) -> None:
         if outcome.record and len(rows) < MOST_CROPS:
             rows.append(_row(outcome))
 
-    tally = running.run(sources, missing, done, "aligning", terminal, describe=_as_json, tell=add_row)
+    tally = running.run(sources, missing, done, "aligning", terminal, describe=_as_json, on_outcome=add_row)
     summary = tally.summary(began)
     values = {"command": "align", "version": __version__, **settings, "images": tally.described, "summary": summary}
     terminal.result(values, *_views(rows, tally, running.counts(summary, output)))

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from restyle_cli.cli import framing, options, running
+from restyle_cli.cli import options, running
 from restyle_cli.cli.output import Terminal
-from restyle_cli.cli.tally import StepMeans
-from restyle_cli.store.paths import check_writable
+from restyle_cli.models.pairs import find_pair
+from restyle_cli.run.prepare import FaceOptions, MachineOptions, RunOptions, prepare_run
 
 EPILOG = options.examples(
     "restyle bootstrap photo.jpg --to toonify",
     "restyle bootstrap faces --from portrait --to toon -n 3 --compare",
 )
-
-if TYPE_CHECKING:
-    from restyle_cli.run.pipeline import Outcome
 
 _MODEL = "Model"
 MOST_STEPS = 100
@@ -87,63 +84,41 @@ def bootstrap(
     began = time.perf_counter()
     terminal = Terminal(json=json, quiet=quiet)
     kinds = options.parse_save(save) | ({"pasted"} if paste_back else set())
-    sources, missing = running.find(paths, output, terminal)
-
-    # From here on torch is needed, which takes seconds to import.
-    from restyle_cli import models
-    from restyle_cli.align import alignment_rule
-    from restyle_cli.run.bootstrap import find_pair, with_bootstrap_strip
-    from restyle_cli.run.outputs import Results
-    from restyle_cli.run.pipeline import Task, invert_all
-
     pair = find_pair(source, to, method)
-    plan = models.plan(method, via=pair.chain(steps), ensure=running.fetching(offline, terminal))
-    rule = alignment_rule(plan.models[0].name, plan.models[0].generator_name)
-    framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
-    machine = running.choose_machine(device, precision, batch_size)
-    check_writable(output)
+    domains = {"from": pair.first.domain, "to": pair.target.domain}
+    run = prepare_run(
+        RunOptions(
+            paths,
+            output,
+            via=pair.chain(steps),
+            overwrite=overwrite,
+            face=FaceOptions(align, options.parse_face(face), landmarks),
+            machine=MachineOptions(device, precision, batch_size, offline),
+            settings={**domains, "keep": "last", "compare": compare},
+        ),
+        terminal,
+    )
+    from restyle_cli.run.bootstrap import with_bootstrap_strip
+    from restyle_cli.run.pipeline import invert_all
+
+    notices = [*([pair.notice] if pair.notice else []), *run.plan.notices]
     if pair.notice:
         terminal.note(pair.notice)
-    domains = {"from": pair.first.domain, "to": pair.target.domain}
-    result = {**domains, "model": plan.models[-1].name, "chain": plan.chain}
-    settings = {**result, "networks": plan.networks(), "keep": "last", "compare": compare, **framing_settings}
-    settings |= machine.settings
-    notes = {**machine.notes, "generators": plan.generators}
-    results = Results(output, kinds, settings, notes, framed.face == "all")
-    results = with_bootstrap_strip(results, pair.first.domain, pair.target.domain)
-    methods = plan.load(machine.device)
-    task = Task(
-        methods,
-        results,
-        machine.device,
-        machine.dtype,
-        "last",
-        None,
-        framed,
-        overwrite,
-        machine.batch_size,
-        methods[1:] if compare else (),
-        note=terminal.note,
-    )
-    compared = StepMeans()
-
-    def add_compared(outcome: Outcome, terminal: Terminal) -> None:
-        if "against" in outcome.record:
-            compared.add(outcome.record["against"], steps)
-
-    done = invert_all(sources, task)
-    tally = running.run(sources, missing, done, "inverting", terminal, describe=_as_json, tell=add_compared)
+    results = with_bootstrap_strip(run.results(kinds), pair.first.domain, pair.target.domain)
+    task = run.task(results, compare_with=run.methods[1:] if compare else ())
+    tally = running.run(run.sources, run.missing, invert_all(run.sources, task), "inverting", terminal)
     summary = tally.summary(began)
-    values = {"command": "bootstrap", **machine.notes, **result, "images": tally.described, "summary": summary}
-    values["notices"] = [pair.notice] if pair.notice else []
+    values: dict[str, Any] = {
+        "command": "bootstrap",
+        **run.notes,
+        **domains,
+        "model": run.settings["model"],
+        "chain": run.plan.chain,
+    }
+    values |= {"notices": notices, "images": tally.described, "summary": summary}
     views = running.views(tally, summary, output)
-    if compared.images:
-        views.append(f"for comparison, {plan.models[-1].name} from its own average latent:")
-        views.append(compared.table())
+    if tally.compared.images:
+        views.append(f"for comparison, {run.settings['model']} from its own average latent:")
+        views.append(tally.compared.table())
     terminal.result(values, *views)
     running.end(tally)
-
-
-def _as_json(outcome: Outcome) -> dict[str, Any]:
-    values = running.as_json(outcome)
-    return values | ({"against": outcome.record["against"]} if "against" in outcome.record else {})

@@ -10,8 +10,8 @@ import typer
 
 from restyle_cli.cli import options
 from restyle_cli.cli.output import Table, Terminal, human_seconds
-from restyle_cli.cli.running import choose_machine, fetching, find
 from restyle_cli.errors import Interrupted, RestyleError, UsageError
+from restyle_cli.run.prepare import MachineOptions, choose_machine, fetching, find_sources
 from restyle_cli.store.paths import check_writable
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def evaluate(
     if against is not None and (methods or via or generator or steps or align == "always"):
         hint = "leave out --methods, --via, --generator, --steps and --align"
         raise UsageError("--against compares images without inverting or aligning them", hint)
-    sources, missing = find(paths, output, terminal)
+    sources, missing = find_sources(paths, output, terminal)
     others = _others(paths, against, output)
 
     # From here on torch is needed, which takes seconds to import.
@@ -102,7 +102,7 @@ def evaluate(
     from restyle_cli.evaluate.schedule import Item
     from restyle_cli.metrics import choose
 
-    machine = choose_machine(device, precision, batch_size)
+    machine = choose_machine(MachineOptions(device, precision, batch_size, offline))
     items = [Item(source.path) for source in sources]
     plans: list[Plan] = []
     if against is not None:
@@ -137,13 +137,13 @@ def evaluate(
 
 def _others(paths: list[Path], against: Path | None, output: Path) -> list[Source]:
     """The images of `against`; UsageError unless both are folders or both are files."""
-    from restyle_cli.run.sources import find_pictures
+    from restyle_cli.run.sources import find_images
 
     if against is None:
         return []
     if len(paths) > 1 or (against.exists() and paths[0].is_dir() != against.is_dir()):
         raise UsageError("--against compares a folder with a folder, or a file with a file")
-    return find_pictures([against], output)
+    return find_images([against], output)
 
 
 def _run(

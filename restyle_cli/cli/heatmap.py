@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from restyle_cli.cli import framing, options, running
+from restyle_cli.cli import options, running
 from restyle_cli.cli.output import Table, Terminal
-from restyle_cli.store.paths import check_writable
+from restyle_cli.run.prepare import DEFAULT_MODEL, FaceOptions, MachineOptions, RunOptions, prepare_run
 
 EPILOG = options.examples(
     "restyle heatmap photo.jpg -n 5",
@@ -34,7 +34,7 @@ Normalise = Annotated[
 def heatmap(
     paths: options.Images,
     steps: options.Steps = None,
-    model: options.Model = options.DEFAULT_MODEL,
+    model: options.Model = DEFAULT_MODEL,
     via: options.Via = None,
     generator: options.Generator = None,
     align: options.Align = "auto",
@@ -59,43 +59,37 @@ def heatmap(
     """
     began = time.perf_counter()
     terminal = Terminal(json=json, quiet=quiet)
-    sources, missing = running.find(paths, output, terminal)
-
-    # From here on torch is needed, which takes seconds to import.
-    from restyle_cli import models
-    from restyle_cli.align import alignment_rule
+    options_of_run = RunOptions(
+        paths,
+        output,
+        model,
+        via,
+        steps,
+        generator,
+        overwrite=overwrite,
+        face=FaceOptions(align, options.parse_face(face), landmarks),
+        machine=MachineOptions(device, precision, batch_size, offline),
+    )
+    run = prepare_run(options_of_run, terminal)
     from restyle_cli.heatmap.changes import Mean
     from restyle_cli.heatmap.measures import choose_measure
     from restyle_cli.heatmap.results import Sheets, map_all, write_average
-    from restyle_cli.run.pipeline import Task
 
-    plan = models.plan(model, steps, via, running.fetching(offline, terminal), generator)
-    rule = alignment_rule(plan.models[0].name, plan.models[0].generator_name)
-    framed, framing_settings = framing.choose(align, face, landmarks, sources, terminal, rule)
-    machine = running.choose_machine(device, precision, batch_size)
-    measure = choose_measure(machine.device)
-    check_writable(output)
-    for notice in plan.notices:
-        terminal.note(notice)
-    result = {"model": plan.models[-1].name, "chain": plan.chain, "measure": measure.name}
-    settings = {**result, "networks": plan.networks(), **framing_settings, **machine.settings}
-    notes = {**machine.notes, "generators": plan.generators}
+    measure = choose_measure(run.machine.device)
     sheets = Sheets(measure, normalise)
-    results = sheets.results(output, settings, notes, framed.face == "all")
-    methods = plan.load(machine.device)
-    where = (machine.device, machine.dtype)
-    task = Task(methods, results, *where, "last", None, framed, overwrite, machine.batch_size, note=terminal.note)
-
+    notes = {**run.notes, "generators": run.plan.generators}
+    results = sheets.results(output, {**run.settings, "measure": measure.name}, notes, run.numbered)
     mean = Mean()
-    tally = running.run(sources, missing, map_all(sources, task, sheets, mean), "measuring", terminal)
-    average = write_average(mean, tally.steps.means(), sources, results, sheets) if mean.count > 1 else None
+    outcomes = map_all(run.sources, run.task(results), sheets, mean)
+    tally = running.run(run.sources, run.missing, outcomes, "measuring", terminal)
+    average = write_average(mean, tally.steps.means(), run.sources, results, sheets) if mean.count > 1 else None
     summary = tally.summary(began)
     values = {
         "command": "heatmap",
-        **machine.notes,
-        **result,
+        **run.values,
+        "measure": measure.name,
         "normalise": normalise,
-        "notices": plan.notices,
+        "notices": run.plan.notices,
         "images": tally.described,
         "average": average,
         "summary": summary,

@@ -18,7 +18,6 @@ from restyle_cli.errors import UsageError, did_you_mean
 
 OUTPUT = Path("restyle-out")
 """Each command writes to its own sub-folder, so that commands never overwrite each other's files."""
-DEFAULT_MODEL = "restyle-psp"
 DEFAULT_QUALITY = "balanced"
 DEFAULT_SAVE = "image,strip,latent"
 SAVE_KINDS = ("image", "strip", "steps", "latent", "npy")

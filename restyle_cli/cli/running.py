@@ -1,4 +1,4 @@
-"""Shared parts of the commands that process images: find the inputs, choose the device, run, report."""
+"""Shared parts of the commands that process images: run, show progress, count, report."""
 
 from __future__ import annotations
 
@@ -6,89 +6,24 @@ import math
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from restyle_cli import __version__
-from restyle_cli.cli import framing
 from restyle_cli.cli.output import Progress, Table, Terminal, human_seconds
 from restyle_cli.cli.tally import Tally
-from restyle_cli.errors import Interrupted, RestyleError
+from restyle_cli.errors import Interrupted
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
-    from restyle_cli.models import Ensure
     from restyle_cli.run.pipeline import Outcome
+    from restyle_cli.run.prepare import Missing
     from restyle_cli.run.sources import Source
 
-CPU_BATCH, GPU_BATCH = 4, 8
 LONG = 20
 """Longer schedules show their L2 while they run, and Ctrl-C writes the best step so far."""
-Missing = list[tuple[Path, RestyleError]]
-"""Paths without an image, and why."""
-
-
-def find(paths: list[Path], output: Path, terminal: Terminal) -> tuple[list[Source], Missing]:
-    """The images, and the paths without one, whose errors are printed. RestyleError if there is no image at all.
-
-    Result files in folders are left out, with a note.
-    """
-    from restyle_cli.run.sources import find_pictures
-
-    missing: Missing = []
-    results: list[Path] = []
-    sources = find_pictures(paths, output, lambda path, error: missing.append((path, error)), results.append)
-    if not sources:
-        for _, error in missing[:-1]:
-            terminal.error(error)
-        raise missing[-1][1]
-    for _, error in missing:
-        terminal.error(error)
-    if results:
-        which = str(results[0]) if len(results) == 1 else f"{results[0]} … {results[-1].name}, {len(results)} files"
-        terminal.note(f"result files of earlier runs left out ({which}); name a file to use it as input")
-    return sources, missing
-
-
-def fetching(offline: bool, terminal: Terminal) -> Ensure:
-    """`fetch.ensure` with notes and progress on the terminal. Warns of models in the catalog that cannot be used."""
-    from restyle_cli.store import catalog, fetch
-
-    for problem in catalog.problems():
-        terminal.warn(problem.full_message)
-    return partial(fetch.ensure, offline=offline, note=terminal.note, progress=terminal.transfer)
-
-
-@dataclass(frozen=True)
-class Machine:
-    """Device, precision and batch size, "auto" resolved; `notes` is their record in results."""
-
-    device: torch.device
-    dtype: torch.dtype
-    batch_size: int
-    notes: dict[str, str]
-
-    @property
-    def settings(self) -> dict[str, str]:
-        """The part of `notes` that changes the result."""
-        return {"precision": self.notes["precision"]}
-
-
-def choose_machine(device: str, precision: str, batch_size: int | None) -> Machine:
-    """The machine that `--device`, `--precision` and `--batch-size` request; UsageError if it does not exist."""
-    from restyle_cli.devices import PRECISIONS, choose_device, choose_dtype
-
-    where = choose_device(device)
-    dtype = choose_dtype(precision, where)
-    number_format = next(name for name, value in PRECISIONS.items() if value == dtype)
-    notes = {"version": __version__, "device": str(where), "precision": number_format}
-    return Machine(where, dtype, batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH), notes)
 
 
 class Live:
@@ -130,16 +65,16 @@ class Live:
 def run(
     sources: Sequence[Source],
     missing: Missing,
-    done: Generator[Outcome, None, None],
+    outcomes: Generator[Outcome, None, None],
     what: str,
     terminal: Terminal,
     live: Live | None = None,
     describe: Callable[[Outcome], dict[str, Any]] | None = None,
-    tell: Callable[[Outcome, Terminal], None] | None = None,
+    on_outcome: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Tally:
-    """Exhaust `done`, showing progress of `what` and each failure; returns the tally, `missing` included.
+    """Exhaust `outcomes`, showing progress of `what`, errors and warnings; returns the tally, `missing` included.
 
-    `describe` returns the JSON of an outcome, by default `as_json`; `tell` is called with every outcome.
+    `describe` returns the JSON of an outcome, by default `as_json`.
     """
     from restyle_cli.run.pipeline import Outcome
 
@@ -153,23 +88,35 @@ def run(
     before: Path | None = None
     try:
         total = live.total if live is not None and alone else len(sources)
-        with closing(done), shown.progress(what, total) as progress:
+        with closing(outcomes), shown.progress(what, total) as progress:
             if live is not None:
                 live.begin(progress, alone)
-            for outcome in done:
+            for outcome in outcomes:
                 if not alone and outcome.path != before:  # another face of the same image is not counted
                     progress.advance()
                 before = outcome.path
                 tally.add(outcome, order.get(outcome.path, 0))
                 if outcome.error:
                     terminal.error(outcome.error)
-                framing.warn(outcome, terminal)
-                if tell is not None:
-                    tell(outcome, terminal)
+                elif outcome.status == "done":
+                    warn_about(outcome, terminal)
+                on_outcome(outcome)
     except KeyboardInterrupt:
         message = f"interrupted after {tally.total - len(missing)} of {len(sources)} images"
         raise Interrupted(message, "run the same command again to continue") from None
     return tally
+
+
+def warn_about(outcome: Outcome, terminal: Terminal) -> None:
+    """Print what may be wrong with the result of an image: its crop, steps that produced NaN, a rotated photo."""
+    path, record = str(outcome.path), outcome.record
+    face = f", face {record['alignment']['face']}" if record["alignment"]["face"] > 1 else ""
+    for text in record["alignment"]["doubts"]:
+        terminal.warn(f"{path!r}{face}: {text}")
+    if "pasted" in outcome.files and record["source"]["turned"]:
+        terminal.note(f"{path!r} is stored rotated (EXIF); {str(outcome.files['pasted'])!r} is upright")
+    if nan_steps := [step["step"] for step in record.get("steps", ()) if step["l2"] is None]:
+        terminal.warn(f"{path!r}: steps from {nan_steps[0]} on produced NaN; try --precision fp32")
 
 
 def end(tally: Tally, steps: int | None = None) -> None:
@@ -188,16 +135,17 @@ def end(tally: Tally, steps: int | None = None) -> None:
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
     """The JSON of an image."""
+    record = outcome.record
     values: dict[str, Any] = {
         "input": str(outcome.path),
         "status": outcome.status,
         "outputs": {kind: str(file) for kind, file in outcome.files.items()},
-        "steps": outcome.record.get("steps", []),
-        "best_step": outcome.record.get("best_step"),
-        "kept_step": outcome.record.get("kept_step"),
-        "alignment": outcome.record.get("alignment"),
+        "steps": record.get("steps", []),
+        "best_step": record.get("best_step"),
+        "kept_step": record.get("kept_step"),
+        "alignment": record.get("alignment"),
     }
-    values |= {key: outcome.record[key] for key in ("links", "interrupted") if outcome.record.get(key)}
+    values |= {key: record[key] for key in ("links", "interrupted", "against") if record.get(key)}
     if outcome.error:
         values["error"] = outcome.error.message
     return values

@@ -31,6 +31,7 @@ class Tally:
         self.counts: Counter[str] = Counter()
         self.first: Outcome | None = None  # the first with a result
         self.steps, self.links = StepMeans(), LinkMeans()
+        self.compared = StepMeans()  # of the chain to compare with
         self.cut: Outcome | None = None  # the last one that Ctrl-C interrupted
         self.cut_is_written = False
         self.described = Spool()
@@ -55,6 +56,8 @@ class Tally:
         if "steps" in outcome.record:
             self.steps.add(outcome.record["steps"], outcome.record["kept_step"])
             self.links.add(outcome.record)
+        if steps := outcome.record.get("against"):
+            self.compared.add(steps, len(steps) - 1)
 
     def summary(self, began: float) -> dict[str, Any]:
         """Number of images done, skipped and failed, and the seconds since `began`."""

@@ -1,4 +1,4 @@
-"""Finding the images to work on: in folders, through links, without our own results among them."""
+"""Find the input images: in folders, through links, without the results of earlier runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from restyle_cli.io import check_regular, reading_failed
 
 Refuse = Callable[[Path, RestyleError], None]
 _RESULT_NAME = re.compile(r"(?s)(?P<base>.+?)(?:\.(?P<kind>strip|pasted|variants|variant-\d+|heatmap))?\.png")
-"""How results that are images are called; see `results.SUFFIXES`, `variants` and `heatmap`."""
+"""File names of results; see `outputs`, `variants` and `heatmap`."""
 _RESULT_CHUNKS = (RESULT, "restyle-heatmap")
 
 
@@ -31,7 +31,7 @@ class Source:
     relative: Path
 
 
-def find_pictures(
+def find_images(
     paths: Iterable[Path],
     exclude: Path | None = None,
     on_error: Refuse | None = None,
@@ -39,15 +39,15 @@ def find_pictures(
 ) -> list[Source]:
     """The images among `paths`: files as given, folders with all below them, sorted, each file once.
 
-    Links to folders are followed, each folder once. Left out are hidden files and the folder `exclude` (the output)
-    where it lies inside a given one; given `on_result`, also our own results in folders, each reported to it.
-    A path that is missing or no regular file, or a folder that cannot be read, has no images or is `exclude` itself,
-    raises RestyleError; given `on_error`, that is reported there and the others are still found.
+    Links to folders are followed, each folder once. Hidden files and the folder `exclude` (the output) inside a given
+    folder are left out. With `on_result`, results of restyle in folders are left out too, and passed to it.
+    RestyleError if a path is missing or not a regular file, or a folder cannot be read, has no images or is `exclude`
+    itself; with `on_error` the error is passed to it and the other images are still found.
     """
     found: dict[str, tuple[Path, Path]] = {}
     for path in paths:
-        for picture, root in _look_in(path, exclude, on_error or _raise, on_result):
-            found.setdefault(os.path.realpath(picture), (picture, root))
+        for image, root in _look_in(path, exclude, on_error or _raise, on_result):
+            found.setdefault(os.path.realpath(image), (image, root))
     return _with_distinct_names(list(found.values()))
 
 
@@ -71,7 +71,9 @@ def _look_in(
         refuse(path, reading_failed(path, error))
         return
     if exclude is not None and _identity(path) == _identity(exclude):
-        message = f"what is made of the pictures in {str(path)!r} would lie among them, and be read itself next time"
+        message = (
+            f"the images in {str(path)!r} are in the output folder, where results would be read as inputs next time"
+        )
         refuse(path, RestyleError(message, "choose another folder with --output"))
         return
     refused: list[Path] = []
@@ -80,16 +82,19 @@ def _look_in(
         refused.append(one)
         refuse(one, error)
 
-    pictures = _walk(path, exclude, refuse_one)
-    results = [picture for picture in pictures if on_result is not None and is_result(picture)]
-    for result in results:
-        on_result(result)
-    yield from ((picture, path) for picture in pictures if picture not in set(results))
-    if pictures and len(results) == len(pictures):
-        message = f"no pictures in the folder {str(path)!r} but results of restyle ({len(results)})"
-        refuse(path, RestyleError(message, "to work on such a file, name it"))
-    elif not pictures and not refused:
-        refuse(path, RestyleError(f"no pictures in the folder {str(path)!r}", FORMATS_READ))
+    images = _walk(path, exclude, refuse_one)
+    results = 0
+    for image in images:
+        if on_result is not None and is_result(image):
+            on_result(image)
+            results += 1
+        else:
+            yield image, path
+    if images and results == len(images):
+        message = f"no images in the folder {str(path)!r} but results of restyle ({results})"
+        refuse(path, RestyleError(message, "name a file to use it as input"))
+    elif not images and not refused:
+        refuse(path, RestyleError(f"no images in the folder {str(path)!r}", FORMATS_READ))
 
 
 def _walk(root: Path, exclude: Path | None, refuse: Refuse) -> list[Path]:
@@ -97,7 +102,7 @@ def _walk(root: Path, exclude: Path | None, refuse: Refuse) -> list[Path]:
     resolved = root.resolve()
     seen = {_identity(folder) for folder in (exclude, *resolved.parents) if folder is not None}
     folders, links = deque([root]), deque[Path]()  # links come last: a folder's own name goes before that of a link
-    pictures: list[Path] = []
+    images: list[Path] = []
     while folders or links:
         folder = folders.popleft() if folders else links.popleft()
         try:
@@ -108,23 +113,23 @@ def _walk(root: Path, exclude: Path | None, refuse: Refuse) -> list[Path]:
             continue
         seen.add(identity)
         for entry in entries:
-            path, named_as_picture = folder / entry.name, Path(entry.name).suffix.lower() in SUFFIXES
+            path, named_as_image = folder / entry.name, Path(entry.name).suffix.lower() in SUFFIXES
             if entry.name.startswith("."):
                 continue
             try:
                 if stat.S_ISDIR(path.stat().st_mode):
                     (links if entry.is_symlink() else folders).append(path)
-                elif named_as_picture:
+                elif named_as_image:
                     check_regular(path)
-                    pictures.append(path)
+                    images.append(path)
             except OSError as error:
-                if named_as_picture or entry.is_symlink():
+                if named_as_image or entry.is_symlink():
                     refuse(path, reading_failed(path, error))
-    return sorted(pictures, key=lambda path: [(True, part) for part in path.parent.parts] + [(False, path.name)])
+    return sorted(images, key=lambda path: [(True, part) for part in path.parent.parts] + [(False, path.name)])
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """What tells a file or folder from all others, by whatever name; None where there is none."""
+    """Identity of a file or folder, whatever its name; None if it does not exist."""
     try:
         info = path.stat()
     except OSError:
@@ -136,7 +141,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def is_result(path: Path) -> bool:
-    """Whether an image file is a result of restyle: an image of a latent file beside it, a strip, a heat map, …"""
+    """Whether an image file is a result of restyle: listed in the latent file next to it, or marked as one."""
     match = _RESULT_NAME.fullmatch(path.name)
     if match is None:
         return False
@@ -147,7 +152,7 @@ def is_result(path: Path) -> bool:
 
 
 def _kinds_of(latent: Path) -> list[str]:
-    """The kinds of files that a latent file of ours came with."""
+    """The kinds of files that were written with a latent file."""
     if not latent.is_file():
         return []
     from restyle_cli.store.files import LATENT, read_header
@@ -162,8 +167,8 @@ def _kinds_of(latent: Path) -> list[str]:
 
 def _is_marked(path: Path) -> bool:
     try:
-        with Image.open(path, formats=["PNG"]) as picture:
-            return any(chunk in picture.info for chunk in _RESULT_CHUNKS)
+        with Image.open(path, formats=["PNG"]) as image:
+            return any(chunk in image.info for chunk in _RESULT_CHUNKS)
     except Exception:  # damaged files raise whatever the parser stumbles over
         return False
 
@@ -172,14 +177,14 @@ def _is_marked(path: Path) -> bool:
 
 
 def _with_distinct_names(found: list[tuple[Path, Path]]) -> list[Source]:
-    """Name outputs by the path below the given folder; where two would be one, add suffixes, then folders.
+    """Name outputs by the path below the given folder; if two would be equal, add suffixes, then parent folders.
 
     Paths that differ only in case, which some file systems do not tell apart, get numbers.
     """
     twins: Counter[str] = Counter()
     numbers = []
-    for picture, _ in found:
-        path = os.path.realpath(picture).casefold()
+    for image, _ in found:
+        path = os.path.realpath(image).casefold()
         twins[path] += 1
         numbers.append(twins[path])
     levels = [0] * len(found)
@@ -192,15 +197,15 @@ def _with_distinct_names(found: list[tuple[Path, Path]]) -> list[Source]:
             if times[str(name).casefold()] > 1 and levels[i] < 2 * len(found[i][1].resolve().parts)
         ]
         if not longer:
-            return [Source(picture, name) for (picture, _), name in zip(found, names, strict=True)]
+            return [Source(image, name) for (image, _), name in zip(found, names, strict=True)]
         for i in longer:
             levels[i] += 1
 
 
-def _name(picture: Path, root: Path, level: int, number: int) -> Path:
+def _name(image: Path, root: Path, level: int, number: int) -> Path:
     """Even levels drop the suffix, odd ones keep it; every second level adds one more parent folder."""
     above = root.resolve().parts[1:]
-    name = Path(*above[max(len(above) - level // 2, 0) :], picture.relative_to(root))
+    name = Path(*above[max(len(above) - level // 2, 0) :], image.relative_to(root))
     if level % 2 == 0 and name.stem.strip("."):  # of "..jpg", nothing would be left
         name = name.with_suffix("")
     return name if number == 1 else name.with_name(f"{name.name}-{number}")

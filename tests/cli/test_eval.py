@@ -465,5 +465,5 @@ def test_nothing_to_measure(restyle: Run, here: Path) -> None:
     Path("nothing").mkdir()
     result = restyle("eval", "nothing")
     assert result.exit_code == 1
-    assert "no pictures in the folder 'nothing'" in result.stderr
+    assert "no images in the folder 'nothing'" in result.stderr
     assert not OUT.exists()

@@ -479,7 +479,7 @@ def test_a_missing_file_and_an_empty_folder_among_others(restyle: Run, faces: Pa
     result = restyle("invert", "missing.png", faces, "nothing", "-m", RESTYLE, "--json")
     assert result.exit_code == 1
     assert "no file or folder 'missing.png'" in result.stderr
-    assert "no pictures in the folder 'nothing'" in result.stderr
+    assert "no images in the folder 'nothing'" in result.stderr
     assert statuses(result)["missing.png"] == statuses(result)["nothing"] == "failed"
     assert files() == result_names("a", "b", "sub/c")
 

@@ -117,7 +117,7 @@ def test_results_are_no_inputs(restyle: Run, here: Path) -> None:
     named = restyle(*INVERT, "restyle-out/invert/a.png", "--align", "never", "-o", "named", "--json")
     assert statuses(named) == {"restyle-out/invert/a.png": "done"}
     only = restyle(*INVERT, "other", "-o", "third")
-    assert "error: no pictures in the folder 'other' but results of restyle (4)" in only.stderr
+    assert "error: no images in the folder 'other' but results of restyle (4)" in only.stderr
 
 
 def test_reconstructions_can_be_measured(restyle: Run, here: Path) -> None:

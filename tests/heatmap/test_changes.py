@@ -38,9 +38,7 @@ def test_changes_are_between_neighbouring_steps(inverted: tuple[torch.Tensor, In
     for k in range(4):
         np.testing.assert_allclose(changes.layers[k], (w[k + 1] - w[k]).norm(dim=1), rtol=1e-5)
         pair = torch.cat([fit(displayed(inversion.image_steps[j][1:]), (256, 256)) for j in (k, k + 1)])
-        np.testing.assert_allclose(
-            changes.maps[k], ColourDistance().maps(pair)[0], rtol=1e-3, atol=1e-3
-        )  # fp16
+        np.testing.assert_allclose(changes.maps[k], ColourDistance().maps(pair)[0], rtol=1e-3, atol=1e-3)  # fp16
         assert np.array_equal(changes.images[k + 1], np.asarray(to_image(pair[1])))
     assert np.array_equal(changes.target, np.asarray(to_image(x[1])))
 

@@ -16,7 +16,7 @@ from PIL import Image, features
 
 from restyle_cli.errors import RestyleError, RestyleWarning
 from restyle_cli.images import open_image
-from restyle_cli.run.sources import find_pictures
+from restyle_cli.run.sources import find_images
 
 
 def photo(width: int = 96, height: int = 80) -> Image.Image:
@@ -38,7 +38,7 @@ def test_colour_formats(tmp_path: Path, name: str) -> None:
     if "j" in name.lower() and not features.check("jpg_2000"):
         pytest.skip("this Pillow reads no JPEG 2000")
     photo().save(tmp_path / name, quality=100) if name == "x.jpe" else photo().save(tmp_path / name)
-    assert [source.path.name for source in find_pictures([tmp_path])] == [name]
+    assert [source.path.name for source in find_images([tmp_path])] == [name]
     assert np.abs(np.asarray(open_image(tmp_path / name), int) - np.asarray(photo())).mean() < 2
 
 
@@ -49,7 +49,7 @@ def test_other_modes_of_these_formats(tmp_path: Path, suffix: str, mode: str) ->
     if mode == "F":
         stored = Image.fromarray(np.asarray(stored) / 255)
     stored.save(tmp_path / f"x.{suffix}")
-    assert len(find_pictures([tmp_path])) == 1
+    assert len(find_images([tmp_path])) == 1
     assert np.abs(np.asarray(open_image(tmp_path / f"x.{suffix}").convert("L"), int) - np.asarray(right)).max() <= 1
 
 

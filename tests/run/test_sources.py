@@ -12,12 +12,12 @@ from PIL import Image
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import RESULT, save_image
-from restyle_cli.run.sources import find_pictures
+from restyle_cli.run.sources import find_images
 from restyle_cli.store.files import write_latent
 
 
 def relatives(paths: list[Path], **options) -> list[str]:
-    return [source.relative.as_posix() for source in find_pictures(paths, **options)]
+    return [source.relative.as_posix() for source in find_images(paths, **options)]
 
 
 def touch(*paths: Path) -> None:
@@ -39,7 +39,7 @@ def test_files_come_as_given_and_once(tmp_path):
 
 def test_the_output_folder_is_none_to_read(tmp_path):
     touch(tmp_path / "a.jpg")
-    with pytest.raises(RestyleError, match="would lie among them"):
+    with pytest.raises(RestyleError, match="is also the output folder"):
         relatives([tmp_path], exclude=tmp_path)
     assert relatives([tmp_path / "a.jpg"], exclude=tmp_path) == ["a"]
 
@@ -79,16 +79,16 @@ def test_names_that_differ_only_in_case_are_told_apart(tmp_path):
 
 def test_missing_and_empty_are_named(tmp_path):
     with pytest.raises(RestyleError, match=r"no file or folder .*gone\.jpg"):
-        find_pictures([tmp_path / "gone.jpg"])
+        find_images([tmp_path / "gone.jpg"])
     touch(tmp_path / "texts/readme.txt")
-    with pytest.raises(RestyleError, match=r"no pictures in the folder .*texts"):
-        find_pictures([tmp_path / "texts"])
+    with pytest.raises(RestyleError, match=r"no images in the folder .*texts"):
+        find_images([tmp_path / "texts"])
 
 
 def test_the_others_are_found_when_errors_are_told(tmp_path):
     touch(tmp_path / "a.png")
     told = []
-    found = find_pictures(
+    found = find_images(
         [tmp_path / "gone.jpg", tmp_path / "a.png"], on_error=lambda path, error: told.append((path, error))
     )
     assert [source.path for source in found] == [tmp_path / "a.png"]
@@ -105,7 +105,7 @@ def test_finding_needs_no_torch():
 
 def found_and_refused(folder: Path, **options) -> tuple[list[str], dict[str, str]]:
     refused = {}
-    found = find_pictures([folder], on_error=lambda path, error: refused.update({path.name: error.message}), **options)
+    found = find_images([folder], on_error=lambda path, error: refused.update({path.name: error.message}), **options)
     return [source.relative.as_posix() for source in found], refused
 
 
@@ -131,7 +131,7 @@ def test_what_is_no_file_is_refused_when_it_is_given(tmp_path, given):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(RestyleError, match=r"cannot be read: (it is a named pipe|too many levels|it is a device)"):
-        find_pictures([tmp_path / given])
+        find_images([tmp_path / given])
 
 
 def test_a_loop_as_output_excludes_nothing(tmp_path):
@@ -200,5 +200,5 @@ def test_a_result_that_is_named_is_taken(tmp_path):
 def test_a_folder_of_nothing_but_results_is_an_error(tmp_path):
     touch(tmp_path / "p.png")
     latent(tmp_path / "p.safetensors", ["image", "latent"])
-    with pytest.raises(RestyleError, match=r"no pictures in the folder .* but results of restyle \(1\)"):
-        find_pictures([tmp_path], on_result=lambda path: None)
+    with pytest.raises(RestyleError, match=r"no images in the folder .* but results of restyle \(1\)"):
+        find_images([tmp_path], on_result=lambda path: None)

@@ -8,7 +8,7 @@ import pytest
 import tiny
 
 from restyle_cli.errors import RestyleError, UsageError
-from restyle_cli.run.bootstrap import find_pair
+from restyle_cli.models.pairs import find_pair
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.files import write_module
 
