@@ -36,7 +36,7 @@ from restyle_cli.images import open_image, to_image, to_tensor
 from restyle_cli.inversion import TARGET, Method, State, full_size, invert, iterate
 from restyle_cli.io import reason_of, write_atomic
 from restyle_cli.memory import Batches, OutOfMemory, enough_for
-from restyle_cli.metrics.base import SIZE, Metric, compared
+from restyle_cli.metrics.base import SIZE, Metric
 from restyle_cli.run.pipeline import in_background
 from restyle_cli.store.paths import sha256
 
@@ -65,26 +65,22 @@ def evaluate(
             "choose another folder with --output, or replace it with --overwrite",
         )
     journal.open(overwrite)
-    used: dict[str, str] = {}
+    used: dict[str, str] = {}  # the SHA-256 of each measured image
     skips: dict[tuple[str, str | None], Skip] = {}
-    reader = _Reader(evaluation)
+    read = _Reader(evaluation)
     for index, schedule in enumerate(evaluation.schedules):
-        measure: Callable[[Sequence[_Ready]], _Measured]
+        measure: Measure = partial(_compare, evaluation=evaluation)
         if evaluation.against is None:
             methods = evaluation.plans[index].load(evaluation.device)
-            reader.size, reader.full = methods[0].size, full_size(methods)
-            measure = _Inverter(methods, schedule, evaluation)
-        else:
-            measure = partial(_compare, evaluation=evaluation)
-        with closing(_pass(items, schedule, evaluation, journal, reader, measure)) as outcomes:
-            for outcome in outcomes:
-                if not isinstance(outcome, Skip):
-                    used[outcome.input] = outcome.sha256
+            read.size, read.full = methods[0].size, full_size(methods)
+            measure = _inverter(methods, schedule, evaluation)
+        with closing(_pass(items, schedule, evaluation, journal, read, measure, used)) as outcomes:
+            for skip in outcomes:
+                if skip is None or (skip.input, skip.schedule) in skips:
                     on_item(None)
-                    continue
-                key = (outcome.input, outcome.schedule)
-                on_item(None if key in skips else outcome)
-                skips[key] = outcome
+                else:
+                    skips[skip.input, skip.schedule] = skip
+                    on_item(skip)
     if not used:
         raise RestyleError("no image could be measured", "the reasons are above")
     return _write_report(evaluation, journal, used, list(skips.values()))
@@ -109,14 +105,6 @@ def _write_report(
 
 
 @dataclass(frozen=True)
-class _Known:
-    """An image that the journal has a row of."""
-
-    input: str
-    sha256: str
-
-
-@dataclass(frozen=True)
 class _Ready:
     """An image or a pair to be measured: [3, H, W] in [-1, 1] each."""
 
@@ -137,35 +125,42 @@ class _Measured:
     results: Tensor
 
 
+Measure = Callable[[Sequence[_Ready]], _Measured]
+
+
 def _pass(
     items: Iterable[Item],
     schedule: Schedule,
     evaluation: Evaluation,
     journal: Journal,
     read: Callable[[Item, str], _Ready],
-    measure: Callable[[Sequence[_Ready]], _Measured],
-) -> Generator[Row | Skip | _Known, None, None]:
-    """Read ahead, measure in batches, write each batch to the journal; images in the journal are not measured again.
+    measure: Measure,
+    used: dict[str, str],
+) -> Generator[Skip | None, None, None]:
+    """Read ahead, measure in batches, and write each batch to the journal; what the journal has is not measured again.
 
-    Close the iterator, or exhaust it, to end its thread.
+    Yields for each item the reason if it is skipped; adds the others to `used`, with their SHA-256. Close the iterator,
+    or exhaust it, to end its thread.
     """
-    known: dict[tuple[str, str | None], _Known | Skip] = {}
+    known: dict[tuple[str, str], Skip | None] = {}  # what the journal has, by input and SHA-256; None for a row
     ranked: list[float] = []  # the values that rank the images, sorted
     for entry in journal.entries():
-        if isinstance(entry, Skip) and entry.schedule in (None, schedule.key):
+        if isinstance(entry, Skip) and entry.sha256 and entry.schedule in (None, schedule.key):
             known[entry.input, entry.sha256] = entry
     for row in journal.rows(schedule.key, len(schedule.steps), len(evaluation.columns)):
-        known[row.input, row.sha256] = _Known(row.input, row.sha256)
+        known[row.input, row.sha256] = None
         insort(ranked, row.values[-1][evaluation.ranking])
 
-    def prepare(item: Item) -> _Ready | _Known | Skip:
+    def prepare(item: Item) -> _Ready | Skip | None:
         name, digest = str(item.path), None
         try:
             digest = sha256(item.path) + (f":{sha256(item.result)}" if item.result else "")
-            if found := known.get((name, digest)):
-                return found
-            with enough_for(f"for {name!r}"):
-                return read(item, digest)
+            if (name, digest) not in known:
+                with enough_for(f"for {name!r}"):
+                    return read(item, digest)
+            if (skip := known[name, digest]) is None:
+                used[name] = digest
+            return skip
         except OutOfMemory as error:  # the next run may have more memory
             return Skip(name, error.message, error.hint)
         except RestyleError as error:
@@ -178,7 +173,7 @@ def _pass(
     with closing(in_background(prepare, items, 2 * evaluation.batch_size)) as prepared:
         for batch in _gathered(prepared, evaluation.batch_size):
             if not isinstance(batch, list):
-                if isinstance(batch, Skip) and batch.sha256 and (batch.input, batch.sha256) not in known:
+                if batch is not None and batch.sha256 and (batch.input, batch.sha256) not in known:
                     journal.add([batch])
                 yield batch
                 continue
@@ -191,12 +186,13 @@ def _pass(
                 else:
                     entries += _entries(part, measured, schedule, evaluation.ranking, ranked)
             journal.add(entry for entry in entries if entry.sha256)
-            yield from entries
+            used.update((entry.input, entry.sha256) for entry in entries if isinstance(entry, Row))
+            yield from (entry if isinstance(entry, Skip) else None for entry in entries)
     if worked and (peak := _peak_mb(evaluation.device)) is not None:
         journal.add([Peak(schedule.key, round(peak, 1))])
 
 
-def _gathered(items: Iterable[_Ready | _Known | Skip], size: int) -> Iterator[list[_Ready] | _Known | Skip]:
+def _gathered(items: Iterable[_Ready | Skip | None], size: int) -> Iterator[list[_Ready] | Skip | None]:
     """Batches of `size`; what is not to be measured passes at once.
 
     A resumed run has the batches of an uninterrupted one, because the last digits of the numbers depend on the batch.
@@ -276,68 +272,53 @@ class _Reader:
 # --- measuring
 
 
-class _Inverter:
-    """Inverts and measures batches; a warm-up run before the first keeps its time comparable."""
+def _inverter(methods: Sequence[Method], schedule: Schedule, evaluation: Evaluation) -> Measure:
+    """A function that inverts and measures batches; a warm-up run before the first keeps its time comparable."""
+    device, steps, is_warm = evaluation.device, set(schedule.steps), False
 
-    def __init__(self, methods: Sequence[Method], schedule: Schedule, evaluation: Evaluation) -> None:
-        self.methods, self.steps, self.evaluation = methods, set(schedule.steps), evaluation
-        self._warm = False
-
-    def __call__(self, batch: Sequence[_Ready]) -> _Measured:
-        """Invert a batch and measure its steps."""
-        device = self.evaluation.device
-        # The same random numbers for a batch whether or not the run was interrupted before it.
-        with fork_rng([device] if device.type == "cuda" else []), compute(device, self.evaluation.dtype):
-            torch.manual_seed(0)
-            full = [item.full for item in batch if item.full is not None]
-            inputs = {TARGET: torch.stack(full).to(device)} if full else {}
-            return self._invert(torch.stack([item.x for item in batch]).to(device), inputs)
-
-    def _invert(self, x: Tensor, inputs: Mapping[str, Tensor]) -> _Measured:
-        if not self._warm:
-            with torch.no_grad():
-                for _ in iterate(x, list(dict.fromkeys(self.methods)), inputs):
-                    pass
-            self._warm = True
-        meter = Meter(x, self.evaluation.metrics)
+    def measure(batch: Sequence[_Ready]) -> _Measured:
+        nonlocal is_warm
+        x = torch.stack([item.x for item in batch]).to(device)
+        full = [item.full for item in batch if item.full is not None]
+        inputs = {TARGET: torch.stack(full).to(device)} if full else {}
+        values: list[Tensor] = []
 
         def on_step(k: int, state: State, errors: Tensor) -> None:
-            if k in self.steps:
-                meter.add(state.image)
+            if k in steps:
+                values.append(numbers(evaluation.metrics, x, state.image))
 
-        inversion = invert(x, self.methods, keep="last", keep_images=(), on_step=on_step, inputs=inputs)
+        with fork_rng([device] if device.type == "cuda" else []), compute(device, evaluation.dtype):
+            if not is_warm:
+                with torch.no_grad():
+                    for _ in iterate(x, list(dict.fromkeys(methods)), inputs):
+                        pass
+                is_warm = True
+            torch.manual_seed(0)  # the same random numbers for a batch whether or not the run was interrupted before it
+            inversion = invert(x, methods, keep="last", keep_images=(), on_step=on_step, inputs=inputs)
         passed = accumulate(step.seconds for step in inversion.steps)
-        return meter.measured([seconds for k, seconds in enumerate(passed) if k in self.steps])
+        seconds = [seconds for k, seconds in enumerate(passed) if k in steps]
+        return _Measured(torch.stack(values, dim=1), seconds, x, inversion.images)
+
+    return measure
 
 
-class Meter:
-    """Measures a batch step by step."""
-
-    def __init__(self, x: Tensor, metrics: Sequence[Metric]) -> None:
-        """`x` [N, 3, H, W] in [-1, 1]: the targets."""
-        self.metrics = metrics
-        self.values: list[Tensor] = []
-        with exactly(x.device):
-            self.targets = compared(x)
-
-    def add(self, images: Tensor) -> None:
-        """Compare the images [N, 3, any, any] of a step with the targets."""
-        with exactly(images.device):
-            self.results = compared(images)
-            measured = [metric.measure(self.targets, self.results) for metric in self.metrics]
-        self.values.append(torch.cat([values.cpu().double().reshape(len(images), -1) for values in measured], dim=1))
-
-    def measured(self, seconds: list[float]) -> _Measured:
-        """The results of all steps; `seconds` [S]."""
-        return _Measured(torch.stack(self.values, dim=1), seconds, self.targets, self.results)
-
-
+@torch.no_grad()
 def _compare(batch: Sequence[_Ready], evaluation: Evaluation) -> _Measured:
     """Measure a batch of pairs."""
-    meter = Meter(torch.stack([item.x for item in batch]).to(evaluation.device), evaluation.metrics)
-    with torch.no_grad():
-        meter.add(torch.stack([item.y for item in batch if item.y is not None]).to(evaluation.device))
-    return meter.measured([])
+    x = torch.stack([item.x for item in batch]).to(evaluation.device)
+    y = torch.stack([item.y for item in batch if item.y is not None]).to(evaluation.device)
+    return _Measured(numbers(evaluation.metrics, x, y)[:, None], [], x, y)
+
+
+def numbers(
+    metrics: Sequence[Metric],
+    x: Tensor,  # [N, 3, H, W] in [-1, 1], the targets
+    y: Tensor,  # [N, 3, any, any], the results
+) -> Tensor:
+    """The values of all metrics, [N, C] in float64 on the CPU."""
+    with exactly(x.device):
+        measured = [metric.measure(x, y) for metric in metrics]
+    return torch.cat([values.cpu().double().reshape(len(x), -1) for values in measured], dim=1)
 
 
 # --- memory

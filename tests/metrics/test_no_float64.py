@@ -9,7 +9,7 @@ import tiny
 import torch
 from torch import Tensor
 
-from restyle_cli.evaluate.run import Meter
+from restyle_cli.evaluate.run import numbers
 from restyle_cli.metrics import choose
 from restyle_cli.metrics.identity import cosines
 
@@ -45,9 +45,7 @@ def test_measuring() -> None:
     metrics = choose(["l2", "ms_ssim", "structure"]).metrics
     found = []
     for kind in (Tensor, OnAppleGPU):
-        meter = Meter(x.as_subclass(kind), metrics)
-        meter.add(y.as_subclass(kind))
-        found.append(meter.values[0])
+        found.append(numbers(metrics, x.as_subclass(kind), y.as_subclass(kind)))
     assert torch.equal(*found)
 
 
