@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +38,14 @@ def tiny_store(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of `tiny_weights`, in the place of the embedded networks."""
     monkeypatch.setattr(fetch, "embedded_folder", lambda: tiny_weights)
     return tiny_weights
+
+
+@pytest.fixture
+def without_lpips(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bundled models without LPIPS."""
+    folder = tmp_path / "without-lpips"
+    shutil.copytree(tiny_weights, folder, ignore=shutil.ignore_patterns("lpips-*"))
+    monkeypatch.setattr(fetch, "embedded_folder", lambda: folder)
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def test_a_stand_in_warns(tiny_store: Path) -> None:
     assert model.name == RESTYLE
     assert [Path(warning.filename).name for warning in caught] == ["test_api.py"]
     assert isinstance(restyle_cli.load(RESTYLE), ReStyle), "which was asked for by name, and does not warn"
-    with pytest.warns(restyle_cli.StandInWarning, match="'structure', which stands in for lpips-vgg"):
+    with pytest.warns(restyle_cli.StandInWarning, match="'lpips-alex', which stands in for lpips-vgg"):
         restyle_cli.load("projector-portrait")
 
 

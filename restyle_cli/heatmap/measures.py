@@ -1,4 +1,4 @@
-"""Measures of the change of an image at each pixel: LPIPS if its model is installed, else colour distance.
+"""Measures of the change of an image at each pixel: LPIPS, or colour distance where its bundled file is missing.
 
 Images are [N, 3, H, W] in [-1, 1], one per step; a map is [H, W] with values from 0 (no change) on.
 """
@@ -86,7 +86,7 @@ class LPIPSDistance:
 
 
 def choose_measure(device: torch.device) -> Measure:
-    """LPIPS if its model is installed, else the distance of the colours."""
+    """LPIPS, or the distance of the colours where the bundled file is missing."""
     entry = catalog.find("lpips-alex")
     if not fetch.installed(entry):
         return ColourDistance()

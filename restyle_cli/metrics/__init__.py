@@ -38,7 +38,7 @@ IDENTITIES = ("id/curricularface", "id/dlib")
 """The identity metrics for photographs of faces, best first."""
 DEFAULT = ("l2", "lpips", "ms_ssim", IDENTITY)
 STAND_IN = {"lpips": "structure"}
-"""Measured by default, under its own name, where the other is not installed."""
+"""Measured by default, under its own name, where the bundled file of the other is missing."""
 UNSUPPORTED = {"fid": "restyle reads no Inception network"}
 """Metrics of the published tables that cannot be measured here, and why."""
 

@@ -1,4 +1,4 @@
-"""LPIPS by the protocol of the published tables, and the metric that replaces it where it is not installed."""
+"""LPIPS by the protocol of the published tables, and a metric without a network."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class StructureDistance(Metric):
 
     name = "structure"
     title = "structure"
-    protocol = "structure and edges at five scales, without a network; replaces LPIPS and is not comparable with it"
+    protocol = "structure and edges at five scales, without a network; not comparable with LPIPS"
 
     def measure(self, x: Tensor, y: Tensor) -> Tensor:
         """`Structure` of each pair, [N]."""

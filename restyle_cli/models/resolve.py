@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Ensure = Callable[[Entry], Path]
 """Returns the file of a catalog entry and may download it, as `fetch.ensure` does."""
 LPIPS = "lpips-alex"
-"""The perceptual network that stands in for another one that is not installed."""
+"""The bundled perceptual network, which stands in for others that are not installed."""
 
 
 @dataclass(frozen=True)
@@ -432,7 +432,7 @@ def _with_perceptual(model: Model) -> Model:
     name, path = perceptual_network(own)
     notices = model.notices
     if name != own:
-        get = f"{own} is not installed; run `restyle weights get {own}`"
-        get += f", or `restyle weights get {LPIPS}` for a closer one" if LPIPS not in (own, name) else ""
-        notices = (*notices, f"images are compared by '{name}', which stands in for {own} in {model.method}: {get}")
+        get = "install restyle again" if own == LPIPS else f"run `restyle weights get {own}`"
+        reason = f"{own} is not installed; {get}"
+        notices = (*notices, f"images are compared by '{name}', which stands in for {own} in {model.method}: {reason}")
     return replace(model, notices=notices, perceptual=name, perceptual_file=path)

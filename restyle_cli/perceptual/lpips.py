@@ -69,6 +69,8 @@ class LPIPS(LPIPSNetwork):
 
     Config = LPIPSConfig
     name = "lpips-alex"
+    keep_fp32 = ("convs.0.", "weights.")
+    """Small tensors: with these in fp16 as well, distances would be off by up to 4e-4; so it is 5e-5."""
 
     def __init__(self, config: LPIPSConfig) -> None:
         super().__init__(config.widths)

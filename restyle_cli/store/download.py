@@ -8,6 +8,7 @@ environment.
 from __future__ import annotations
 
 import glob
+import gzip
 import hashlib
 import html
 import http.client
@@ -18,13 +19,15 @@ import re
 import shutil
 import socket
 import ssl
+import tarfile
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -124,7 +127,12 @@ def download(
         transfer = _Transfer(entry, source, target, started, progress, limits)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            digest = transfer.run()
+            if inside := urllib.parse.urldefrag(source).fragment:
+                transfer.entry = replace(entry, bytes=None, sha256=None, sha256_begins=None)  # of the archive
+                transfer.run()
+                digest = transfer.unpack(inside, entry)
+            else:
+                digest = transfer.run()
             transfer.part.replace(target)
         except SourceError as error:
             failures.append(f"{host_of(source)} {error.reason}")
@@ -177,7 +185,7 @@ class _Transfer:
             known = (total is not None or tag is not None) and size <= (total or size)
             self.receive(size if known else 0, total, tag)
         digest = sha256(self.part)
-        if reason := self.wrong(digest):
+        if reason := _mismatch(self.entry, self.part, digest):
             self.clear()
             raise SourceError(reason, again=size > 0)
         return digest
@@ -241,14 +249,27 @@ class _Transfer:
                     raise SourceError(f"is too slow: {size - before} bytes in {now - since:.0f} s")
                 since, before = now, size
 
-    def wrong(self, digest: str) -> str | None:
-        """Why the complete part is not the file of the entry; None if it is."""
-        size, expected = self.size(), self.entry.sha256 or self.entry.sha256_begins or ""
-        if self.entry.bytes is not None and size != self.entry.bytes:
-            return f"sent {size} bytes, not {self.entry.bytes}"
-        if not digest.startswith(expected):
-            return f"sent another file: its SHA-256 begins with {digest[:8]}, not {expected[:8]}"
-        return None if size else "sent an empty file"
+    def unpack(self, inside: str, entry: Entry) -> str:
+        """Replace the part, an archive, by the file `inside` it, which is that of `entry`; its SHA-256."""
+        member = self.part.with_name(f"{self.part.name}.member")
+        most = entry.bytes or self.limits.most
+        reason: str | None = f"sent no archive with '{inside}' in it"
+        digest = ""
+        try:
+            with tarfile.open(self.part) as archive, member.open("wb") as file:
+                packed = archive.extractfile(inside)
+                while packed and file.tell() <= most and (chunk := packed.read(_CHUNK)):
+                    file.write(chunk)
+            digest = sha256(member)
+            reason = _mismatch(entry, member, digest)
+        except (tarfile.TarError, LookupError, EOFError, zlib.error, gzip.BadGzipFile):
+            pass
+        self.clear()
+        if reason is not None:
+            member.unlink(missing_ok=True)
+            raise SourceError(reason)
+        member.replace(self.part)
+        return digest
 
     def size(self) -> int:
         return self.part.stat().st_size if self.part.is_file() else 0
@@ -265,6 +286,16 @@ class _Transfer:
     def clear(self) -> None:
         self.part.unlink(missing_ok=True)
         self.record.unlink(missing_ok=True)
+
+
+def _mismatch(entry: Entry, path: Path, digest: str) -> str | None:
+    """Why `path` is not the file of the entry; None if it is."""
+    size, expected = path.stat().st_size, entry.sha256 or entry.sha256_begins or ""
+    if entry.bytes is not None and size != entry.bytes:
+        return f"sent {size} bytes, not {entry.bytes}"
+    if not digest.startswith(expected):
+        return f"sent another file: its SHA-256 begins with {digest[:8]}, not {expected[:8]}"
+    return None if size else "sent an empty file"
 
 
 # --- HTTP

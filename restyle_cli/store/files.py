@@ -34,8 +34,12 @@ LATENT = "latent"
 def write_module(
     path: Path, module: nn.Module, family: str, extra: dict[str, Any] | None = None, half: bool = False
 ) -> None:
-    """Write the network with its own `config`; `half` stores fp16, which `read_module` widens again."""
-    tensors = {name: _stored(tensor, half) for name, tensor in module.state_dict().items()}
+    """Write the network with its own `config`; `half` stores fp16, which `read_module` widens again.
+
+    Tensors whose names begin with one of the module's `keep_fp32` are stored in fp32 all the same.
+    """
+    exact: tuple[str, ...] = getattr(module, "keep_fp32", ())
+    tensors = {name: _stored(t, half and not name.startswith(exact)) for name, t in module.state_dict().items()}
     _write(path, tensors, family, module.config.to_dict(), extra or {})
 
 

@@ -141,17 +141,17 @@ def test_every_figure_has_its_protocol(restyle: Run, faces: Path) -> None:
     restyle("eval", faces, "-m", f"{RESTYLE}:1")
     protocol = report()["protocol"]
     assert {"resize", "range", "framing", "seconds", "peak_memory", "statistics", "machine"} < set(protocol)
-    assert [metric["name"] for metric in protocol["metrics"]] == ["l2", "structure", "ms_ssim", "id/portrait"]
+    assert [metric["name"] for metric in protocol["metrics"]] == ["l2", "lpips", "ms_ssim", "id/portrait"]
     networks = {network["name"]: network for network in protocol["networks"]}
-    assert set(networks) == {RESTYLE, "portrait", "id-portrait"}
+    assert set(networks) == {RESTYLE, "portrait", "lpips-alex", "id-portrait"}
     assert networks["portrait"]["licence_weights"] == "MIT"
     assert len(networks["id-portrait"]["sha256"]) == 64
-    assert {one["name"]: one["hint"] for one in protocol["missing"]}["lpips"].startswith("`restyle weights get lpips")
+    assert [one["name"] for one in protocol["missing"]] == ["fid"]
     step = report()["methods"][0]["steps"][-1]
-    assert (step["lpips"], step["fid"]) == (None, None)
-    assert {"id/portrait", "structure"} < set(step)
+    assert step["fid"] is None
+    assert {"id/portrait", "lpips"} < set(step)
     assert "torch" in protocol["versions"]
-    assert "restyle weights get lpips-alex" in (OUT / "report.html").read_text()
+    assert "BSD 2-clause (LPIPS)" in (OUT / "report.html").read_text()
 
 
 def test_the_page_needs_nothing_else(restyle: Run, faces: Path) -> None:
@@ -441,7 +441,6 @@ def test_too_little_memory(restyle: Run, faces: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("options", "status", "told"),
     [
-        (("--metrics", "lpips"), 1, "weights get lpips-alex"),
         (("--metrics", "id/curricularface"), 1, "weights get curricularface"),
         (("--metrics", "fid"), 1, "Inception"),
         (("--metrics", "lpps"), 2, "did you mean 'lpips'"),

@@ -16,9 +16,6 @@ from restyle_cli.align import aligned_mark
 from restyle_cli.heatmap.changes import read_changes
 from restyle_cli.images import fit, save_image, to_image
 from restyle_cli.methods.encoder import ReStyle
-from restyle_cli.perceptual.lpips import LPIPS, LPIPSConfig
-from restyle_cli.store import catalog, fetch
-from restyle_cli.store.files import write_module
 
 Run = Callable[..., Result]
 RESTYLE = "restyle-psp-portrait"
@@ -56,7 +53,7 @@ def test_one_picture(restyle: Run, faces: Path) -> None:
     assert (result.exit_code, result.stderr) == (0, "")
     assert files() == ["a.heatmap.npz", "a.heatmap.png"]
     lines = result.stdout.splitlines()
-    assert "CIELAB" in lines[0]
+    assert "LPIPS" in lines[0]
     assert [line.split()[:2] for line in lines[2:5]] == [[str(k), RESTYLE] for k in (1, 2, 3)]
     assert lines[5:] == ["restyle-out/heatmap/a.heatmap.png", "restyle-out/heatmap/a.heatmap.npz"]
     with np.load("restyle-out/heatmap/a.heatmap.npz") as numbers:
@@ -67,7 +64,7 @@ def test_one_picture(restyle: Run, faces: Path) -> None:
 
 def test_json(restyle: Run, faces: Path) -> None:
     values = json.loads(restyle("heatmap", faces, "-n", 2, "-m", RESTYLE, "--json").stdout)
-    assert (values["command"], values["measure"], values["normalise"]) == ("heatmap", "lab", "photo")
+    assert (values["command"], values["measure"], values["normalise"]) == ("heatmap", "lpips", "photo")
     assert [image["input"] for image in values["images"]] == ["faces/a.png", "faces/b.png", "faces/sub/c.png"]
     for image in values["images"]:
         assert set(image["outputs"]) == {"heatmap", "maps"}
@@ -152,15 +149,15 @@ def test_long_schedules_show_some_steps(restyle: Run, faces: Path) -> None:
     assert shown[-1]["since"] < 29
 
 
-def test_lpips_where_it_is_installed(restyle: Run, faces: Path) -> None:
+def test_another_measure_is_another_result(restyle: Run, faces: Path, request: pytest.FixtureRequest) -> None:
     run = ("heatmap", faces / "a.png", "-n", 2, "--json")
-    assert statuses(restyle(*run)) == ["done"]
-    network = LPIPS(LPIPSConfig((8, 8, 8, 8, 8)))
-    write_module(fetch.path_of(catalog.find("lpips-alex")), network, "lpips-alex")
+    assert json.loads(restyle(*run).stdout)["measure"] == "lpips"
+    assert statuses(restyle(*run)) == ["skipped"]
+    request.getfixturevalue("without_lpips")
     result = restyle(*run)
-    assert statuses(result) == ["done"]  # another measure is another result
-    assert json.loads(result.stdout)["measure"] == "lpips"
-    assert "LPIPS" in restyle("heatmap", faces / "a.png", "-n", 2).stdout
+    assert statuses(result) == ["done"]
+    assert json.loads(result.stdout)["measure"] == "lab"
+    assert "CIELAB" in restyle("heatmap", faces / "a.png", "-n", 2).stdout
 
 
 def test_a_bad_picture_does_not_stop_the_folder(restyle: Run, faces: Path) -> None:

@@ -56,10 +56,10 @@ def ctrl_c(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 def test_what_compares_is_told(restyle: Run, faces: Path) -> None:
     done = restyle("invert", faces / "a.png", "-m", MODEL, "-n", 2, "--json")
-    assert "compared by 'structure'" in done.stderr
-    assert "restyle weights get lpips-alex" in done.stderr
-    assert json.loads(done.stdout)["perceptual"] == "structure"
-    assert read_latent(Path("restyle-out/invert/a.safetensors"))[1]["perceptual"] == "structure"
+    assert "compared by 'lpips-alex', which stands in for vgg16" in done.stderr
+    assert "restyle weights get vgg16" in done.stderr
+    assert json.loads(done.stdout)["perceptual"] == "lpips-alex"
+    assert read_latent(Path("restyle-out/invert/a.safetensors"))[1]["perceptual"] == "lpips-alex"
     assert "perceptual" not in json.loads(restyle("invert", faces / "a.png", "-m", "psp-portrait", "--json").stdout)
 
 

@@ -9,8 +9,6 @@ from skimage.color import deltaE_cie76, rgb2lab
 
 from restyle_cli.heatmap.measures import ColourDistance, LPIPSDistance, broad_share, choose_measure, half_area, lab
 from restyle_cli.perceptual.lpips import LPIPS, LPIPSConfig
-from restyle_cli.store import catalog, fetch
-from restyle_cli.store.files import write_module
 
 
 def noise(count: int, size: int = 64) -> torch.Tensor:
@@ -64,10 +62,8 @@ def test_lpips_maps_show_where() -> None:
     assert heat[:32, :32].mean() > 5 * heat[64:, 64:].mean()
 
 
-def test_lpips_where_it_is_installed() -> None:
+def test_colours_are_measured_where_the_file_of_lpips_is_missing(without_lpips: None) -> None:
     assert choose_measure(torch.device("cpu")).name == "lab"
-    write_module(fetch.path_of(catalog.find("lpips-alex")), network(), "lpips-alex")
-    assert choose_measure(torch.device("cpu")).name == "lpips"
 
 
 def test_half_of_a_change() -> None:

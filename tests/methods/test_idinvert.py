@@ -124,9 +124,8 @@ def test_vgg16_sees_as_caffe_did(tmp_path: Path) -> None:
 def test_a_domain_without_an_encoder_for_it_lends_its_own(tiny_store: Path, x: Tensor) -> None:
     found = plan("idinvert-portrait")
     assert found.chain == "idinvert-portrait:100"
-    assert found.perceptual == "structure"
-    assert any("structure" in notice for notice in found.notices)
-    assert set(found.networks()) == {"idinvert-portrait", "portrait"}
+    assert found.perceptual == "lpips-alex"
+    assert set(found.networks()) == {"idinvert-portrait", "portrait", "lpips-alex"}
     (loaded,) = plan("idinvert-portrait", 1).load()
     assert torch.equal(loaded.start(x).w, method().start(x).w)
     assert "idinvert-portrait" in installed("idinvert")
@@ -174,7 +173,7 @@ def test_vgg16_is_taken_where_it_is_installed(tiny_store: Path, monkeypatch: pyt
     write_module(path, VGG16(VGG16Config((4,) * 10)), "vgg16")
     assert plan("idinvert-portrait").perceptual == "vgg16"
     assert plan("image2stylegan-portrait").perceptual == "vgg16", "the paper compares by its layers"
-    assert plan("pti-portrait").perceptual == "structure", "which compares by AlexNet"
+    assert plan("pti-portrait").perceptual == "lpips-alex"
     (loaded,) = plan("idinvert-portrait", 1).load()
     assert loaded.weight == 5e-5
 

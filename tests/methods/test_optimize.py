@@ -13,9 +13,8 @@ from restyle_cli.inversion import State, invert, iterate
 from restyle_cli.methods.image2stylegan import Image2StyleGAN
 from restyle_cli.methods.optimize import Adam
 from restyle_cli.models import load_method, plan
-from restyle_cli.perceptual.lpips import LPIPS, LPIPSConfig
+from restyle_cli.perceptual.lpips import LPIPS
 from restyle_cli.perceptual.structure import Structure
-from restyle_cli.store import catalog, fetch
 from restyle_cli.store.files import write_module
 
 
@@ -143,12 +142,12 @@ def test_names(tiny_store: Path) -> None:
     alone = plan("image2stylegan", 3)
     assert alone.chain == "image2stylegan-portrait:3"
     assert any("stylegan2-ffhq" in notice for notice in alone.notices)
-    assert any("lpips-alex" in notice and "structure" in notice for notice in alone.notices)
-    assert alone.perceptual == "structure"
+    assert any("'lpips-alex', which stands in for vgg16" in notice for notice in alone.notices)
+    assert alone.perceptual == "lpips-alex"
     outright = plan("image2stylegan-toon", 3)
     assert outright.models[0].generator_name == "toon"
     assert len(outright.notices) == 1  # only what compares is not what was asked for
-    assert set(outright.networks()) == {"toon"}
+    assert set(outright.networks()) == {"toon", "lpips-alex"}
     assert plan("image2stylegan").steps == (1000,)
 
 
@@ -188,24 +187,18 @@ def test_a_near_name_is_offered(tiny_store: Path) -> None:
     assert "did you mean 'image2stylegan-portrait'?" in (caught.value.hint or "")
 
 
-def test_lpips_compares_where_it_is_installed(
-    tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert isinstance(load_method("image2stylegan-portrait").perceptual, Structure)
-    entry = catalog.find("lpips-alex")
-    file = tmp_path / entry.file
-    torch.manual_seed(0)
-    write_module(file, LPIPS(LPIPSConfig((4, 4, 4, 4, 4))), "lpips-alex")
-    monkeypatch.setattr(fetch, "path_of", lambda e: file if e.name == entry.name else tiny_store / e.file)
+def test_lpips_compares(tiny_store: Path) -> None:
     found = plan("image2stylegan", 1)
-    assert found.perceptual == "lpips-alex"
     assert "lpips-alex" in found.networks()
-    assert not any("structure" in notice for notice in found.notices)
     (loaded,) = found.load()
     assert isinstance(loaded.perceptual, LPIPS)
     torch.manual_seed(0)
     x = torch.rand(1, 3, 256, 256)
     assert load_method("image2stylegan-portrait").step(x, loaded.start(x)).w.isfinite().all()
+
+
+def test_structure_compares_where_the_file_of_lpips_is_missing(without_lpips: None) -> None:
+    assert isinstance(load_method("image2stylegan-portrait").perceptual, Structure)
 
 
 # --- hybrid

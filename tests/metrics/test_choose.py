@@ -18,15 +18,23 @@ from restyle_cli.models import plan
 
 def test_by_default_all_that_are_installed() -> None:
     chosen = choose()
+    assert [metric.name for metric in chosen.metrics] == ["l2", "lpips", "ms_ssim", "id/dlib"]
+    assert list(chosen.missing) == ["fid"]
+    assert "Inception" in chosen.missing["fid"].message
+
+
+def test_structure_replaces_lpips_where_its_file_is_missing(without_lpips: None) -> None:
+    chosen = choose()
     assert [metric.name for metric in chosen.metrics] == ["l2", "structure", "ms_ssim", "id/dlib"]
     assert list(chosen.missing) == ["lpips", "fid"]
-    assert "`restyle weights get lpips-alex`" in str(chosen.missing["lpips"].hint)
-    assert "Inception" in chosen.missing["fid"].message
+    assert "install restyle again" in str(chosen.missing["lpips"].hint)
+    with pytest.raises(Missing, match="lpips"):
+        choose(["lpips"])
 
 
 def test_pictures_that_are_no_faces_have_no_identity() -> None:
     chosen = choose(identities=())
-    assert [metric.name for metric in chosen.metrics] == ["l2", "structure", "ms_ssim"]
+    assert [metric.name for metric in chosen.metrics] == ["l2", "lpips", "ms_ssim"]
     assert "not faces" in chosen.missing["id"].message
     assert [metric.name for metric in choose(["id"], identities=()).metrics] == ["id/dlib"]
 
@@ -36,14 +44,14 @@ def test_drawn_portraits_have_their_own_identity() -> None:
     plans = [plan("psp-portrait")]
     own = identities(plans, "face")
     assert own == ("id/portrait",)
-    assert [metric.name for metric in choose(identities=own).metrics] == ["l2", "structure", "ms_ssim", "id/portrait"]
+    assert [metric.name for metric in choose(identities=own).metrics] == ["l2", "lpips", "ms_ssim", "id/portrait"]
     assert identities([], "face") == metrics.IDENTITIES
     assert identities(plans, "centre") == ()
 
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("lpips", "weights get lpips-alex"), ("id/curricularface", "weights get curricularface"), ("fid", "choose from")],
+    [("id/curricularface", "weights get curricularface"), ("fid", "choose from")],
 )
 def test_a_missing_metric_asked_for_by_name_is_an_error(name: str, hint: str) -> None:
     with pytest.raises(Missing, match=name) as caught:
@@ -79,7 +87,7 @@ def test_without_dlib_there_is_no_identity(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_every_metric_prefers_equal_images() -> None:
-    equal = {"l2": [0], "structure": [0], "ms_ssim": [1], "id/dlib": [1, 0], "id/portrait": [1]}
+    equal = {"l2": [0], "lpips": [0], "structure": [0], "ms_ssim": [1], "id/dlib": [1, 0], "id/portrait": [1]}
     x = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
     measured = []
     for name in METRICS.names():

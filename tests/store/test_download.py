@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -103,6 +105,45 @@ def test_the_transfer_is_told(server: Server, target: Path) -> None:
     download(wanted(server.address()), target, lambda *begun: told.append(begun), progress)
     assert told[:2] == [(server.address(), len(FILE)), ("net", len(FILE), 0)]
     assert sum(told[2:]) == len(FILE)
+
+
+# --- a file inside an archive
+
+
+def archive(**members: bytes) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as file:
+        for name, content in members.items():
+            member = tarfile.TarInfo(f"package/{name}")
+            member.size = len(content)
+            file.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("manner", ["good", "cuts"])
+def test_a_file_inside_an_archive(server: Server, target: Path, manner: str) -> None:
+    server.file = archive(other=b"x" * 1000, net=FILE)
+    assert download(wanted(f"{server.address(manner)}#package/net"), target, limits=QUICK) == SHA256
+    assert target.read_bytes() == FILE
+    assert leftovers(target) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (archive(net=FILE[:-1]), f"sent {len(FILE) - 1} bytes, not {len(FILE)}"),
+        (archive(net=FILE * 3), f"bytes, not {len(FILE)}"),
+        (archive(net=FILE[::-1]), "its SHA-256 begins with"),
+        (archive(other=FILE), "no archive with 'package/net' in it"),
+        (archive(net=FILE)[:-1000], "no archive with 'package/net' in it"),
+        (FILE, "no archive with 'package/net' in it"),
+    ],
+    ids=["short", "long", "another", "absent", "cut", "no archive"],
+)
+def test_an_archive_without_the_file(server: Server, target: Path, content: bytes, said: str) -> None:
+    server.file = content
+    assert said in refusal(wanted(f"{server.address()}#package/net"), target).message
+    assert leftovers(target) == []
 
 
 # --- one source after the other

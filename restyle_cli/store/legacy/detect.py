@@ -69,7 +69,7 @@ def detect(content: Any, role: str | None = None, shapes_only: bool = False) -> 
     """
     if not isinstance(content, dict | PickledModule):
         raise RestyleError("it has no network, only a single value")
-    found = [state for group in alae.regroup(content) for state in find_state_dicts(group)]
+    found = [state for group in alae.regroup(perceptual.from_flax(content)) for state in find_state_dicts(group)]
     if not found:
         raise RestyleError("it has no tensors that restyle looks for")
     largest = max(found, key=lambda state: len(state.tensors)).tensors

