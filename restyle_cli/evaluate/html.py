@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from io import StringIO
 from typing import TYPE_CHECKING, Any
@@ -44,50 +44,42 @@ figcaption{font-size:12px;color:#555;overflow-wrap:anywhere}
 
 def page(report: Mapping[str, Any], columns: Sequence[Column], thumbnails: Mapping[str, Mapping[str, str]]) -> str:
     """The HTML of a report; `thumbnails`: for each method the examples as base64 of JPEGs, by input."""
-    protocol, methods = report["protocol"], report["methods"]
-    missing = [one["name"] for one in protocol["missing"]]
-    names = titles(columns, missing)
+    protocol, methods, skipped = report["protocol"], report["methods"], report["skipped"]
+    names = titles(columns, [one["name"] for one in protocol["missing"]])
+    inverts = protocol["against"] is None
     curves = plot(methods, columns)
-    against = f", against {_code(protocol['against'])}" if protocol["against"] else ""
-    skipped = f"; {len(report['skipped'])} skipped" if report["skipped"] else ""
-    return "\n".join(
-        [
-            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>restyle eval</title>',
-            f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>',
-            f"<h1>restyle eval</h1><p>{report['images']} images of "
-            f"{', '.join(map(_code, protocol['inputs']))}{against}{skipped}. "
-            f"Figures are {escape(protocol['statistics'])}.</p>",
-            "<h2>Methods</h2>" if protocol["against"] is None else "<h2>Pairs</h2>",
-            _methods(methods, names, protocol),
-            f"<h2>Quality over time</h2>{curves}" if curves else "",
-            "<h2>Steps</h2>" + _steps(methods, names) if curves else "",
-            "<h2>Best and worst</h2>",
-            *(_examples(method, columns, thumbnails[method["name"]]) for method in methods),
-            _skipped(report["skipped"]),
-            "<h2>Protocol</h2>",
-            _protocol(report),
-            "<h2>Models and licences</h2>",
-            _networks(protocol["networks"]),
-            "</body></html>\n",
-        ]
-    )
+    summary = f"{report['images']} images of {', '.join(map(_code, protocol['inputs']))}"
+    if not inverts:
+        summary += f", against {_code(protocol['against'])}"
+    if skipped:
+        summary += f"; {len(skipped)} skipped"
+    parts = [
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>restyle eval</title>',
+        f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>',
+        f"<h1>restyle eval</h1><p>{summary}. Figures are {escape(protocol['statistics'])}.</p>",
+        f"<h2>{'Methods' if inverts else 'Pairs'}</h2>",
+        _methods(methods, names, inverts),
+        *(f"<p class='note'>{NOTHING} {_marked(_reason(one))}</p>" for one in protocol["missing"]),
+    ]
+    if curves:
+        parts += ["<h2>Quality over time</h2>", curves, "<h2>Steps</h2>", _steps(methods, names)]
+    parts += ["<h2>Best and worst</h2>", *(_examples(one, names, thumbnails[one["name"]]) for one in methods)]
+    if skipped:
+        parts += ["<h2>Skipped</h2>", _skipped(skipped)]
+    parts += ["<h2>Protocol</h2>", _protocol(report), "<h2>Models and licences</h2>", _networks(protocol["networks"])]
+    return "\n".join([*parts, "</body></html>\n"])
 
 
-def _methods(methods: Sequence[Mapping[str, Any]], names: Mapping[str, str], protocol: Mapping[str, Any]) -> str:
+def _methods(methods: Sequence[Mapping[str, Any]], names: Mapping[str, str], inverts: bool) -> str:
     """One row per method: its last step."""
-    timed = protocol["against"] is None
-    keys = [*names, *(["seconds"] if timed else [])]
-    heads = ["method", "images", *(["steps"] if timed else []), *names.values(), *(["seconds"] if timed else [])]
+    timed = ["seconds"] if inverts else []
+    heads = ["method", "images", *(["steps"] if inverts else []), *names.values(), *timed, "peak MB"]
     rows = []
     for method in methods:
-        steps = [str(method["steps"][-1]["step"])] if timed else []
-        cells = step_cells(method, -1, keys)
-        rows.append([method["name"], str(method["images"]), *steps, *cells, format_value(method["peak_memory_mb"])])
-    notes = "".join(
-        f"<p class='note'>{NOTHING} {escape(one['reason'])}{'; ' + _marked(one['hint']) if one['hint'] else ''}</p>"
-        for one in protocol["missing"]
-    )
-    return _table([*heads, "peak MB"], rows, texts=1) + notes
+        steps = [str(method["steps"][-1]["step"])] if inverts else []
+        cells = [*step_cells(method, -1, [*names, *timed]), format_value(method["peak_memory_mb"])]
+        rows.append([method["name"], str(method["images"]), *steps, *cells])
+    return _table(heads, rows, texts=1)
 
 
 def _steps(methods: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> str:
@@ -96,40 +88,38 @@ def _steps(methods: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> st
     firsts: set[int] = set()
     for method in methods:
         firsts.add(len(rows))
-        for place, step in enumerate(method["steps"]):
+        for index, step in enumerate(method["steps"]):
             best = method["best"] is not None and method["best"]["step"] == step["step"]
+            cells = step_cells(method, index, [*names, "seconds"])
             mark = "best" if best and len(method["steps"]) > 1 else ""
-            name = method["name"] if not place else ""
-            cells = step_cells(method, place, [*names, "seconds"])
-            rows.append([name, step["method"], str(step["step"]), *cells, mark])
+            rows.append([method["name"] if not index else "", step["method"], str(step["step"]), *cells, mark])
     return _table(["method", "by", "step", *names.values(), "seconds", ""], rows, texts=2, firsts=firsts)
 
 
-def _examples(method: Mapping[str, Any], columns: Sequence[Column], thumbnails: Mapping[str, str]) -> str:
-    by = method["examples"]["by"]
-    title = next(column.title for column in columns if column.key == by)
+def _examples(method: Mapping[str, Any], names: Mapping[str, str], thumbnails: Mapping[str, str]) -> str:
+    examples, by = method["examples"], method["examples"]["by"]
     parts = [f"<h3>{escape(method['name'])}</h3>"]
     for kind in ("best", "worst"):
-        if not method["examples"][kind]:
-            continue
-        parts.append(f"<p class='note'>{kind} by {escape(title)}: target and result</p><div class='row'>")
-        for example in method["examples"][kind]:
-            data = thumbnails.get(example["input"])
-            image = f'<img alt="target and result" src="data:image/jpeg;base64,{data}">' if data else ""
-            caption = f"{escape(_clean(example['input']))}: {format_value(example[by])}"
-            parts.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
-        parts.append("</div>")
+        if examples[kind]:
+            figures = "".join(_figure(one, one[by], thumbnails.get(one["input"])) for one in examples[kind])
+            note = f"<p class='note'>{kind} by {escape(names[by])}: target and result</p>"
+            parts.append(f"{note}<div class='row'>{figures}</div>")
     return "".join(parts)
 
 
+def _figure(example: Mapping[str, Any], value: float, data: str | None) -> str:
+    image = f'<img alt="target and result" src="data:image/jpeg;base64,{data}">' if data else ""
+    caption = f"{escape(_clean(example['input']))}: {format_value(value)}"
+    return f"<figure>{image}<figcaption>{caption}</figcaption></figure>"
+
+
 def _skipped(skipped: Sequence[Mapping[str, str]]) -> str:
-    if not skipped:
-        return ""
-    named = [[one["input"], one.get("method", "all"), one["reason"]] for one in skipped[:MOST_SKIPPED]]
+    rows = [[one["input"], one.get("method", "all"), one["reason"]] for one in skipped[:MOST_SKIPPED]]
     counts = Counter(one.get("method", "all methods") for one in skipped)
-    numbers = ", ".join(f"{count} for {method}" for method, count in counts.items())
-    more = f"; the first {MOST_SKIPPED}, report.json has all" if len(skipped) > MOST_SKIPPED else ""
-    return f"<h2>Skipped</h2><p>{escape(numbers)}{more}</p>" + _table(["image", "methods", "reason"], named, texts=3)
+    text = ", ".join(f"{count} for {method}" for method, count in counts.items())
+    if len(skipped) > MOST_SKIPPED:
+        text += f"; the first {MOST_SKIPPED}, report.json has all"
+    return f"<p>{escape(text)}</p>" + _table(["image", "methods", "reason"], rows)
 
 
 def _protocol(report: Mapping[str, Any]) -> str:
@@ -137,42 +127,38 @@ def _protocol(report: Mapping[str, Any]) -> str:
     keys = ("framing", "resize", "range", "optimising", "statistics", "seconds", "peak_memory", "batch_size", "machine")
     rows = [[key.replace("_", " "), str(protocol[key])] for key in keys if key in protocol]
     rows += [["metric " + metric["name"], metric["how"]] for metric in protocol["metrics"]]
-    rows += [["chain of " + m["name"], m["chain"]] for m in report["methods"] if m["chain"]]
-    rows.append(["device", f"{report['device']}, {report['precision']}"])
-    rows.append(["versions", ", ".join(f"{name} {number}" for name, number in protocol["versions"].items())])
-    return _table(["", ""], rows, texts=2)
+    rows += [["chain of " + method["name"], method["chain"]] for method in report["methods"] if method["chain"]]
+    versions = ", ".join(f"{name} {number}" for name, number in protocol["versions"].items())
+    return _table([], [*rows, ["device", f"{report['device']}, {report['precision']}"], ["versions", versions]])
 
 
 def _networks(networks: Sequence[Mapping[str, str]]) -> str:
-    rows = [
-        [
-            one["name"],
-            one["for"],
-            f"code: {one['licence_code']}; weights: {one['licence_weights']}; data: {one['licence_data']}; "
-            f"commercial use: {one['commercial']}",
-            f"{one['file']}; {one['source']}; SHA-256 {one['sha256'][:16]}…",
-        ]
-        for one in networks
-    ]
-    return _table(["model", "for", "licences", "file"], rows, texts=4) if rows else "<p>none</p>"
+    if not networks:
+        return "<p>none</p>"
+    rows = []
+    for one in networks:
+        licences = f"code: {one['licence_code']}; weights: {one['licence_weights']}; data: {one['licence_data']}; "
+        file = f"{one['file']}; {one['source']}; SHA-256 {one['sha256'][:16]}…"
+        rows.append([one["name"], one["for"], f"{licences}commercial use: {one['commercial']}", file])
+    return _table(["model", "for", "licences", "file"], rows)
 
 
 def _table(
-    heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int, firsts: frozenset[int] | set[int] = frozenset()
+    heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int | None = None, firsts: Collection[int] = ()
 ) -> str:
-    """A table whose columns from `texts` on are numbers, with a rule above the rows `firsts`."""
-    parts = ["<div class='wide'><table>"]
-    if any(heads):
-        parts.append("<tr>" + "".join(_cell("th", text, i >= texts) for i, text in enumerate(heads)) + "</tr>")
-    for number, row in enumerate(rows):
-        parts.append("<tr class='first'>" if number in firsts else "<tr>")
-        parts.extend(_cell("td", text, i >= texts) for i, text in enumerate(row))
-        parts.append("</tr>")
-    return "".join([*parts, "</table></div>"])
+    """A table; the columns from `texts` on are numbers, and the rows `firsts` have a rule above."""
+
+    def cells(kind: str, row: Sequence[str]) -> str:
+        classes = [" class=n" if texts is not None and index >= texts else "" for index in range(len(row))]
+        return "".join(f"<{kind}{c}>{escape(_clean(text))}</{kind}>" for c, text in zip(classes, row, strict=True))
+
+    lines = [f"<tr>{cells('th', heads)}</tr>"] if heads else []
+    lines += [f"<tr{' class=first' if i in firsts else ''}>{cells('td', row)}</tr>" for i, row in enumerate(rows)]
+    return f"<div class='wide'><table>{''.join(lines)}</table></div>"
 
 
-def _cell(kind: str, text: str, number: bool) -> str:
-    return f"<{kind}{' class=n' if number else ''}>{escape(_clean(text))}</{kind}>"
+def _reason(missing: Mapping[str, Any]) -> str:
+    return "; ".join(filter(None, (missing["reason"], missing["hint"])))
 
 
 def _code(text: str) -> str:
@@ -192,8 +178,8 @@ def _clean(text: str) -> str:
 # --- curves
 
 
-def plot(methods: Sequence[dict[str, Any]], columns: Sequence[Column]) -> str | None:
-    """Two panels per column, over time and over steps, without step 0. None if no step took time."""
+def plot(methods: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> str | None:
+    """SVG with two panels per column, over time and over steps, without step 0. None if no step took time."""
     timed = [(m, [i for i, s in enumerate(m["steps"]) if s["step"] and s["seconds"]]) for m in methods]
     timed = [(method, indices) for method, indices in timed if indices]
     if not timed:
@@ -203,30 +189,24 @@ def plot(methods: Sequence[dict[str, Any]], columns: Sequence[Column]) -> str | 
     import matplotlib
     from matplotlib.figure import Figure
 
+    seconds = [method["steps"][i]["seconds"] for method, indices in timed for i in indices]
     with matplotlib.rc_context(_STABLE):
         figure = Figure(figsize=(3.6 * len(columns), 6.2), layout="constrained")
-        axes = figure.subplots(2, len(columns), squeeze=False)
-        for index, column in enumerate(columns):
-            for number, (method, indices) in enumerate(timed):
-                style = {"color": COLOURS[number % 10], "marker": MARKERS[number % 10], "label": method["name"]}
-                for axis, key in ((axes[0][index], "seconds"), (axes[1][index], "step")):
-                    _draw_line(axis, method, indices, key, column, style)
-            axes[0][index].set_title(f"{column.title} ({column.better} is better)")
-            axes[0][index].set_xlabel("seconds per image")
-            axes[1][index].set_xlabel("step")
-            axes[1][index].xaxis.get_major_locator().set_params(integer=True)
-            seconds = [method["steps"][i]["seconds"] for method, indices in timed for i in indices]
+        for panels, column in zip(figure.subplots(2, len(columns), squeeze=False).T, columns, strict=True):
+            for axis, key, label in zip(panels, ("seconds", "step"), ("seconds per image", "step"), strict=True):
+                axis.set_xlabel(label)
+                for number, (method, indices) in enumerate(timed):
+                    x, y = ([method["steps"][i][name] for i in indices] for name in (key, column.key))
+                    errors = [method["stderr"][column.key][i] or 0.0 for i in indices]
+                    style = {"color": COLOURS[number % 10], "marker": MARKERS[number % 10], "label": method["name"]}
+                    axis.errorbar(x, y, yerr=errors, markersize=4, linewidth=1.4, capsize=2, **style)
+            over_time, over_steps = panels
+            over_time.set_title(f"{column.title} ({column.better} is better)")
+            over_steps.xaxis.get_major_locator().set_params(integer=True)
             if max(seconds) > _WIDE_RANGE * min(seconds):
-                axes[0][index].set_xscale("log")
-        handles, names = axes[0][0].get_legend_handles_labels()
+                over_time.set_xscale("log")
+        handles, names = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 4), frameon=False)
         text = StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
     return text.getvalue()[text.getvalue().index("<svg") :]
-
-
-def _draw_line(axis: Any, method: dict[str, Any], indices: Sequence[int], key: str, column: Column, style: Any) -> None:
-    x = [method["steps"][i][key] for i in indices]
-    y = [method["steps"][i][column.key] for i in indices]
-    errors = [method["stderr"][column.key][i] or 0.0 for i in indices]
-    axis.errorbar(x, y, yerr=errors, markersize=4, linewidth=1.4, capsize=2, **style)
