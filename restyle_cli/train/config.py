@@ -73,7 +73,7 @@ class Recipe:
     start_from: str | None = None
     precision: Literal["fp32", "bf16"] = "bf16"
     check_every: Count = 500
-    clip: float = Field(0.0, ge=0)  # largest norm of the gradient; 0 leaves it alone
+    clip: Annotated[float, Field(ge=0)] = 0.0  # largest norm of the gradient; 0 leaves it alone
     betas: tuple[Share, Share] = (0.9, 0.99)
     summary: str = ""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
@@ -61,7 +61,7 @@ class Distil:
         if recipe.start_from is None:
             network = StyleGAN2(config)
         else:
-            network, said = begin_with(recipe.start_from, folder)
+            network, said = begin_with(recipe.start_from, folder, StyleGAN2)
             check_shape(network, config, recipe.name, recipe.start_from)
             network.mapping.requires_grad_(False)  # the same codes, hence one latent space
             self.latent_space = said.get("latent_space", recipe.start_from)
@@ -94,7 +94,7 @@ class Distil:
             return
         for block, to_rgb in enumerate(self.network.to_rgbs):
             if before.resolution < 2 ** (block + 2) <= stage.resolution:
-                to_rgb.weight.data.mul_(NEW_LAYER_GAIN)
+                to_rgb.get_parameter("weight").data.mul_(NEW_LAYER_GAIN)
 
     def backward(self, stage: Stage, rng: np.random.Generator) -> float:
         """One batch: gradients of the picture loss, and of the mapping network's distance to the known codes."""
@@ -120,13 +120,13 @@ class Distil:
         mixed = torch.from_numpy(rng.random(len(own)) < self.recipe.data.mixing)
         codes = []
         for group in (COARSE, MIDDLE, FINE):
-            keeps = (group == COLUMN_GROUPS)[None, :] | ~mixed[:, None]
+            keeps = torch.eq(COLUMN_GROUPS, group)[None, :] | ~mixed[:, None]
             w = self.space.embed(torch.where(keeps, own, other))
             codes.append(w[:, None].expand(-1, int((groups == group).sum()), -1))
             other = other.roll(1, dims=0)
         return torch.cat(codes, dim=1)
 
-    def _mapping_error(self, network: nn.Module, z: Tensor) -> Tensor:
+    def _mapping_error(self, network: StyleGAN2, z: Tensor) -> Tensor:
         z = pixel_norm(z)
         return (network.mapping(z) - self.space.embed(looks(z))).square().mean()
 
@@ -135,7 +135,7 @@ class Distil:
         return torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bf16")
 
     @torch.no_grad()
-    def scores(self, network: nn.Module, stage: Stage) -> dict[str, float]:
+    def scores(self, network: StyleGAN2, stage: Stage) -> dict[str, float]:
         """On held-out looks: PSNR (0 to 1), through mixed codes too, the mapping's error, learned shares."""
         target = fit(self.held_pictures, (stage.resolution, stage.resolution))
         w = self.space.embed(self.held_looks)
@@ -145,7 +145,7 @@ class Distil:
         l2_mixed = (self._drawn(network, mixed, stage) - target).square().mean()
         mapped = self._mapping_error(network, torch.randn(1024, Z_DIM, generator=torch.Generator().manual_seed(10**6)))
         shares = self.learned_shares(network, stage)
-        worst = min(shares, key=shares.get)
+        worst = min(shares, key=lambda name: shares[name])
         return {
             "psnr": 10 * math.log10(4 / float(l2)),
             "psnr_mixed": 10 * math.log10(4 / float(l2_mixed)),
@@ -155,7 +155,7 @@ class Distil:
             "worst_share": shares[worst],
         } | {f"share_{name}": value for name, value in shares.items()}
 
-    def learned_shares(self, network: nn.Module, stage: Stage) -> dict[str, float]:
+    def learned_shares(self, network: StyleGAN2, stage: Stage) -> dict[str, float]:
         """How much of each trait's drawn change the network makes: <dG, dR> / <dR, dR>, 1 when all of it."""
         size = (stage.resolution, stage.resolution)
         drawn = fit(self.share_drawn, size)
@@ -167,7 +167,7 @@ class Distil:
         return dict(zip(TRAITS, products.tolist(), strict=True))
 
     @torch.no_grad()
-    def sheet(self, network: nn.Module, stage: Stage) -> Tensor:
+    def sheet(self, network: StyleGAN2, stage: Stage) -> Tensor:
         """Held-out drawings above what the network makes of their codes: [32, 3, R, R], rows of eight."""
         target = fit(self.held_pictures[:16], (stage.resolution, stage.resolution))
         made = self._drawn(network, network.w_plus(self.space.embed(self.held_looks[:16])), stage)
@@ -179,7 +179,7 @@ class Distil:
             network.w_avg.copy_(network.mean_w(20_000).expand_as(network.w_avg))
         return {"latent_space": self.latent_space, "style": self.recipe.data.style}
 
-    def _drawn(self, network: nn.Module, codes: Tensor, stage: Stage) -> Tensor:
+    def _drawn(self, network: StyleGAN2, codes: Tensor, stage: Stage) -> Tensor:
         with torch.no_grad(), self.autocast():
             return torch.cat([network(part, upto=stage.resolution).float() for part in codes.split(16)])
 
@@ -194,8 +194,6 @@ class Distil:
         for trait, whole in PART_OF.items():
             for values in (low, high):
                 values[names.index(trait), names.index(whole)] = 1
-        drawn = [
-            draw_looks(part, self.resolution, self.recipe.data.style) for part in torch.cat([low, high]).split(AT_ONCE)
-        ]
-        drawn = torch.cat(drawn)
+        parts = torch.cat([low, high]).split(AT_ONCE)
+        drawn = torch.cat([draw_looks(part, self.resolution, self.recipe.data.style) for part in parts])
         return low, high, drawn[count:] - drawn[:count]

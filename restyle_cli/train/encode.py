@@ -32,7 +32,7 @@ from restyle_cli.train.config import Recipe, Stage
 from restyle_cli.train.drawings import Drawings, held_out, read_pictures
 from restyle_cli.train.looks import LOOK_DIM, LookSpace
 from restyle_cli.train.losses import picture_loss
-from restyle_cli.train.networks import begin_with, check_shape, network_file
+from restyle_cli.train.networks import begin_with, check_shape, frozen_generator, network_file
 from restyle_cli.train.portraits import draw_looks
 
 HELD_OUT_PICTURES = 64
@@ -52,21 +52,23 @@ class Encode:
                 f"the recipe '{recipe.name}' trains an encoder, but does not say of which method or generator"
             )
         self.recipe, self.family = recipe, recipe.family
-        path = network_file(recipe.generator, folder)
-        self.generator = read_module(path).to(memory_format=torch.channels_last)
-        self.style = read_header(path)["extra"].get("style", recipe.data.style)
+        self.generator = frozen_generator(recipe.generator, folder)
+        header = read_header(network_file(recipe.generator, folder))
+        self.style = header["extra"].get("style", recipe.data.style)
         self.space = LookSpace(self.generator.config.w_dim)
         method = METHODS.load(recipe.method)
         self.steps = CHECKED_STEPS if method.max_steps > 1 else 1
+        self.codes = METHOD_CODES.get(recipe.method, "psp")
         self.network = self._new_network(method.input_channels, folder).to(memory_format=torch.channels_last)
-        self.method = lambda network: method(recipe.name, network, self.generator)
+        construct: Callable[..., Method] = method
+        self.method = lambda network: construct(recipe.name, network, self.generator)
+        self.extra = {"method": recipe.method, "generator": Path(recipe.generator).stem}
         self.first = [] if recipe.first is None else begun_by(recipe.first, folder)
         self.drawings = Drawings(folder, recipe.data, self.space)
 
     def _new_network(self, channels: int, folder: Path) -> nn.Module:
-        codes = METHOD_CODES.get(self.recipe.method, "psp")
         shape = {
-            "codes": codes,
+            "codes": self.codes,
             "styles": self.generator.layers,
             "w_dim": self.generator.config.w_dim,
             "input_channels": channels,
@@ -77,10 +79,10 @@ class Encode:
             network = SmallEncoder(config)
             network.basis.copy_(self.space.directions)
             return network
-        network, _ = begin_with(self.recipe.start_from, folder)
+        network, _ = begin_with(self.recipe.start_from, folder, SmallEncoder)
         if network.config.input_channels < channels:
             network = widen_input(network, channels)
-        if network.config.codes != codes and codes == "e4e":
+        if self.codes == "e4e" and network.config.codes != "e4e":
             network = to_offsets(network)
         network.train().requires_grad_(True)
         check_shape(network, config, self.recipe.name, self.recipe.start_from)
@@ -200,17 +202,18 @@ class Encode:
 
     def finish(self, network: nn.Module) -> dict:
         """What the file says beside the configuration."""
-        return {"method": self.recipe.method, "generator": Path(self.recipe.generator).stem}
+        return self.extra
 
 
 def begun_by(chain: str, folder: Path) -> list[Method]:
     """The methods of the steps of a chain of our encoders, each by name or file; one step where none are named."""
-    schedule = []
+    schedule: list[Method] = []
     for link in parse_chain(chain):
         path = network_file(link.name, folder)
-        told = read_header(path)["extra"]
-        generator = read_module(network_file(told["generator"], folder)).to(memory_format=torch.channels_last)
-        schedule += [METHODS.load(told["method"])(link.name, read_module(path), generator)] * (link.steps or 1)
+        extra = read_header(path)["extra"]
+        construct: Callable[..., Method] = METHODS.load(extra["method"])
+        method = construct(link.name, read_module(path), frozen_generator(extra["generator"], folder))
+        schedule += [method] * (link.steps or 1)
     return schedule
 
 

@@ -24,7 +24,7 @@ from restyle_cli.data.faces import Faces
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.images import fit
-from restyle_cli.ops.layers import GAIN, pixel_norm
+from restyle_cli.ops.layers import GAIN, EqualLinear, pixel_norm
 from restyle_cli.train.adversary import Adversary
 from restyle_cli.train.config import Recipe, Stage
 from restyle_cli.train.losses import picture_loss
@@ -50,10 +50,10 @@ class FaceGenerator:
         self.recipe, self.folder = recipe, folder
         config = StyleGAN2Config(z_dim=CODE_DIM, noise=False, mapping_layers=1, mapping_lr_mul=1.0, **recipe.network)
         self.fresh = recipe.start_from is None
-        if self.fresh:
+        if recipe.start_from is None:
             network = StyleGAN2(config)
         else:
-            network, _ = begin_with(recipe.start_from, folder)
+            network, _ = begin_with(recipe.start_from, folder, StyleGAN2)
             check_shape(network, config, recipe.name, recipe.start_from)
             shift_w(network, -1)
         network.mapping.requires_grad_(False)
@@ -73,6 +73,7 @@ class FaceGenerator:
         data = self.recipe.data
         cache = self.folder / f"photos-{data.resolution}.npz"
         if not cache.exists():
+            assert data.folder is not None
             people = lambda person: person not in data.held_out  # noqa: E731
             read_photos(Path(data.folder), data.resolution, people, note=note).save(cache)
         self.faces = Faces(FacePhotos.open(cache))
@@ -116,7 +117,7 @@ class FaceGenerator:
             return
         for block, to_rgb in enumerate(self.network.to_rgbs):
             if before.resolution < 2 ** (block + 2) <= stage.resolution:
-                to_rgb.weight.data.mul_(NEW_LAYER_GAIN)
+                to_rgb.get_parameter("weight").data.mul_(NEW_LAYER_GAIN)
 
     def backward(self, stage: Stage, rng: np.random.Generator) -> float:
         """One batch: the gradients of the image losses, and of the discriminator where the stage has one."""
@@ -179,9 +180,15 @@ class FaceGenerator:
             return torch.cat([network(part, upto=stage.resolution).float() for part in w.split(16)])
 
 
+def _mapping_layer(network: StyleGAN2) -> EqualLinear:
+    layer = network.mapping.get_submodule("layers.0")
+    assert isinstance(layer, EqualLinear)
+    return layer
+
+
 def set_mapping(network: StyleGAN2, directions: np.ndarray) -> None:
     """Let the mapping network compute w = sqrt(2) M z: centred, as training wants it."""
-    layer = network.mapping.layers[0]
+    layer = _mapping_layer(network)
     with torch.no_grad():
         layer.weight.copy_(torch.from_numpy(directions) / layer.scale)
         layer.bias.zero_()
@@ -194,18 +201,18 @@ def shift_w(network: StyleGAN2, sign: int) -> None:
     Written files need it (`sign` 1). Training does not (-1): beside a large mean, the affine layers would hardly learn
     what differs between latents.
     """
-    layer = network.mapping.layers[0]
+    layer = _mapping_layer(network)
     with torch.no_grad():
         layer.bias.add_(sign * face_space.BIAS / layer.lr_mul)
         offset = torch.full_like(network.w_avg[0], sign * GAIN * face_space.BIAS)
         network.w_avg.add_(offset)
         for module in network.modules():
-            if hasattr(module, "affine"):
-                affine = module.affine
+            affine = getattr(module, "affine", None)
+            if isinstance(affine, EqualLinear):
                 affine.bias.sub_(affine.weight @ offset * affine.scale / affine.lr_mul)
 
 
 def embed(network: StyleGAN2, code: Tensor) -> Tensor:
     """Codes [N, K] → w [N, w_dim], centred: the mapping network without normalisation and rectifier."""
-    layer = network.mapping.layers[0]
+    layer = _mapping_layer(network)
     return GAIN * F.linear(code, layer.weight * layer.scale)

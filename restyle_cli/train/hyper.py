@@ -33,7 +33,7 @@ class Hyper(Encode):
         config = SmallHyperConfig.from_dict(self.recipe.network | shape)
         if self.recipe.start_from is None:
             return SmallHyperNetwork(config)
-        network, _ = begin_with(self.recipe.start_from, folder)
+        network, _ = begin_with(self.recipe.start_from, folder, SmallHyperNetwork)
         check_shape(network, config, self.recipe.name, self.recipe.start_from)
         return network
 

@@ -16,12 +16,11 @@ from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.perceptual.identity import DrawnIdentity, DrawnIdentityConfig
-from restyle_cli.store.files import read_module
 from restyle_cli.train.config import Recipe, Stage
 from restyle_cli.train.drawings import Drawings, held_out, read_pictures
 from restyle_cli.train.encode import spoil
 from restyle_cli.train.looks import COLUMNS, LookSpace
-from restyle_cli.train.networks import network_file
+from restyle_cli.train.networks import frozen_generator
 from restyle_cli.train.portraits import draw_looks
 
 HELD_OUT_PEOPLE = 64
@@ -49,7 +48,7 @@ class Identify:
         self.recipe, self.family = recipe, recipe.family
         self.network: nn.Module = DrawnIdentity(DrawnIdentityConfig.from_dict(recipe.network))
         self.network.to(memory_format=torch.channels_last)
-        self.generator = read_module(network_file(recipe.generator, folder)).to(memory_format=torch.channels_last)
+        self.generator, self.generator_name = frozen_generator(recipe.generator, folder), Path(recipe.generator).stem
         self.space = LookSpace(self.generator.config.w_dim)
         self.drawings = Drawings(folder, recipe.data, self.space)
 
@@ -108,7 +107,7 @@ class Identify:
 
     def finish(self, network: nn.Module) -> dict:
         """What the file says beside the configuration."""
-        return {"generator": Path(self.recipe.generator).stem}
+        return {"generator": self.generator_name}
 
 
 def contrast(

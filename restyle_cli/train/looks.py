@@ -161,12 +161,10 @@ class Look:
 
 
 def _trait(p: Tensor, kind: str | tuple[float, float]) -> Tensor:
-    if kind == "swing":
-        return torch.tanh(0.6 * p)
-    if kind == "share":
-        return _share(p)
-    slope, threshold = kind
-    return torch.sigmoid(slope * (p - threshold))
+    if isinstance(kind, tuple):
+        slope, threshold = kind
+        return torch.sigmoid(slope * (p - threshold))
+    return torch.tanh(0.6 * p) if kind == "swing" else _share(p)
 
 
 def _share(p: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import copy
 import csv
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypedDict
@@ -41,6 +41,7 @@ TASKS: Registry[Callable[[Recipe, Path], Task]] = Registry(
     },
 )
 _AFRESH = "train into another folder with -o, or delete the checkpoint to begin again"
+Tensors = tuple[Tensor, ...] | list[Tensor]
 WARM_UP = 50  # steps over which a stage's learning rate rises
 
 
@@ -251,10 +252,10 @@ def _fresh(network: nn.Module, recipe: Recipe, stage: Stage) -> tuple[AveragedMo
     return averaged, torch.optim.Adam(parameters, lr=stage.lr, betas=recipe.betas, fused=True)
 
 
-def _running_average(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor], None]:
+def _running_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
     """An exponential average whose window is short at first, so that where it began is soon forgotten."""
 
-    def update(averages: Sequence[Tensor], current: Sequence[Tensor], count: Tensor) -> None:
+    def update(averages: Tensors, current: Tensors, count: Tensor | int) -> None:
         n = float(count)
         torch._foreach_lerp_(averages, current, 1 - min(decay, (1 + n) / (10 + n)))
 

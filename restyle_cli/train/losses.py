@@ -47,6 +47,6 @@ def _gradients(difference: Tensor) -> tuple[Tensor, Tensor]:
 TERMS: dict[str, Callable[[Tensor, Tensor | None], Tensor]] = {
     "l1": lambda d, where: _mean(d.abs(), where),
     "l2": lambda d, where: _mean(d.square(), where),
-    "gradient_l1": lambda d, where: sum(_mean(g.abs(), where) for g in _gradients(d)),
-    "gradient_l2": lambda d, where: sum(_mean(g.square(), where) for g in _gradients(d)),
+    "gradient_l1": lambda d, where: torch.stack([_mean(g.abs(), where) for g in _gradients(d)]).sum(),
+    "gradient_l2": lambda d, where: torch.stack([_mean(g.square(), where) for g in _gradients(d)]).sum(),
 }

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 from torch import nn
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.files import read_header, read_module
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 class Ensemble(nn.Module, ABC):
@@ -34,10 +38,21 @@ def network_file(name: str, folder: Path) -> Path:
     return sibling if sibling.exists() else fetch.ensure(catalog.find(name))
 
 
-def begin_with(name: str, folder: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network ready to be trained on, and what its file says beside the configuration."""
+def begin_with(name: str, folder: Path, kind: type[Network]) -> tuple[Network, dict[str, Any]]:
+    """The network ready to be trained on, and the metadata of its file. RestyleError if it is not of this `kind`."""
     path = network_file(name, folder)
-    return read_module(path).train().requires_grad_(True), read_header(path)["extra"]
+    network = read_module(path)
+    if not isinstance(network, kind):
+        raise RestyleError(f"'{name}' is a {type(network).__name__}, not a {kind.__name__}")
+    return network.train().requires_grad_(True), read_header(path)["extra"]
+
+
+def frozen_generator(name: str, folder: Path) -> StyleGenerator:
+    """The generator of this name or file. RestyleError if it is not a generator."""
+    network = read_module(network_file(name, folder))
+    if not isinstance(network, StyleGenerator):
+        raise RestyleError(f"'{name}' is a {type(network).__name__}, not a generator")
+    return network.to(memory_format=torch.channels_last)
 
 
 def check_shape(network: nn.Module, config: Any, recipe: str, start_from: str) -> None:
