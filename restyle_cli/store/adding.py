@@ -13,11 +13,10 @@ from restyle_cli.io import reason_of, write_atomic
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.catalog import KINDS, Entry
 from restyle_cli.store.download import leftovers, looks_like_page
-from restyle_cli.store.files import describe
+from restyle_cli.store.files import describe, write_hint
 from restyle_cli.store.inputs import check_input
 from restyle_cli.store.legacy.checkpoint_part import Part
 from restyle_cli.store.paths import home, sha256
-from restyle_cli.store.writing import advising
 
 NOT_KNOWN = "not known"
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -42,7 +41,7 @@ def add(path: Path, name: str | None = None, move: bool = False, latent_space: s
             f"'{entry.name}' is installed already", f"`restyle weights remove {entry.name}` makes room for another"
         )
     known = fetch.remembered(entry) is not None
-    with fetch.alone(entry), advising("set RESTYLE_HOME to a folder on a larger disk"):
+    with fetch.alone(entry), write_hint("set RESTYLE_HOME to a folder on a larger disk"):
         try:
             if entry.sha256 is None:
                 fetch.remember(entry, digest)

@@ -1,40 +1,47 @@
-"""From a network's description and tensors to the network: no random numbers, no second copy, nothing left over.
+"""Build networks from a configuration and tensors: on the meta device, so without random numbers and a second copy.
 
-A network is built on the meta device and its tensors are put in place. Hence a network makes constants that are not
-stored (`persistent=False`) on the CPU explicitly, or in its forward.
+Hence a network creates constants that are not stored (`persistent=False`) on the CPU explicitly, or in its forward.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from restyle_cli.encoders import ENCODERS
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators import GENERATORS
 from restyle_cli.perceptual import PERCEPTUAL
 from restyle_cli.registry import Registry
-from restyle_cli.store.meta_init import meta_init
 
 MAX_SETTING = 65_536
-"""Greatest whole number in a network's description: a hostile one would have us build without end."""
-TABLES: dict[str, Registry] = {"generator": GENERATORS, "encoder": ENCODERS, "perceptual": PERCEPTUAL}
-"""Where a family is looked for, and what its networks are for."""
-_DISCRIMINATOR = "discriminator"
+"""Greatest integer in a configuration: a hostile one would have us build without end."""
+REGISTRIES: dict[str, Registry] = {"generator": GENERATORS, "encoder": ENCODERS, "perceptual": PERCEPTUAL}
+"""The networks of each role. Discriminators are among the perceptual networks."""
+_INITIALISERS = {
+    Tensor.normal_,
+    Tensor.uniform_,
+    nn.init.normal_,
+    nn.init.uniform_,
+    nn.init.kaiming_normal_,
+    nn.init.kaiming_uniform_,
+}
 
 
 class Unfit(RestyleError):
-    """A network that cannot be built. The message is the reason alone: whoever knows the file says which it is."""
+    """A network that cannot be built. The message is the reason only; the caller adds the file."""
 
 
 def role_of(family: str) -> str | None:
-    """What networks of a family are for ("generator", "encoder", …); None for a family that is not known."""
-    if family.endswith(f"-{_DISCRIMINATOR}"):
-        return _DISCRIMINATOR
-    return next((role for role, table in TABLES.items() if family in table), None)
+    """The role of the networks of a family ("generator", "encoder", …); None for an unknown family."""
+    if family.endswith("-discriminator"):
+        return "discriminator"
+    return next((role for role, registry in REGISTRIES.items() if family in registry), None)
 
 
 def build_module(
@@ -44,27 +51,28 @@ def build_module(
     device: str | torch.device = "cpu",
     names: Mapping[str, str] | None = None,
 ) -> nn.Module:
-    """The network of `family` with these tensors, in fp32 on `device`, ready for use (`eval`, no gradients).
+    """The network of `family` with these tensors, in fp32 on `device`, in eval mode and without gradients.
 
-    `names` are the file's own names of tensors. Unfit when the description cannot be built, or when a tensor is
-    missing, left over or of another shape.
+    `names` are the tensors' names in the file, for messages. Unfit when the configuration cannot be built, or when a
+    tensor is missing, unexpected or of another shape.
     """
     module = build_empty(family, config)
     check_fit(module, tensors, names or {})
-    module.load_state_dict({name: _widened(tensor) for name, tensor in tensors.items()}, assign=True)
+    fp32 = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+    module.load_state_dict(fp32, assign=True)
     left = [name for name, buffer in module.named_buffers() if buffer.is_meta]
     assert not left, f"constants left on the meta device: {left}"
     return module.to(device).eval().requires_grad_(False)
 
 
 def build_empty(family: str, config: dict[str, Any]) -> nn.Module:
-    """The network of `family` with tensors of the meta device. Unfit when the description cannot be built."""
-    table = next((table for table in TABLES.values() if family in table), None)
-    if table is None:
-        raise Unfit(f"it holds a '{family}', which this version does not know", "update restyle")
-    network = table.load(family)
-    if (largest := max(_whole_numbers(config), default=0)) > MAX_SETTING:
-        raise Unfit(f"its description speaks of {largest}")
+    """The network of `family` with meta tensors. Unfit when the configuration cannot be built."""
+    registry = next((registry for registry in REGISTRIES.values() if family in registry), None)
+    if registry is None:
+        raise Unfit(f"it contains a '{family}', which this version does not know", "update restyle")
+    network = registry.load(family)
+    if (largest := max(_integers(config), default=0)) > MAX_SETTING:
+        raise Unfit(f"its configuration contains the number {largest}")
     try:
         with meta_init():
             return network(network.Config.from_dict(config))
@@ -74,7 +82,7 @@ def build_empty(family: str, config: dict[str, Any]) -> nn.Module:
         raise Unfit(f"it describes a '{family}' that cannot be built") from error
 
 
-def _whole_numbers(config: dict[str, Any]) -> Iterator[int]:
+def _integers(config: dict[str, Any]) -> Iterator[int]:
     waiting: list[Any] = [config]
     while waiting:
         value = waiting.pop()
@@ -85,31 +93,49 @@ def _whole_numbers(config: dict[str, Any]) -> Iterator[int]:
 
 
 def check_fit(module: nn.Module, tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> None:
-    """Unfit naming the first tensor that is missing, left over or of another shape."""
+    """Unfit, with the name of the first tensor that is missing, unexpected or of another shape."""
     expected = module.state_dict()
     for name, tensor in expected.items():
-        theirs = names.get(name, name)
+        shown = names.get(name, name)
         if name not in tensors:
-            raise Unfit(f"the tensor '{theirs}' is missing")
+            raise Unfit(f"the tensor '{shown}' is missing")
         if tensor.shape != tensors[name].shape:
-            shapes = f"{list(tensors[name].shape)}, its description asks for {list(tensor.shape)}"
-            raise Unfit(f"the tensor '{theirs}' has shape {shapes}")
+            shapes = f"{list(tensors[name].shape)}, expected {list(tensor.shape)}"
+            raise Unfit(f"the tensor '{shown}' has shape {shapes}")
         if tensor.is_floating_point() != tensors[name].is_floating_point():
-            raise Unfit(f"the tensor '{theirs}' holds {tensors[name].dtype}, where {tensor.dtype} belongs")
+            raise Unfit(f"the tensor '{shown}' has dtype {tensors[name].dtype}, expected {tensor.dtype}")
     for name in tensors:
         if name not in expected:
-            raise Unfit(f"the tensor '{names.get(name, name)}' has no place in what the file describes")
+            raise Unfit(f"the tensor '{names.get(name, name)}' is unexpected")
 
 
 def check_finite(tensors: Mapping[str, Tensor]) -> None:
-    """Unfit naming the first tensor with NaN or infinity in it."""
+    """Unfit, with the name of the first tensor that contains NaN or infinity."""
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise Unfit(
-                f"the tensor '{name}' holds NaN or infinite values",
-                "its training diverged, or the file was spoiled: take an earlier checkpoint",
+                f"the tensor '{name}' contains NaN or infinite values",
+                "its training diverged, or the file is damaged: use an earlier checkpoint",
             )
 
 
-def _widened(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
+@contextmanager
+def meta_init() -> Iterator[None]:
+    """Modules created in this context have meta tensors and are not initialised; no random numbers are used.
+
+    The meta device alone would do, but its random initialisation imports torch's compiler, which takes a second.
+    """
+    with torch.device("meta"), _NoInit():
+        yield
+
+
+class _NoInit(TorchFunctionMode):
+    def __torch_function__(
+        self, function: Any, types: Any, arguments: tuple = (), options: dict[str, Any] | None = None
+    ) -> Any:
+        options = options or {}
+        if function in _INITIALISERS:
+            return arguments[0] if arguments else options["tensor"]
+        if function is torch.randn:
+            function = torch.empty
+        return function(*arguments, **options)

@@ -15,11 +15,10 @@ from torch import Tensor, nn
 from restyle_cli.errors import RestyleError
 from restyle_cli.store import catalog, fetch, legacy
 from restyle_cli.store.build import role_of
-from restyle_cli.store.files import read_header, read_module, write_module
+from restyle_cli.store.files import read_header, read_module, write_hint, write_module, write_torch
 from restyle_cli.store.legacy.checkpoint_part import ROLES, Part
 from restyle_cli.store.legacy.rosinality import not_representable, to_rosinality
 from restyle_cli.store.paths import sha256
-from restyle_cli.store.writing import advising, write_torch
 
 LAYOUTS = ("restyle", "rosinality")
 """Ours, and that of rosinality's code, for generators alone."""
@@ -113,7 +112,7 @@ def convert(
             part = replace(part, extra=origin.told(part.extra) | ({"generator": generator} if generator else {}))
             if part.role == "encoder" and generator is None:
                 part.extra.setdefault("generator", _generator_of(origin))
-            with advising(ELSEWHERE):
+            with write_hint(ELSEWHERE):
                 done = _write(part, source, file, half, overwrite)
             if part.role == "generator":
                 generator = done.file.stem
@@ -198,7 +197,7 @@ def _to_rosinality(parts: list[Part], source: Path, target: Path, overwrite: boo
     _check_free(file, overwrite)
     module: Any = legacy.build(part, path=source)
     content = to_rosinality(module)
-    with advising(ELSEWHERE):
+    with write_hint(ELSEWHERE):
         write_torch(file, content)
     read: Any = read_module(file)
     read.config = module.config  # the crop cannot be written down

@@ -35,7 +35,7 @@ from restyle_cli import __version__
 from restyle_cli.errors import RestyleError
 from restyle_cli.io import reason_of
 from restyle_cli.store.catalog import Entry
-from restyle_cli.store.paths import sha256
+from restyle_cli.store.paths import fresh_sha256
 
 DRIVE = "https://drive.google.com/uc?export=download&id="
 _CHUNK = 1 << 18
@@ -184,7 +184,7 @@ class _Transfer:
         if not size or size != total:  # else the process ended between the last byte and the check
             known = (total is not None or tag is not None) and size <= (total or size)
             self.receive(size if known else 0, total, tag)
-        digest = sha256(self.part)
+        digest = fresh_sha256(self.part)
         if reason := _mismatch(self.entry, self.part, digest):
             self.clear()
             raise SourceError(reason, again=size > 0)
@@ -260,7 +260,7 @@ class _Transfer:
                 packed = archive.extractfile(inside)
                 while packed and file.tell() <= most and (chunk := packed.read(_CHUNK)):
                     file.write(chunk)
-            digest = sha256(member)
+            digest = fresh_sha256(member)
             reason = _mismatch(entry, member, digest)
         except (tarfile.TarError, LookupError, EOFError, zlib.error, gzip.BadGzipFile):
             pass

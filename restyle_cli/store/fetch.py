@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from restyle_cli.errors import RestyleError
 from restyle_cli.io import reason_of, remove_abandoned, write_atomic
 from restyle_cli.store.catalog import Entry, own_file
-from restyle_cli.store.paths import home, sha256
+from restyle_cli.store.paths import fresh_sha256, home
 
 if TYPE_CHECKING:
     from restyle_cli.store.download import ShowProgress
@@ -143,7 +143,7 @@ def verify(entry: Entry) -> tuple[bool, str]:
     """
     path = installed_path(entry)
     try:
-        digest = sha256(path)
+        digest = fresh_sha256(path)
     except OSError as error:
         raise RestyleError(f"cannot read '{path}': {reason_of(error)}") from error
     good = digest.startswith(expected(entry))

@@ -1,14 +1,17 @@
-"""Our files: safetensors whose header tells how to rebuild what they hold.
+"""Read and write models and latents: safetensors whose header tells how to rebuild what they contain.
 
-One metadata key, `config`, holds JSON: `{"format": 1, "family": ..., "config": {...}, "extra": {...}}`. One
-key and not several, because safetensors writes several in an order that changes from run to run.
+One metadata key, `config`, has JSON: `{"format": 1, "family": ..., "config": {...}, "extra": {...}}`. It is one key
+because safetensors writes several in an order that changes from run to run.
 
-Networks in files of other projects are read through `legacy`, behind the same function.
+Models in files of other projects are read through `legacy`, by the same functions.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,57 +24,57 @@ from restyle_cli.errors import RestyleError
 from restyle_cli.io import write_atomic
 from restyle_cli.store import legacy
 from restyle_cli.store.build import Unfit, build_module, check_finite, role_of
-from restyle_cli.store.header import damaged, metadata, read_safetensors_header
+from restyle_cli.store.inputs import damaged, memory_for, metadata, read_safetensors_header
 from restyle_cli.store.legacy.checkpoint_part import Part
-from restyle_cli.store.memory import memory_for
 from restyle_cli.store.paths import sha256 as sha256
 
 FORMAT = 1
 LATENT = "latent"
-"""Family of a file that holds a code and no network."""
+"""Family of a file with latents and no network."""
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 def write_module(
     path: Path, module: nn.Module, family: str, extra: dict[str, Any] | None = None, half: bool = False
 ) -> None:
-    """Write the network with its own `config`; `half` stores fp16, which `read_module` widens again.
+    """Write a network of this package with its `config`; with `half` in fp16, which `read_module` converts back.
 
-    Tensors whose names begin with one of the module's `keep_fp32` are stored in fp32 all the same.
+    Tensors whose names begin with one of the module's `keep_fp32` stay in fp32.
     """
-    exact: tuple[str, ...] = getattr(module, "keep_fp32", ())
+    config: Any = module.config
+    exact = getattr(module, "keep_fp32", ())
     tensors = {name: _stored(t, half and not name.startswith(exact)) for name, t in module.state_dict().items()}
-    _write(path, tensors, family, module.config.to_dict(), extra or {})
+    _write(path, tensors, family, config.to_dict(), extra or {})
 
 
 def write_latent(path: Path, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
-    """Write codes (`w [L, 512]`, `w_steps [N+1, L, 512]`, …) and what is known of their making."""
-    # Cloned: rows of one batch share their memory, which safetensors refuses.
+    """Write latents (`w [L, 512]`, `w_steps [N+1, L, 512]`, …) and their metadata."""
+    # Cloned: rows of one batch share memory, which safetensors refuses.
     _write(path, {name: _stored(tensor).clone() for name, tensor in tensors.items()}, LATENT, {}, metadata)
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """What the file says of itself: `format`, `family`, `config`, `extra`. Reads no tensor.
+    """What the file says about itself: `format`, `family`, `config`, `extra`. Reads no tensor.
 
-    RestyleError when the file is missing, damaged or not one of ours.
+    RestyleError when the file is missing, damaged or not written by restyle.
     """
-    described = metadata(read_safetensors_header(path)).get("config")
-    if not isinstance(described, dict) or not isinstance(described.get("family"), str):
-        raise RestyleError(f"'{path}' does not say what it holds", "it was not written by restyle")
-    if described.get("format") != FORMAT:
-        raise RestyleError(
-            f"'{path}' has format {described.get('format')}, this version reads {FORMAT}", "update restyle"
-        )
+    header = metadata(read_safetensors_header(path)).get("config")
+    if not isinstance(header, dict) or not isinstance(header.get("family"), str):
+        raise RestyleError(f"'{path}' does not say what it contains", "it was not written by restyle")
+    if header.get("format") != FORMAT:
+        message = f"'{path}' has format {header.get('format')}, this version reads {FORMAT}"
+        raise RestyleError(message, "update restyle")
     for key in ("config", "extra"):
-        if not isinstance(described.setdefault(key, {}), dict):
+        if not isinstance(header.setdefault(key, {}), dict):
             raise damaged(path, f"its '{key}' is not a table")
-    return described
+    return header
 
 
 def read_module(path: Path, device: str | torch.device = "cpu", role: str | None = None) -> nn.Module:
-    """Rebuild the network in `path`, ours or another project's, in fp32, ready for use (`eval`).
+    """The network in `path`, written by restyle or another project, in fp32 and eval mode.
 
-    `role` ("generator", "encoder", "perceptual", "discriminator") says which one is wanted: files of other projects
-    hold several. RestyleError when there is none, or it does not fit.
+    `role` ("generator", "encoder", "perceptual", "discriminator") selects one, as files of other projects have several.
+    RestyleError when there is none, or it cannot be built.
     """
     if legacy.is_foreign(path):
         return legacy.build(legacy.pick(legacy.open_parts(path, role), role, path), device, path)
@@ -86,38 +89,60 @@ def read_module(path: Path, device: str | torch.device = "cpu", role: str | None
 
 
 def describe(path: Path, role: str | None = None) -> list[Part]:
-    """The networks in `path`, ours or another project's: what they are, without their tensors' values.
+    """The networks in `path`, written by restyle or another project, without the values of their tensors.
 
-    With `role`, what lies beside a network of that role may be of no use. RestyleError when there is none, or the file
-    is damaged.
+    With `role`, networks of other roles need not be supported. RestyleError when there is none, or the file is damaged.
     """
     if legacy.is_foreign(path):
         return legacy.describe(path, role)
     header = _network_header(path, None)
     role = role_of(header["family"])
     if role is None:
-        raise damaged(path, f"it holds a '{header['family']}', which this version does not know", "update restyle")
+        reason = f"it contains a '{header['family']}', which this version does not know"
+        raise damaged(path, reason, "update restyle")
     return [Part(role, header["family"], header["config"], {}, header["extra"])]
 
 
 def read_latent(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Codes by name and what was written with them. RestyleError when `path` is no latent file of ours."""
+    """Latents by name, and their metadata. RestyleError when `path` is no latent file written by restyle."""
     header = read_header(path)
     if header["family"] != LATENT:
-        raise RestyleError(f"'{path}' holds a network of family '{header['family']}', not a latent code")
+        raise RestyleError(f"'{path}' contains a model of family '{header['family']}', not a latent")
     return _read_tensors(path, "cpu"), header["extra"]
 
 
-def _write(path: Path, tensors: dict[str, Tensor], family: str, config: dict[str, Any], extra: dict[str, Any]) -> None:
-    described = {"format": FORMAT, "family": family, "config": config, "extra": extra}
-    header = {"config": json.dumps(described, sort_keys=True)}
-    # Through bytes: safetensors' own writing has errors that are no OSError, and files that only their owner reads.
-    data = save(tensors, header)
+def write_torch(path: Path, content: Any) -> None:
+    """`torch.save`, atomically."""
 
-    def write(aside: Path) -> None:
-        aside.write_bytes(data)
+    def write(part: Path) -> None:
+        with part.open("wb") as file:  # given a path, torch writes by itself, and its errors are no OSErrors
+            try:
+                torch.save(content, file)
+            except RuntimeError as error:  # the archive could not be finished after an OSError
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
     write_atomic(path, write)
+
+
+@contextmanager
+def write_hint(hint: str) -> Iterator[None]:
+    """What cannot be written in this block is reported with this hint."""
+    try:
+        yield
+    except RestyleError as error:
+        cause = error.__cause__
+        if not isinstance(cause, OSError):
+            raise
+        raise RestyleError(error.message, f"free some space, or {hint}" if cause.errno in _FULL else hint) from cause
+
+
+def _write(path: Path, tensors: dict[str, Tensor], family: str, config: dict[str, Any], extra: dict[str, Any]) -> None:
+    header = {"format": FORMAT, "family": family, "config": config, "extra": extra}
+    # As bytes: safetensors' own writing has errors that are no OSErrors, and files that only their owner can read.
+    data = save(tensors, {"config": json.dumps(header, sort_keys=True)})
+    write_atomic(path, lambda part: part.write_bytes(data))
 
 
 def _stored(tensor: Tensor, half: bool = False) -> Tensor:
@@ -126,12 +151,12 @@ def _stored(tensor: Tensor, half: bool = False) -> Tensor:
 
 
 def _network_header(path: Path, role: str | None) -> dict[str, Any]:
-    """`read_header`, of a network and, where `role` is given, of that role; else RestyleError."""
+    """`read_header` of a network, and of that role if one is given; RestyleError otherwise."""
     header = read_header(path)
     if header["family"] == LATENT:
-        raise RestyleError(f"'{path}' holds a latent code, not a network")
+        raise RestyleError(f"'{path}' contains a latent, not a model")
     if role is not None and role_of(header["family"]) not in (role, None):
-        raise RestyleError(f"'{path}' holds a network of family '{header['family']}', not the {role} that is needed")
+        raise RestyleError(f"'{path}' contains a model of family '{header['family']}', but a {role} is needed")
     return header
 
 

@@ -23,10 +23,9 @@ from restyle_cli.io import write_atomic
 from restyle_cli.memory import is_out_of_memory
 from restyle_cli.records import RecordError, conform
 from restyle_cli.registry import Registry
-from restyle_cli.store.files import write_module
+from restyle_cli.store.files import write_module, write_torch
 from restyle_cli.store.legacy.safe import read_checkpoint
 from restyle_cli.store.paths import check_writable
-from restyle_cli.store.writing import write_torch
 from restyle_cli.train.config import Recipe, Stage, read_recipe
 from restyle_cli.train.networks import Ensemble
 

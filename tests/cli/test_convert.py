@@ -270,5 +270,5 @@ def test_values_that_are_none_are_not_blamed_on_half_precision(restyle: Run, her
     for more in ((), ("--half",)):
         result = restyle("convert", "nan.pt", "out", *more)
         assert result.exit_code == 1
-        assert "'nan.pt' cannot be used: the tensor 'convs.1.conv.weight' holds NaN" in result.stderr
+        assert "'nan.pt' cannot be used: the tensor 'convs.1.conv.weight' contains NaN" in result.stderr
         assert "half precision" not in result.stderr.splitlines()[0]

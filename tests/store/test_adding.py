@@ -43,7 +43,7 @@ def knows(monkeypatch: pytest.MonkeyPatch, entry: Entry) -> None:
 
 def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
     write_latent(tmp_path / "w.safetensors", {"w": tiny.generator().w_avg}, {})
-    with pytest.raises(RestyleError, match="holds a latent code, not a network"):
+    with pytest.raises(RestyleError, match="contains a latent, not a model"):
         adding.add(tmp_path / "w.safetensors")
     with pytest.raises(RestyleError, match="no such file"):
         adding.add(tmp_path / "missing.pt")

@@ -14,8 +14,8 @@ from torch import Tensor
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.stylegan1 import StyleGAN1
 from restyle_cli.store import files, legacy
+from restyle_cli.store.build import meta_init
 from restyle_cli.store.convert import convert
-from restyle_cli.store.meta_init import meta_init
 
 BLOCKS, W_DIM = 6, 6  # 128 px, so that kernels of both kinds are there
 START, MOST = 2, 8

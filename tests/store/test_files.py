@@ -74,9 +74,9 @@ def test_latent_comes_back_equal(tmp_path: Path) -> None:
 def test_a_latent_is_no_network_and_the_other_way_round(network: StyleGAN2, tmp_path: Path) -> None:
     files.write_latent(tmp_path / "w.safetensors", {"w": torch.zeros(2, 2)}, {})
     files.write_module(tmp_path / "g.safetensors", network, "stylegan2")
-    with pytest.raises(RestyleError, match="holds a latent code, not a network"):
+    with pytest.raises(RestyleError, match="contains a latent, not a model"):
         files.read_module(tmp_path / "w.safetensors")
-    with pytest.raises(RestyleError, match="holds a network of family 'stylegan2'"):
+    with pytest.raises(RestyleError, match="contains a model of family 'stylegan2'"):
         files.read_latent(tmp_path / "g.safetensors")
 
 
@@ -127,7 +127,7 @@ class _Shift(nn.Module):
 
 
 def test_constants_that_are_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(build.TABLES, "generator", Registry("generator", {"shift": f"{__name__}:_Shift"}))
+    monkeypatch.setitem(build.REGISTRIES, "generator", Registry("generator", {"shift": f"{__name__}:_Shift"}))
     files.write_module(tmp_path / "s.safetensors", _Shift(_ShiftConfig()), "shift")
     assert files.read_module(tmp_path / "s.safetensors")(torch.ones(3)).tolist() == [1.0, 2.0, 3.0]
     monkeypatch.setattr(_Shift, "careful", False)
@@ -177,16 +177,16 @@ def _rewrite(path: Path, change: str) -> None:
     ("change", "said"),
     [
         ("missing", "tensor 'const' is missing"),
-        ("left over", "tensor 'more' has no place"),
-        ("shape", r"'const' has shape \[1, 2, 4, 4\], its description asks for \[1, 8, 4, 4\]"),
+        ("left over", "tensor 'more' is unexpected"),
+        ("shape", r"'const' has shape \[1, 2, 4, 4\], expected \[1, 8, 4, 4\]"),
         ("family", "'stylegan9', which this version does not know"),
         ("unknown setting", "colour"),
         ("wrong setting", "a 'stylegan2' that cannot be built"),
-        ("endless", "its description speaks of 1000000000"),
-        ("endless table", "its description speaks of 1099511627776"),
+        ("endless", "its configuration contains the number 1000000000"),
+        ("endless table", "its configuration contains the number 1099511627776"),
         ("list for table", "its 'config' is not a table"),
         ("newer", "format 2, this version reads 1"),
-        ("no family", "does not say what it holds"),
+        ("no family", "does not say what it contains"),
     ],
 )
 def test_network_that_does_not_fit_is_refused(network: StyleGAN2, tmp_path: Path, change: str, said: str) -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.store import files, legacy
+from restyle_cli.store.build import meta_init
 from restyle_cli.store.convert import convert
-from restyle_cli.store.meta_init import meta_init
 
 SIDE, W_DIM, WIDTH = 128, 6, 4
 LAYERS = 2 * int(math.log2(SIDE)) - 2
@@ -201,7 +201,7 @@ def test_they_are_written_as_ours_and_read_again(make: Any, tmp_path: Path) -> N
         ({"mapping.label_weight": torch.zeros(2, 5)}, "trained with labels"),
         ({"synthesis.lod": torch.tensor(2.0)}, "not grown to its full size"),
         ({"synthesis.layer2.blur.kernel": torch.ones(WIDTH, 1, 3, 3)}, "is not that of StyleGAN"),
-        ({"synthesis.layer3.extra": torch.zeros(1)}, "has no place"),
+        ({"synthesis.layer3.extra": torch.zeros(1)}, "is unexpected"),
         ({"synthesis.layer3.conv.weight": torch.zeros(WIDTH, 9, 3, 3)}, "synthesis.layer3.conv.weight"),
     ],
 )

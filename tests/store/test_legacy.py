@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.stylegan2 import StyleGAN2
 from restyle_cli.store import files, legacy
-from restyle_cli.store.build import build_empty, check_fit
+from restyle_cli.store.build import build_empty, check_fit, meta_init
 from restyle_cli.store.legacy.detect import detect
 from restyle_cli.store.legacy.rosinality import not_representable, to_rosinality
-from restyle_cli.store.meta_init import meta_init
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +127,7 @@ def test_a_shallow_mapping_and_any_channels(tmp_path: Path) -> None:
     [
         ({"mapping.embed.weight": torch.zeros(16, 3)}, {}, "trained with labels"),
         ({}, {"synthesis_kwargs": {"architecture": "resnet"}}, "architecture 'resnet'"),
-        ({"synthesis.b8.skip.weight": torch.zeros(10, 12, 1, 1)}, {}, "'synthesis.b8.skip.weight' has no place"),
+        ({"synthesis.b8.skip.weight": torch.zeros(10, 12, 1, 1)}, {}, "'synthesis.b8.skip.weight' is unexpected"),
         (
             {"synthesis.b4.conv1.resample_filter": torch.ones(4, 4)},
             {},
@@ -257,8 +256,8 @@ def spoiled(draws: StyleGAN2, change: Callable[[dict[str, Tensor]], Any]) -> dic
             r"'encoder.styles.3.linear.bias' has shape \[5\]",
         ),
         (lambda s: s.update({"encoder.body.2.res_layer.3.weight": torch.zeros(4, 5, 3, 3)}), r"shape \[4, 5, 3, 3\]"),
-        (lambda s: s.update({"encoder.more.weight": torch.zeros(1)}), "'encoder.more.weight' has no place"),
-        (lambda s: s.update({"decoder.more": torch.zeros(1)}), "'decoder.more' has no place"),
+        (lambda s: s.update({"encoder.more.weight": torch.zeros(1)}), "'encoder.more.weight' is unexpected"),
+        (lambda s: s.update({"decoder.more": torch.zeros(1)}), "'decoder.more' is unexpected"),
         (lambda s: s.pop("decoder.convs.2.activate.bias"), "'convs.3.bias' is missing"),
         (
             lambda s: s.update({"decoder.input.input": torch.zeros(())}),
@@ -266,7 +265,7 @@ def spoiled(draws: StyleGAN2, change: Callable[[dict[str, Tensor]], Any]) -> dic
         ),
         (lambda s: s.update({"encoder.styles.0.convs.0.weight": torch.zeros(())}), "has shape"),
         (lambda s: s.update({"encoder.input_layer.0.weight": torch.zeros(4)}), "shapes that no such network has"),
-        (lambda s: s.update({"decoder.to_rgb1.bias": torch.ones(1, 3, 1, 1).int()}), "holds torch.int32"),
+        (lambda s: s.update({"decoder.to_rgb1.bias": torch.ones(1, 3, 1, 1).int()}), "has dtype torch.int32"),
     ],
 )
 def test_tensors_that_do_not_fit_are_named(

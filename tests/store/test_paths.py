@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -16,7 +17,7 @@ from restyle_cli.align import aligned_mark
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import save_image
 from restyle_cli.store import catalog, fetch
-from restyle_cli.store.paths import check_writable, home
+from restyle_cli.store.paths import check_writable, home, sha256
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX users")
 EMBEDDED, OTHER = "portrait", "stylegan2-ffhq"
@@ -54,7 +55,7 @@ WRONG = [no_home_directory, nobody, too_long, a_file]
 @pytest.mark.parametrize("make", WRONG[:2])
 def test_no_folder_is_one_error(make: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     make(monkeypatch)
-    with pytest.raises(RestyleError, match="there is no folder for fetched models") as caught:
+    with pytest.raises(RestyleError, match="there is no folder for downloaded models") as caught:
         home()
     assert "RESTYLE_HOME" in str(caught.value.hint)
 
@@ -105,3 +106,15 @@ def test_where_a_folder_cannot_be(tmp_path: Path) -> None:
         with pytest.raises(RestyleError, match=f"cannot write to the folder .*: {reason}") as caught:
             check_writable(folder)
         assert "--output" in str(caught.value.hint)
+
+
+def test_sha256_is_computed_once_for_an_unchanged_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"abc")
+    expected = hashlib.sha256(b"abc").hexdigest()
+    assert sha256(path) == expected
+    with monkeypatch.context() as patch:
+        patch.setattr(hashlib, "file_digest", lambda *given: pytest.fail("read again"))
+        assert sha256(path) == expected
+    path.write_bytes(b"abcd")
+    assert sha256(path) == hashlib.sha256(b"abcd").hexdigest()

@@ -425,18 +425,18 @@ def test_values_that_are_none_are_named(tmp_path: Path, key: str, role: str, val
     content = foreign.checkpoint(foreign.generator(), foreign.encoder(), encoder_type="BackboneEncoder")
     content["state_dict"][key].view(-1)[1] = value
     path = write(tmp_path / "e.pt", content)
-    refused(path, f"the tensor '{key}' holds NaN or infinite values", role=role)
+    refused(path, f"the tensor '{key}' contains NaN or infinite values", role=role)
     files.read_module(path, role="generator" if role == "encoder" else "encoder")
 
 
 def test_values_that_are_none_in_our_files_and_in_the_average(draws: StyleGAN2, state: State, tmp_path: Path) -> None:
     average = draws.w_avg[0].clone()
     average[2] = float("nan")
-    refused(write(tmp_path / "g.pt", {"g_ema": state, "latent_avg": average}), "'latent_avg' holds NaN")
+    refused(write(tmp_path / "g.pt", {"g_ema": state, "latent_avg": average}), "'latent_avg' contains NaN")
     spoiled = foreign.generator()
     spoiled.convs[1].weight[0, 0, 0, 0] = float("inf")
     files.write_module(tmp_path / "g.safetensors", spoiled, "stylegan2")
-    refused(tmp_path / "g.safetensors", "'convs.1.weight' holds NaN or infinite")
+    refused(tmp_path / "g.safetensors", "'convs.1.weight' contains NaN or infinite")
 
 
 @pytest.mark.parametrize(

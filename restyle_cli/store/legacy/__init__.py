@@ -15,13 +15,13 @@ from torch import nn
 from restyle_cli.errors import RestyleError
 from restyle_cli.store import catalog
 from restyle_cli.store.build import Unfit, build_module
+from restyle_cli.store.inputs import memory_for
 from restyle_cli.store.legacy.checkpoint_part import Part
 from restyle_cli.store.legacy.detect import detect
 from restyle_cli.store.legacy.psp import E4E_TYPES, PSP_TYPES
 from restyle_cli.store.legacy.safe import is_foreign, read_checkpoint, refusal
 from restyle_cli.store.legacy.state_dicts import OPTS
 from restyle_cli.store.legacy.unpickle import RefusedFile
-from restyle_cli.store.memory import memory_for
 
 __all__ = ["Part", "build", "describe", "is_foreign", "open_parts", "pick"]
 

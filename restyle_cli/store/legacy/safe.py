@@ -25,7 +25,7 @@ from torch import Tensor
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.io import check_regular, open_regular
-from restyle_cli.store.header import metadata, read_safetensors_header, written_by_restyle
+from restyle_cli.store.inputs import metadata, read_safetensors_header, written_by_restyle
 from restyle_cli.store.legacy.allowlist import find
 from restyle_cli.store.legacy.unpickle import BoundedFile, RefusedFile, check_storage, damaged, read_old_torch, unpickle
 

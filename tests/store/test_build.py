@@ -8,12 +8,12 @@ import sys
 import torch
 from torch import nn
 
-from restyle_cli.store.meta_init import meta_init
+from restyle_cli.store.build import meta_init
 
 # Any random fill or arithmetic in a constructor would import torch's compiler here, which takes a second.
 BUILD_ALL = """
 import sys
-from restyle_cli.store.meta_init import meta_init
+from restyle_cli.store.build import meta_init
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig
 from restyle_cli.encoders.restyle import ReStyleEncoder, ReStyleEncoderConfig
