@@ -43,6 +43,7 @@ def align(
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     landmarks: options.Landmarks = None,
 ) -> None:
     """Crop and align faces as in FFHQ.
@@ -52,7 +53,7 @@ def align(
     Other commands use the crops without aligning them again.
     """
     began = time.perf_counter()
-    terminal = Terminal(json=json, quiet=quiet)
+    terminal = Terminal(json, quiet, verbose)
     sources, missing = find_sources(paths, output, terminal)
 
     from restyle_cli.run.crops import crop_all, crop_folder

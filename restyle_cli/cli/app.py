@@ -6,8 +6,10 @@ Command files import what they compute with when they run, so that `restyle --he
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn
@@ -31,8 +33,7 @@ from restyle_cli.cli import (
     weights,
 )
 from restyle_cli.cli.options import examples
-from restyle_cli.cli.output import finish, report
-from restyle_cli.cli.reading_warnings import warnings_as_lines
+from restyle_cli.cli.output import finish, report, say, warnings_as_lines
 from restyle_cli.errors import Interrupted, RestyleError, UsageError
 from restyle_cli.io import reason_of
 from restyle_cli.memory import is_out_of_memory
@@ -43,6 +44,7 @@ class Commands(TyperGroup):
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
         """Run one command and exit: 0 all done, 1 something failed, 2 wrong usage, 130 interrupted."""
+        logging.getLogger("restyle_cli").setLevel(logging.WARNING)  # --verbose lowers it
         try:
             status = super().main(*args, **(options | {"standalone_mode": False}))
             finish()
@@ -55,8 +57,10 @@ class Commands(TyperGroup):
             status = 1
         except Exception as error:
             known = _as_restyle_error(error)
-            if known is None or os.environ.get("RESTYLE_DEBUG") == "1":
+            if known is None:
                 raise
+            if logging.getLogger("restyle_cli").isEnabledFor(logging.DEBUG) or os.environ.get("RESTYLE_DEBUG") == "1":
+                say("".join(traceback.format_exception(error)).rstrip())
             report(known)
             status = known.exit_status
         sys.exit(status)

@@ -67,6 +67,7 @@ def bootstrap(
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     batch_size: options.BatchSize = None,
@@ -82,7 +83,7 @@ def bootstrap(
     are used instead.
     """
     began = time.perf_counter()
-    terminal = Terminal(json=json, quiet=quiet)
+    terminal = Terminal(json, quiet, verbose)
     kinds = options.parse_save(save) | ({"pasted"} if paste_back else set())
     pair = find_pair(source, to, method)
     domains = {"from": pair.first.domain, "to": pair.target.domain}

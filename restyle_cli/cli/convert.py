@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from restyle_cli.cli.options import Json, Quiet, examples
+from restyle_cli.cli.options import Json, Quiet, Verbose, examples
 from restyle_cli.cli.output import Table, Terminal, human_bytes
 from restyle_cli.errors import RestyleError
 
@@ -36,6 +36,7 @@ def convert(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
     json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Convert checkpoints to safetensors, one model per file.
 
@@ -44,7 +45,7 @@ def convert(
     written model is read back and its output compared with the original's.
     Code inside a checkpoint is never executed.
     """
-    terminal = Terminal(json=json, quiet=quiet)
+    terminal = Terminal(json, quiet, verbose)
     path = _find(source)
     if to == "rosinality" and half:
         raise RestyleError("--to rosinality and --half cannot be combined", "the rosinality layout is fp32")

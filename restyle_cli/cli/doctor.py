@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import restyle_cli
-from restyle_cli.cli.options import Json, examples
+from restyle_cli.cli.options import Json, Quiet, Verbose, examples
 from restyle_cli.cli.output import Table, Terminal, human_bytes
 from restyle_cli.errors import RestyleError
 from restyle_cli.store import catalog, fetch
@@ -29,7 +29,7 @@ PACKAGES = {
 EPILOG = examples("restyle doctor", "restyle doctor --json")
 
 
-def doctor(json: Json = False) -> None:
+def doctor(json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
     """Show versions, devices, installed models and folders.
 
     Please include the output in bug reports.
@@ -61,7 +61,7 @@ def doctor(json: Json = False) -> None:
         "networks": [{"name": n, "path": str(p), "installed": there} for n, p, there in networks],
         "problems": problems,
     }
-    terminal = Terminal(json=json)
+    terminal = Terminal(json, quiet, verbose)
     machine = [("restyle", restyle_cli.__version__), ("Python", platform.python_version())]
     machine += [("torch", build or "missing"), ("platform", platform.platform())]
     terminal.result(

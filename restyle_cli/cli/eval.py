@@ -75,6 +75,7 @@ def evaluate(
     ] = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     batch_size: options.BatchSize = None,
@@ -87,7 +88,7 @@ def evaluate(
     an interrupted run continues.
     """
     began = time.perf_counter()
-    terminal = Terminal(json=json, quiet=quiet)
+    terminal = Terminal(json, quiet, verbose)
     names = None if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
     if against is not None and (methods or via or generator or steps or align == "always"):
         hint = "leave out --methods, --via, --generator, --steps and --align"

@@ -44,6 +44,7 @@ def heatmap(
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     batch_size: options.BatchSize = None,
@@ -56,7 +57,7 @@ def heatmap(
     for several images also their average. The change is measured by LPIPS.
     """
     began = time.perf_counter()
-    terminal = Terminal(json=json, quiet=quiet)
+    terminal = Terminal(json, quiet, verbose)
     options_of_run = RunOptions(
         paths,
         output,

@@ -40,6 +40,7 @@ def invert(
     overwrite: options.Overwrite = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
     device: options.Device = "auto",
     precision: options.Precision = "auto",
     batch_size: options.BatchSize = None,
@@ -58,7 +59,7 @@ def invert(
     and settings are skipped.
     """
     began = time.perf_counter()
-    terminal = Terminal(json=json, quiet=quiet)
+    terminal = Terminal(json, quiet, verbose)
     kinds = options.parse_save(save) | ({"pasted"} if paste_back else set())
     _check_combination(quality, budget, steps, via, tolerance, model)
     seconds = None if budget is None else options.parse_budget(budget)

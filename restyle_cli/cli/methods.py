@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from restyle_cli.cli.options import Json, examples
+from restyle_cli.cli.options import Json, Quiet, Verbose, examples
 from restyle_cli.cli.output import Table, Terminal
 from restyle_cli.errors import RestyleError, did_you_mean
 from restyle_cli.methods import CHAINS, METHODS, spec_of
@@ -25,14 +25,14 @@ EPILOG = examples(
 Name = Annotated[str | None, typer.Argument(metavar="[NAME]", help="Method to describe.", show_default=False)]
 
 
-def methods(name: Name = None, json: Json = False) -> None:
+def methods(name: Name = None, json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
     """List the inversion methods and their installed models, or describe one.
 
     A description has the paper, what a step does, strengths and weaknesses,
     time, and the licences of the published models. A model's name is
     METHOD-DOMAIN. Other packages can add methods.
     """
-    terminal = Terminal(json=json)
+    terminal = Terminal(json, quiet, verbose)
     if name is not None:
         spec, published = _spec(name), _published(name)
         values = _as_json(name, spec, published)

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
+import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
-from restyle_cli.cli.standard_input import with_standard_input
 from restyle_cli.errors import UsageError, did_you_mean
 
 OUTPUT = Path("restyle-out")
@@ -21,11 +23,13 @@ OUTPUT = Path("restyle-out")
 DEFAULT_QUALITY = "balanced"
 DEFAULT_SAVE = "image,strip,latent"
 SAVE_KINDS = ("image", "strip", "steps", "latent", "npy")
-MAX_STEPS = 10_000
-MAX_SEED = 10**9
+MAX_STEPS, MAX_SEED, MAX_BATCH, MAX_VARIANTS = 10_000, 10**9, 1024, 100
 DOWNSCALES = (1, 2, 4, 8, 16, 32)
-DEFAULT_VARIANTS, MAX_VARIANTS = 5, 100
-MAX_BATCH = 1024
+DEFAULT_VARIANTS = 5
+MODEL, FACE, RESULTS, MACHINE, ADVANCED = "Model", "Face", "Results", "Machine", "Advanced"
+"""Panels of the help. They appear in the order of a command's parameters, so rare options come last there."""
+
+Number = TypeVar("Number", int, float)
 
 
 def examples(*lines: str) -> str:
@@ -33,21 +37,20 @@ def examples(*lines: str) -> str:
     return "\n\n".join(["Examples:", *(f"[bold]{line}[/]" for line in lines)])
 
 
-def between(least: int, most: int) -> Callable[[int | None], int | None]:
-    """Returns a callback that refuses integers outside `least` to `most`; None passes."""
+def option(names: str, help: str, panel: str | None = None, *, default: bool = False, **more: Any) -> Any:
+    """A `typer.Option` with names like "--steps -n". `default`: the help shows the default value."""
+    return typer.Option(*names.split(), help=help, rich_help_panel=panel, show_default=default, **more)
 
-    def check(value: int | None) -> int | None:
+
+def between(least: float, most: float) -> Callable[[Number | None], Number | None]:
+    """Returns a callback that refuses numbers outside `least` to `most`, and NaN; None passes."""
+
+    def check(value: Number | None) -> Number | None:
         if value is not None and not least <= value <= most:
             raise typer.BadParameter(f"{value} is not between {least} and {most}")
         return value
 
     return check
-
-
-def _not_negative(value: float | None) -> float | None:
-    if value is not None and not 0 <= value < math.inf:  # nor NaN
-        raise typer.BadParameter(f"{value} is not a number of at least 0")
-    return value
 
 
 def _one_of(values: Sequence[int]) -> Callable[[int], int]:
@@ -59,269 +62,231 @@ def _one_of(values: Sequence[int]) -> Callable[[int], int]:
     return check
 
 
-def _fraction(value: float | None) -> float | None:
-    if value is not None and not 0 <= value <= 1:  # nor NaN
-        raise typer.BadParameter(f"{value} is not between 0 and 1")
-    return value
+def _with_standard_input(ctx: typer.Context, paths: list[Path]) -> list[Path]:
+    """`paths` with `-` replaced by a temporary file (images are read more than once), removed when the command ends."""
+    if Path("-") not in paths:
+        return paths
+    folder = tempfile.TemporaryDirectory(prefix="restyle-")
+    ctx.call_on_close(folder.cleanup)
+    spooled = Path(folder.name) / "stdin"  # the base name of its results
+    with spooled.open("wb") as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+    return [spooled if path == Path("-") else path for path in paths]
 
 
-_MODEL = "Model"
-_FACE = "Face"
-_MACHINE = "Machine"
-_RESULTS = "Results"
-ADVANCED = "Advanced"
-"""Panel of rare options. Panels appear in the order of a command's parameters, so these options come last there."""
+# --- models
 
 Images = Annotated[
     list[Path],
     typer.Argument(
         metavar="PATH",
-        callback=with_standard_input,
+        callback=_with_standard_input,
         help="Images or folders (with sub-folders). Use - for an image on standard input. Result files are left out.",
     ),
 ]
 Steps = Annotated[
     int | None,
-    typer.Option(
-        "--steps",
-        "-n",
+    option(
+        "--steps -n",
+        "Number of steps. Defaults: 5 for ReStyle and HyperStyle, 350 for PTI, 1,000 for optimisation, 1 for other "
+        "encoders; see [bold]restyle methods NAME[/].",
+        MODEL,
         callback=between(1, MAX_STEPS),
-        help="Number of steps. Defaults: 5 for ReStyle and HyperStyle, 350 for PTI, 1,000 for optimisation, 1 for "
-        "other encoders; see [bold]restyle methods NAME[/].",
-        show_default=False,
-        rich_help_panel=_MODEL,
     ),
 ]
 Model = Annotated[
     str,
-    typer.Option(
-        "--model",
-        "-m",
+    option(
+        "--model -m",
+        "Name from [bold]restyle weights list[/], or a file. A generator alone uses the projector method.",
+        MODEL,
+        default=True,
         metavar="NAME|FILE",
-        help="Name from [bold]restyle weights list[/], or a file. A generator alone uses the projector method.",
-        rich_help_panel=_MODEL,
     ),
 ]
 Generator = Annotated[
     str | None,
-    typer.Option(
-        "--generator",
-        metavar="NAME|FILE",
-        help="Generate with this generator instead of the model's own.",
-        show_default=False,
-        rich_help_panel=_MODEL,
-    ),
+    option("--generator", "Generate with this generator instead of the model's own.", MODEL, metavar="NAME|FILE"),
 ]
 Via = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--via",
+        "Run several models in sequence, each with its steps: [bold]psp,restyle-psp:5[/].",
+        MODEL,
         metavar="CHAIN",
-        help="Run several models in sequence, each with its steps: [bold]psp,restyle-psp:5[/].",
-        rich_help_panel=_MODEL,
-    ),
-]
-Downscale = Annotated[
-    int,
-    typer.Option(
-        "--downscale",
-        metavar="N",
-        callback=_one_of(DOWNSCALES),
-        help="Downscale the input of a pSp encoder N times (super-resolution models): "
-        f"{', '.join(map(str, DOWNSCALES))}.",
-        show_default=False,
-        rich_help_panel=ADVANCED,
-    ),
-]
-Variants = Annotated[
-    int | None,
-    typer.Option(
-        "--variants",
-        metavar="N",
-        callback=between(1, MAX_VARIANTS),
-        help="Also render N variants with random fine layers (style mixing): photo.variant-1.png, … "
-        f"{DEFAULT_VARIANTS} if only --mix-alpha is given.",
-        show_default=False,
-        rich_help_panel=_RESULTS,
-    ),
-]
-MixAlpha = Annotated[
-    float | None,
-    typer.Option(
-        "--mix-alpha",
-        metavar="A",
-        callback=_fraction,
-        help="Strength of the style mixing in variants, from 0 (none) to 1 (the default).",
-        show_default=False,
-        rich_help_panel=ADVANCED,
     ),
 ]
 Quality = Annotated[
     Literal["fast", "balanced", "best"] | None,
-    typer.Option(
+    option(
         "--quality",
-        help="Choose the chain automatically, and run each method while it lowers the L2. fast: the encoder; "
+        "Choose the chain automatically, and run each method while it lowers the L2. fast: the encoder; "
         "balanced: also a hypernetwork or a short optimisation; best: also PTI.",
-        show_default=False,
-        rich_help_panel=_MODEL,
+        MODEL,
     ),
 ]
 Budget = Annotated[
     str | None,
-    typer.Option(
+    option(
         "--budget",
-        metavar="TIME",
-        help="Time limit for each image, such as [bold]20[/] (seconds), [bold]20s[/] or [bold]2m[/]. Writes the best "
+        "Time limit for each image, such as [bold]20[/] (seconds), [bold]20s[/] or [bold]2m[/]. Writes the best "
         f"step within it. Implies --quality {DEFAULT_QUALITY}.",
-        show_default=False,
-        rich_help_panel=_MODEL,
-    ),
-]
-Tolerance = Annotated[
-    float | None,
-    typer.Option(
-        "--tolerance",
-        metavar="T",
-        callback=_not_negative,
-        help="Stop an image when a step of the last method lowers its L2 by less than T.",
-        show_default=False,
-        rich_help_panel=ADVANCED,
-    ),
-]
-Align = Annotated[
-    Literal["auto", "always", "never"],
-    typer.Option(
-        "--align",
-        help="Find the face and crop it as the models expect. auto leaves images that already fit unchanged.",
-        rich_help_panel=_FACE,
-    ),
-]
-Face = Annotated[
-    str,
-    typer.Option(
-        "--face",
-        metavar="N|all",
-        help="Which of several faces, 1 is the largest. all: each face, as photo.1, photo.2, …",
-        rich_help_panel=_FACE,
-    ),
-]
-Landmarks = Annotated[
-    Path | None,
-    typer.Option(
-        "--landmarks",
-        metavar="FILE",
-        help="Your own face landmarks, 68 or 5 points (eyes, nose, corners of the mouth): JSON, text or npy for one "
-        "image, or a table by file name.",
-        show_default=False,
-        rich_help_panel=ADVANCED,
+        MODEL,
+        metavar="TIME",
     ),
 ]
 Mask = Annotated[
     Path | None,
-    typer.Option(
+    option(
         "--mask",
+        "Image of the photo's aspect ratio: white is known; black or transparent is filled in. Needs an optimisation "
+        "method.",
+        MODEL,
         metavar="FILE",
-        help="Image of the photo's aspect ratio: white is known; black or transparent is filled in. Needs an "
-        "optimisation method.",
-        show_default=False,
-        rich_help_panel=_MODEL,
     ),
 ]
 Crossover = Annotated[
     Path | None,
-    typer.Option(
-        "--crossover",
+    option("--crossover", "With --mask: the image to use where the mask is black.", ADVANCED, metavar="FILE"),
+]
+Tolerance = Annotated[
+    float | None,
+    option(
+        "--tolerance",
+        "Stop an image when a step of the last method lowers its L2 by less than T.",
+        ADVANCED,
+        metavar="T",
+        callback=between(0, 4),  # the largest L2 of two images
+    ),
+]
+Downscale = Annotated[
+    int,
+    option(
+        "--downscale",
+        f"Downscale the input of a pSp encoder N times (super-resolution models): {', '.join(map(str, DOWNSCALES))}.",
+        ADVANCED,
+        metavar="N",
+        callback=_one_of(DOWNSCALES),
+    ),
+]
+
+# --- faces
+
+Align = Annotated[
+    Literal["auto", "always", "never"],
+    option(
+        "--align",
+        "Find the face and crop it as the models expect. auto leaves images that already fit unchanged.",
+        FACE,
+        default=True,
+    ),
+]
+Face = Annotated[
+    str,
+    option(
+        "--face",
+        "Which of several faces, 1 is the largest. all: each face, as photo.1, photo.2, …",
+        FACE,
+        default=True,
+        metavar="N|all",
+    ),
+]
+Landmarks = Annotated[
+    Path | None,
+    option(
+        "--landmarks",
+        "Your own face landmarks, 68 or 5 points (eyes, nose, corners of the mouth): JSON, text or npy for one image, "
+        "or a table by file name.",
+        ADVANCED,
         metavar="FILE",
-        help="With --mask: the image to use where the mask is black.",
-        show_default=False,
-        rich_help_panel=ADVANCED,
+    ),
+]
+
+# --- results
+
+Output = Annotated[Path, option("--output -o", "Output folder.", RESULTS, default=True, metavar="DIR")]
+Save = Annotated[
+    str,
+    option(
+        "--save",
+        f"Files to write, of {', '.join(SAVE_KINDS)}. The latent file is always written.",
+        RESULTS,
+        default=True,
+        metavar="KINDS",
     ),
 ]
 PasteBack = Annotated[
     bool,
-    typer.Option(
+    option(
         "--paste-back",
-        help="Also paste the reconstruction into the full photo: photo.pasted.png, with --face all of all faces.",
-        rich_help_panel=_RESULTS,
-    ),
-]
-Seed = Annotated[
-    int,
-    typer.Option("--seed", callback=between(0, MAX_SEED), help="Random seed."),
-]
-InvertSeed = Annotated[
-    int | None,
-    typer.Option(
-        "--seed",
-        callback=between(0, MAX_SEED),
-        help="Random seed, for --variants, projector, pti-pivot and pti-local. Default: 0.",
-        show_default=False,
-        rich_help_panel=ADVANCED,
-    ),
-]
-
-Output = Annotated[
-    Path,
-    typer.Option("--output", "-o", metavar="DIR", help="Output folder.", rich_help_panel=_RESULTS),
-]
-Save = Annotated[
-    str,
-    typer.Option(
-        "--save",
-        metavar="KINDS",
-        help=f"Files to write, of {', '.join(SAVE_KINDS)}. The latent file is always written.",
-        rich_help_panel=_RESULTS,
+        "Also paste the reconstruction into the full photo: photo.pasted.png, with --face all of all faces.",
+        RESULTS,
     ),
 ]
 Keep = Annotated[
-    Literal["best", "last"],
-    typer.Option("--keep", help="Select each image's best step or its last.", rich_help_panel=_RESULTS),
+    Literal["best", "last"], option("--keep", "Select each image's best step or its last.", RESULTS, default=True)
 ]
-Overwrite = Annotated[
-    bool,
-    typer.Option("--overwrite", help="Process finished images again.", rich_help_panel=_RESULTS),
-]
-Json = Annotated[
-    bool,
-    typer.Option("--json", help="Print the result as JSON on standard output.", rich_help_panel=_RESULTS),
-]
-Quiet = Annotated[
-    bool,
-    typer.Option("--quiet", "-q", help="Print no progress and no notes.", rich_help_panel=_RESULTS),
-]
-Offline = Annotated[
-    bool,
-    typer.Option(
-        "--offline",
-        help="Never download; same as RESTYLE_OFFLINE=1.",
-        rich_help_panel=_MACHINE,
+Variants = Annotated[
+    int | None,
+    option(
+        "--variants",
+        "Also render N variants with random fine layers (style mixing): photo.variant-1.png, … "
+        f"{DEFAULT_VARIANTS} if only --mix-alpha is given.",
+        RESULTS,
+        metavar="N",
+        callback=between(1, MAX_VARIANTS),
     ),
+]
+MixAlpha = Annotated[
+    float | None,
+    option(
+        "--mix-alpha",
+        "Strength of the style mixing in variants, from 0 (none) to 1 (the default).",
+        ADVANCED,
+        metavar="A",
+        callback=between(0, 1),
+    ),
+]
+Seed = Annotated[int, option("--seed", "Random seed.", default=True, callback=between(0, MAX_SEED))]
+InvertSeed = Annotated[
+    int | None,
+    option(
+        "--seed",
+        "Random seed, for --variants, projector, pti-pivot and pti-local. Default: 0.",
+        ADVANCED,
+        callback=between(0, MAX_SEED),
+    ),
+]
+Overwrite = Annotated[bool, option("--overwrite", "Process finished images again.", RESULTS)]
+Json = Annotated[bool, option("--json", "Print the result as JSON on standard output.", RESULTS)]
+Quiet = Annotated[bool, option("--quiet -q", "Print no progress and no notes.", RESULTS)]
+Verbose = Annotated[
+    bool, option("--verbose -v", "Print what happens and how long it takes, and the traceback of an error.", RESULTS)
 ]
 
+# --- the machine
+
 Device = Annotated[
-    str,
-    typer.Option(
-        "--device",
-        metavar="auto|cpu|cuda[:i]|mps",
-        help="Device to compute on.",
-        rich_help_panel=_MACHINE,
-    ),
+    str, option("--device", "Device to compute on.", MACHINE, default=True, metavar="auto|cpu|cuda[:i]|mps")
 ]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
-    typer.Option("--precision", help="Number format of the computation.", rich_help_panel=_MACHINE),
+    option("--precision", "Number format of the computation.", MACHINE, default=True),
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option(
-        "--batch-size",
-        "-b",
+    option(
+        "--batch-size -b",
+        "Images per batch. Default: depends on the device.",
+        MACHINE,
         callback=between(1, MAX_BATCH),
-        help="Images per batch. Default: depends on the device.",
-        show_default=False,
-        rich_help_panel=_MACHINE,
     ),
 ]
+Offline = Annotated[bool, option("--offline", "Never download; same as RESTYLE_OFFLINE=1.", MACHINE)]
+
+
+# --- values of options
 
 
 def parse_save(kinds: str) -> frozenset[str]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from restyle_cli.cli.options import OUTPUT, Json, Output, Quiet, Seed, between, examples
+from restyle_cli.cli.options import OUTPUT, Json, Output, Quiet, Seed, Verbose, between, examples
 from restyle_cli.cli.output import Terminal
 
 _BATCH = 8
@@ -24,13 +24,14 @@ def samples(
     output: Output = OUTPUT / "samples",
     json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Generate synthetic portraits that no bundled model was trained on."""
     from restyle_cli.align import aligned_mark
     from restyle_cli.images import save_image, to_image
     from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
-    terminal = Terminal(json=json, quiet=quiet)
+    terminal = Terminal(json, quiet, verbose)
     # A multiple of 16: torch generates the end of other lengths differently, and `-n 3` would not give the first
     # three images of `-n 20`.
     z = sample_z(-(-count // 16) * 16, HELD_OUT + seed)[:count]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from restyle_cli.cli.options import OUTPUT, Json, Quiet, between, examples
+from restyle_cli.cli.options import OUTPUT, Json, Quiet, Verbose, between, examples
 from restyle_cli.cli.output import Terminal
 
 EPILOG = examples("restyle train portrait", "restyle train my.toml -o runs/mine --resume")
@@ -55,6 +55,7 @@ def train(
     ] = None,
     json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Train a generator or an encoder by a recipe: a TOML file of steps, losses and data.
 
@@ -62,7 +63,7 @@ def train(
     """
     from restyle_cli.train import loop
 
-    terminal = Terminal(json=json, quiet=quiet)
+    terminal = Terminal(json, quiet, verbose)
     folder = output or OUTPUT / "train" / Path(recipe).stem
     model = loop.run(recipe, folder, data=data, resume=resume, steps=steps, threads=threads, note=terminal.note)
     terminal.result({"command": "train", "recipe": recipe, "network": str(model)}, str(model))

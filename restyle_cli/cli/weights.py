@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from restyle_cli.cli import weights_files
-from restyle_cli.cli.options import Json, examples
+from restyle_cli.cli.options import Json, Quiet, Verbose, examples
 from restyle_cli.cli.output import Table, Terminal, human_bytes
 from restyle_cli.errors import RestyleError
 from restyle_cli.methods import CHAINS, METHODS
@@ -28,9 +28,11 @@ def list_(
     ] = None,
     installed: Annotated[bool, typer.Option("--installed", help="Only installed models.")] = False,
     json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """List the models that restyle knows by name, and which of them are installed."""
-    terminal = Terminal(json=json)
+    terminal = Terminal(json, quiet, verbose)
     known = catalog.entries()
     for problem in catalog.problems():
         terminal.warn(problem.full_message)
@@ -48,21 +50,23 @@ def list_(
 
 
 @app.command("info", epilog=examples("restyle weights info restyle-psp-ffhq"))
-def info(name: Name, json: Json = False) -> None:
+def info(name: Name, json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
     """Show a model: licences, sources, and the configuration in its file."""
+    terminal = Terminal(json, quiet, verbose)
     entry = _find(name)
     values = _described(entry)
     if fetch.installed(entry):
         values |= _contents(entry)
     rows = [(key.replace("_", " "), _text(value)) for key, value in _flat(values) if value is not None]
-    Terminal(json=json).result(values, Table(["", ""], rows))
+    terminal.result(values, Table(["", ""], rows))
 
 
 @app.command("path", epilog=examples('cp "$(restyle weights path portrait)" .'))
-def path(name: Name, json: Json = False) -> None:
+def path(name: Name, json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
     """Print the path of a model's file; exit status 1 if it is not installed."""
+    terminal = Terminal(json, quiet, verbose)
     file = fetch.installed_path(_find(name))
-    Terminal(json=json).result({"name": name, "path": str(file)}, str(file))
+    terminal.result({"name": name, "path": str(file)}, str(file))
 
 
 app.command("get", epilog=examples("restyle weights get restyle-psp-ffhq", "restyle weights get --domain cars"))(

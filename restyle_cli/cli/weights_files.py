@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from restyle_cli.cli.options import Json, Offline, Quiet
+from restyle_cli.cli.options import Json, Offline, Quiet, Verbose
 from restyle_cli.cli.output import Table, Terminal, human_bytes
 from restyle_cli.errors import Interrupted, RestyleError, UsageError
 from restyle_cli.methods import METHODS
@@ -30,6 +30,7 @@ def get(
     offline: Offline = False,
     json: Json = False,
     quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Download models and check them.
 
@@ -37,7 +38,7 @@ def get(
     proxy in https_proxy if it is set. A file with another SHA-256 than the
     known one is refused.
     """
-    terminal = Terminal(json=json, quiet=quiet)
+    terminal = Terminal(json, quiet, verbose)
     wanted = [catalog.find(name) for name in names or ()]
     wanted += _of_domain(domain) if domain is not None else []
     if not wanted:
@@ -80,6 +81,8 @@ def add(
         ),
     ] = None,
     json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Register a checkpoint file that you have.
 
@@ -88,6 +91,7 @@ def add(
     """
     from restyle_cli.store import adding
 
+    terminal = Terminal(json, quiet, verbose)
     if name in METHODS:
         raise UsageError(f"'{name}' is the name of a method", f"choose another, such as --as {name}-mine")
     entry, digest = adding.add(file, name, move, latent_space)
@@ -101,15 +105,15 @@ def add(
         "latent_space": entry.latent_space,
     }
     view = f"{entry.name}: {entry.summary}\n{path}\nSHA-256 {digest}"
-    Terminal(json=json).result(values, view)
+    terminal.result(values, view)
 
 
-def verify(names: Names = None, json: Json = False, quiet: Quiet = False) -> None:
+def verify(names: Names = None, json: Json = False, quiet: Quiet = False, verbose: Verbose = False) -> None:
     """Compare the SHA-256 of installed models with the known ones.
 
     Checks all models if none is named. Exit status 1 if one differs.
     """
-    terminal = Terminal(json=json, quiet=quiet)
+    terminal = Terminal(json, quiet, verbose)
     chosen = [catalog.find(name) for name in names] if names else [e for e in catalog.entries() if fetch.installed(e)]
     results = []
     for entry in chosen:
@@ -138,9 +142,11 @@ def remove(
         typer.Option("--forget", help="Also forget its SHA-256, so that another file is accepted under its name."),
     ] = False,
     json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Delete downloaded or added models, and partial downloads."""
-    terminal = Terminal(json=json)
+    terminal = Terminal(json, quiet, verbose)
     results: list[dict[str, Any]] = []
     for entry in [catalog.find(name) for name in names]:
         try:

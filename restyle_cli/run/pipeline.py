@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,6 +35,7 @@ from restyle_cli.store.files import sha256
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -135,6 +138,7 @@ def read_photos(
     """
     if isinstance(files, RestyleError):
         return [Outcome(source.path, "failed", error=files)]
+    began = time.perf_counter()
     try:
         image = open_image(source.path)
         digest = sha256(source.path)
@@ -148,6 +152,7 @@ def read_photos(
                 own = folder.of_face(files, aligned.face)
                 large = None if full is None else _crop_at(full, image, aligned, framing, mask)
                 photos.append(Photo(source.path, own, digest, image.size, crop, turned, known, large))
+        log.debug("read %s: %d crops in %.2f s", source.path, len(photos), time.perf_counter() - began)
         return photos
     except OSError as error:  # it could be opened a moment ago
         return [Outcome(source.path, "failed", error=_unreadable(source.path, error))]
@@ -202,6 +207,7 @@ def _batched(items: Iterable[Photo | Outcome], size: int) -> Iterator[list[Photo
 
 
 def _invert_batch(batch: Sequence[Photo], task: Task) -> list[Inverted | Outcome]:
+    began = time.perf_counter()
     x = torch.stack([photo.x for photo in batch]).to(task.device)
     inputs: dict[str, Tensor] = {}
     if masks := [photo.mask for photo in batch if photo.mask is not None]:
@@ -222,6 +228,8 @@ def _invert_batch(batch: Sequence[Photo], task: Task) -> list[Inverted | Outcome
         compute_extra = task.results.extra
         extra = None if compute_extra is None else compute_extra(photo.x, one, method.generator, task.dtype)
         inverted.append(Inverted(photo, one, other, extra))
+    seconds = (time.perf_counter() - began) / len(batch)
+    log.debug("inverted %s in %.2f s each", ", ".join(str(photo.path) for photo in batch), seconds)
     return inverted
 
 
@@ -288,7 +296,7 @@ def _write(items: Sequence[Inverted | Outcome], results: Results) -> list[Outcom
 
 
 def _write_one(inverted: Inverted, results: Results) -> Outcome:
-    photo = inverted.photo
+    photo, began = inverted.photo, time.perf_counter()
     if (refusal := results.refusal(inverted)) is not None:
         record = {"interrupted": True, "steps": steps_of(inverted.inversion)}
         return replace(failed(photo.path, refusal), record=record)
@@ -297,4 +305,5 @@ def _write_one(inverted: Inverted, results: Results) -> Outcome:
             record = results.write(inverted)
     except RestyleError as error:
         return failed(photo.path, error)
+    log.debug("wrote %d files of %s in %.2f s", len(photo.files), photo.path, time.perf_counter() - began)
     return Outcome(photo.path, "done", dict(photo.files), record)

@@ -225,7 +225,9 @@ def prepare_run(options: RunOptions, report: Reporter) -> Run:
         "seed": (options.seed or None) if plan.is_random else None,
         **options.settings,
     }
-    log.debug("chain %s on %s in %s", plan.chain, machine.device, machine.notes["precision"])
+    log.debug("device %s, %s, batches of %d", machine.device, machine.notes["precision"], machine.batch_size)
+    for model in plan.models:
+        log.debug("model %s: %s", model.name, ", ".join(str(path) for _, path in model.files()))
     methods = plan.load(machine.device, options.seed or 0)
     if options.variants:
         from restyle_cli.run.variants import check_fine
