@@ -8,10 +8,10 @@ import argparse
 import torch
 from torch import Tensor
 
+from restyle_cli.data.looks import LookSpace, looks, sample_z
+from restyle_cli.data.portraits import HELD_OUT, draw_looks
 from restyle_cli.inversion import Method, iterate, l2
 from restyle_cli.models import load_method, plan
-from restyle_cli.train.looks import LookSpace, looks, sample_z
-from restyle_cli.train.portraits import HELD_OUT, draw_looks
 
 SEED = 7
 BATCH = 20

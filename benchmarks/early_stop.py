@@ -15,9 +15,9 @@ import time
 import torch
 from torch import Tensor
 
+from restyle_cli.data.portraits import HELD_OUT, draw, sample_z
 from restyle_cli.inversion import Method, invert
 from restyle_cli.models import plan
-from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
 
 def run(x: Tensor, schedule: list[Method], size: int, tolerance: float) -> tuple[float, int, int]:

@@ -22,12 +22,12 @@ import torch
 
 from restyle_cli import models
 from restyle_cli.align import aligned_mark
+from restyle_cli.data.portraits import HELD_OUT, draw, sample_z
 from restyle_cli.devices import choose_device
 from restyle_cli.images import save_image, to_image
 from restyle_cli.run import pipeline
 from restyle_cli.run.outputs import Results
 from restyle_cli.run.sources import Source, find_images
-from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
 KINDS = frozenset({"image", "strip", "latent"})
 

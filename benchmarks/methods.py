@@ -16,10 +16,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from restyle_cli.data.portraits import HELD_OUT, draw, sample_z
 from restyle_cli.inversion import Method, iterate
 from restyle_cli.methods import METHODS, borrows
 from restyle_cli.models import installed, load_method
-from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
 DOMAIN = "portrait"
 

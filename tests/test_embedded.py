@@ -5,14 +5,13 @@ from itertools import pairwise
 import pytest
 import torch
 
+from restyle_cli.data.looks import COLUMN_GROUPS, COLUMNS, FINE, TRAITS, LookSpace
+from restyle_cli.data.portraits import draw_looks, held_out
 from restyle_cli.images import fit
 from restyle_cli.inversion import invert, iterate
 from restyle_cli.models import load_method
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.files import read_header, read_module
-from restyle_cli.train.drawings import held_out
-from restyle_cli.train.looks import COLUMN_GROUPS, COLUMNS, FINE, TRAITS, LookSpace
-from restyle_cli.train.portraits import draw_looks
 
 pytestmark = pytest.mark.weights
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from restyle_cli.train.looks import COLUMNS, LookSpace
+from restyle_cli.data.looks import COLUMNS, LookSpace
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from measures import Domain, Move
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from restyle_cli.data.portraits import draw_looks
 from restyle_cli.images import to_image
-from restyle_cli.train.portraits import draw_looks
 
 SIDE, TITLE, MARGIN, GAP, TEXT = 128, 250, 12, 6, 18
 INK, PAPER = (24, 24, 24), (255, 255, 255)

@@ -23,12 +23,12 @@ from sheet import draw_sheet, telling
 from torch import Tensor, nn
 from trait_reader import Reader, make_reader
 
+from restyle_cli.data.looks import COLUMNS, looks, sample_z
+from restyle_cli.data.portraits import HELD_OUT, draw_looks
 from restyle_cli.errors import RestyleError
 from restyle_cli.inversion import invert, l2
 from restyle_cli.metrics.identity import PortraitIdentity
 from restyle_cli.models import Plan, parse_chain, plan
-from restyle_cli.train.looks import COLUMNS, looks, sample_z
-from restyle_cli.train.portraits import HELD_OUT, draw_looks
 
 SEED = 20
 BATCH = 8

@@ -4,7 +4,7 @@ import pytest
 import torch
 from measures import Domain, Move, doubt, gain, leak, miss
 
-from restyle_cli.train.looks import COLUMNS, looks, sample_z
+from restyle_cli.data.looks import COLUMNS, looks, sample_z
 
 
 @pytest.fixture(scope="module")

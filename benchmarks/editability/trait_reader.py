@@ -12,15 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from drawings import Data, Drawings, read_pictures
 from torch import Tensor, nn
 
+from restyle_cli.data.looks import COLUMNS, LOOK_DIM, LookSpace, looks, sample_z
+from restyle_cli.data.portraits import HELD_OUT, held_out
 from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig
 from restyle_cli.images import fit
 from restyle_cli.store.files import read_module, write_module
-from restyle_cli.train.config import Data
-from restyle_cli.train.drawings import Drawings, held_out, read_pictures
-from restyle_cli.train.looks import COLUMNS, LOOK_DIM, LookSpace, looks, sample_z
-from restyle_cli.train.portraits import HELD_OUT
 
 PEOPLE = 8192  # drawn, and as many others that the generator makes
 SIDE = 64

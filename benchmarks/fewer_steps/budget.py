@@ -14,10 +14,10 @@ import time
 import torch
 from torch import Tensor
 
+from restyle_cli.data.portraits import HELD_OUT, draw, sample_z
 from restyle_cli.inversion import Method, invert
 from restyle_cli.models import load_method, plan_quality
 from restyle_cli.stopping import Plateau
-from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
 SEED = 25
 BATCH = 4

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 from variants import Anderson, Stretched, fit_lengths
 
+from restyle_cli.data.portraits import HELD_OUT, draw, sample_z
 from restyle_cli.evaluate.html import COLOURS, MARKERS
 from restyle_cli.inversion import Method, invert, iterate, l2
 from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.models import load_method
-from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
 SEED, FITTING_SEED = 24, 23
 BATCH = 4

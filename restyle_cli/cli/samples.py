@@ -28,8 +28,8 @@ def samples(
 ) -> None:
     """Generate synthetic portraits that no bundled model was trained on."""
     from restyle_cli.align import aligned_mark
+    from restyle_cli.data.portraits import HELD_OUT, draw, sample_z
     from restyle_cli.images import save_image, to_image
-    from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
     terminal = Terminal(json, quiet, verbose)
     # A multiple of 16: torch generates the end of other lengths differently, and `-n 3` would not give the first

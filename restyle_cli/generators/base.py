@@ -78,6 +78,8 @@ class StyleGenerator(nn.Module):
     convs: nn.ModuleList
     to_rgbs: nn.ModuleList
     w_avg: Tensor  # [L, w_dim], the average latent
+    noise_mode: str = "fixed"  # one of NOISE_MODES, where a call names none; training uses "random"
+    gradient_checkpointing: bool = False  # compute feature maps again on the way back, to save memory
 
     __call__: Callable[..., Tensor]
 
@@ -85,12 +87,12 @@ class StyleGenerator(nn.Module):
     def forward(
         self,
         w: Tensor,  # [N, L, w_dim]
-        noise: str = "fixed",
+        noise: str | None = None,
         upto: int | None = None,
         features: dict[int, Tensor] | None = None,
         patch: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
-        """Render w. `noise`: the stored noise maps, random ones or none.
+        """Render w. `noise`: the stored noise maps ("fixed"), random ones or none; by default `noise_mode`.
 
         `upto`: stop at this resolution; `features`: a dict that receives the last map of each resolution; `patch`:
         changes of the generator per image, see `patching`. Changes of layers above `upto` and, without "fixed" noise,

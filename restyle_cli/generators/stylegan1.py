@@ -175,12 +175,13 @@ class StyleGAN1(StyleGenerator):
     def forward(
         self,
         w: Tensor,  # [N, L, w_dim]
-        noise: str = "fixed",
+        noise: str | None = None,
         upto: int | None = None,
         features: dict[int, Tensor] | None = None,
         patch: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """Render w; see `StyleGenerator.forward`."""
+        noise = self.noise_mode if noise is None else noise
         if noise not in NOISE_MODES:
             raise ValueError(f"noise is one of {NOISE_MODES}, not {noise!r}")
         changes = split_patch(self, patch, len(w))

@@ -14,10 +14,11 @@ from itertools import pairwise
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from restyle_cli.devices import without_autocast
 from restyle_cli.generators.base import NOISE_MODES, GeneratorConfig, StyleGenerator
-from restyle_cli.generators.patching import generate_one_by_one, split_patch
+from restyle_cli.generators.patching import SplitPatch, generate_one_by_one, split_patch
 from restyle_cli.ops import fir
 from restyle_cli.ops.layers import GAIN, SLOPE, EqualLinear, pixel_norm
 from restyle_cli.ops.modconv import clamped, modulated_conv
@@ -117,12 +118,13 @@ class StyleGAN2(StyleGenerator):
     def forward(
         self,
         w: Tensor,  # [N, L, w_dim]
-        noise: str = "fixed",
+        noise: str | None = None,
         upto: int | None = None,
         features: dict[int, Tensor] | None = None,
         patch: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """Render w; see `StyleGenerator.forward`."""
+        noise = self.noise_mode if noise is None else noise
         if noise not in NOISE_MODES:
             raise ValueError(f"noise is one of {NOISE_MODES}, not {noise!r}")
         changes = split_patch(self, patch, len(w))
@@ -138,13 +140,23 @@ class StyleGAN2(StyleGenerator):
             resolution = 2 ** (block + 2)
             if upto is not None and resolution > upto:
                 return image
-            first = 2 * block - 1
-            for index in (first, first + 1):
-                own = self._noise(index, x, noise, noises)
-                x = self.convs[index](x, w[:, index], own, deltas.get(f"convs.{index}"))
-            with without_autocast(image.device):
-                image = fir.upsample2(image)
-            image = image + self.to_rgbs[block](x, w[:, first + 2], deltas.get(f"to_rgbs.{block}"))
+            arguments = (block, x, image, w, noise, changes)
+            if self.gradient_checkpointing and torch.is_grad_enabled():
+                x, image = checkpoint(self._block, *arguments, use_reentrant=False)
+            else:
+                x, image = self._block(*arguments)
             if features is not None:
                 features[resolution] = x
         return self._cropped(image)
+
+    def _block(
+        self, block: int, x: Tensor, image: Tensor, w: Tensor, noise: str, changes: SplitPatch
+    ) -> tuple[Tensor, Tensor]:
+        """The feature map and the image at twice the resolution."""
+        first, deltas = 2 * block - 1, changes.factors
+        for index in (first, first + 1):
+            own = self._noise(index, x, noise, changes.noises)
+            x = self.convs[index](x, w[:, index], own, deltas.get(f"convs.{index}"))
+        with without_autocast(image.device):
+            image = fir.upsample2(image)
+        return x, image + self.to_rgbs[block](x, w[:, first + 2], deltas.get(f"to_rgbs.{block}"))

@@ -62,7 +62,7 @@ def build(model: Model, cache: ModelCache, seed: int = 0) -> Method:
     generator: StyleGenerator = cache.load(model.generator.path, "generator")
     networks: list[Encoder | StyleGenerator] = [generator]
     if model.encoder is None:
-        _crop_as_domain(generator, model.generator.name)
+        crop_as_domain(generator, model.generator.name)
     else:
         encoder: Encoder = cache.load(model.encoder, "encoder")
         _adapt(encoder, generator)
@@ -78,7 +78,7 @@ def build(model: Model, cache: ModelCache, seed: int = 0) -> Method:
     return method
 
 
-def _crop_as_domain(generator: StyleGenerator, name: str) -> None:
+def crop_as_domain(generator: StyleGenerator, name: str) -> None:
     """Crop the images of a generator as its domain requires: a foreign file does not record that."""
     file = name.partition(":")[0]  # of "FILE:decoder"
     entry = next((e for e in catalog.entries() if file in (e.name, e.file)), None)

@@ -7,10 +7,12 @@ others from another face, while the target stays. So coarse, middle and fine lay
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,122 +22,148 @@ from torch import Tensor, nn
 from restyle_cli.data import face_space
 from restyle_cli.data.face_photos import FacePhotos, read_photos
 from restyle_cli.data.face_space import CODE_DIM, FaceSpace, layer_groups
-from restyle_cli.data.faces import Faces
+from restyle_cli.data.faces import Faces, Look
+from restyle_cli.data.source import Batch, Note
 from restyle_cli.errors import RestyleError
-from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from restyle_cli.generators.stylegan2 import StyledConv, StyleGAN2, StyleGAN2Config, ToRGB
 from restyle_cli.images import fit
 from restyle_cli.ops.layers import GAIN, EqualLinear, pixel_norm
-from restyle_cli.train.adversary import Adversary
-from restyle_cli.train.config import Recipe, Stage
-from restyle_cli.train.losses import picture_loss
-from restyle_cli.train.networks import begin_with, check_shape
+from restyle_cli.store.files import write_module
+from restyle_cli.train.build import read_generator
+from restyle_cli.train.config import Data, Recipe, Stage
+from restyle_cli.train.patch_discriminator import PatchAdversary
+from restyle_cli.train.pixel_losses import pixel_loss
+from restyle_cli.train.task import Loss, Sheet
 
 CHUNK = 256  # faces that share a seed
 FIRST_LAYERS = (0, 4, 8)  # of coarse, middle and fine styles
 NEW_LAYER_GAIN = 0.1  # a new resolution starts as a small change of the image below it
-HELD_OUT_FACES = 64
 
 
-class FaceGenerator:
-    """The task of the loop for the generator of faces."""
+class Renders:
+    """Rendered faces with their codes as a source of training images: `w` of a batch holds codes [N, K].
 
-    family = "stylegan2"
+    They are kept in a file that grows where it stopped, so that only the first run renders.
+    """
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
-        if recipe.data.folder is None:
-            raise RestyleError(
-                f"the recipe '{recipe.name}' blends photographs and needs their folder",
-                "--data FOLDER; see 'Face Research Lab London Set', doi 10.6084/m9.figshare.5047666",
-            )
-        self.recipe, self.folder = recipe, folder
-        config = StyleGAN2Config(z_dim=CODE_DIM, noise=False, mapping_layers=1, mapping_lr_mul=1.0, **recipe.network)
-        self.fresh = recipe.start_from is None
-        if recipe.start_from is None:
-            network = StyleGAN2(config)
-        else:
-            network, _ = begin_with(recipe.start_from, folder, StyleGAN2)
-            check_shape(network, config, recipe.name, recipe.start_from)
-            shift_w(network, -1)
-        network.mapping.requires_grad_(False)
-        self.network = network.to(memory_format=torch.channels_last)
-        self.adversary = Adversary()
+    def __init__(self, data: Data, folder: Path) -> None:
+        self.data, self.folder = data, folder
+        self.length: int | None = data.count
 
-    def state(self) -> dict:
-        """The discriminator's."""
-        return self.adversary.state_dict()
-
-    def load(self, state: dict) -> None:
-        """Give it back."""
-        self.adversary.load_state_dict(state)
-
-    def prepare(self, note: Callable[[str], None]) -> None:
-        """Render the training faces, and others that scores are measured on."""
-        data = self.recipe.data
+    def prepare(self, note: Note) -> None:
+        """Prepare the photographs and render the faces."""
+        data = self.data
         cache = self.folder / f"photos-{data.resolution}.npz"
         if not cache.exists():
-            assert data.folder is not None
-            people = lambda person: person not in data.held_out  # noqa: E731
-            read_photos(Path(data.folder), data.resolution, people, note=note).save(cache)
+            read_photos(Path(str(data.folder)), data.resolution, self._is_seen, note=note).save(cache)
         self.faces = Faces(FacePhotos.open(cache))
-        space = FaceSpace(self.faces.photos)
-        self.photo_codes = space.photo_codes(self.faces.photos)
-        if self.fresh:
-            set_mapping(self.network, face_space.w_directions(space, self.network.config.w_dim))
-        self.groups = torch.from_numpy(layer_groups())
+        self.space = FaceSpace(self.faces.photos)
+        self.photo_codes = self.space.photo_codes(self.faces.photos)
         self.images, self.codes = self._rendered(note)
-        held = [self.faces.look(rng) for rng in (np.random.default_rng([2, 0]),) for _ in range(HELD_OUT_FACES)]
-        self.held_codes = torch.from_numpy(np.stack([FaceSpace.code(look, self.photo_codes) for look in held]))
-        rendered = np.stack([self.faces.render(look) for look in held])
-        self.held_images = torch.from_numpy(rendered).permute(0, 3, 1, 2) * 2 - 1
 
-    def _rendered(self, note: Callable[[str], None]) -> tuple[np.ndarray, Tensor]:
-        """Images [N, 3, R, R] of bytes, in a file that grows where it stopped, and their codes [N, K]."""
-        data = self.recipe.data
+    def batch(self, indices: Sequence[int], rngs: Sequence[np.random.Generator]) -> Batch:
+        """Faces by their numbers."""
+        rows = np.asarray(indices)
+        y = torch.from_numpy(self.images[rows]).float() / 127.5 - 1
+        return Batch(y, y, [f"face {index}" for index in indices], self.codes[rows])
+
+    def validation(self, count: int) -> Batch:
+        """Blends of the same people that are in no batch."""
+        rng = np.random.default_rng([2, 0])
+        looks = [self.faces.look(rng) for _ in range(count)]
+        y = torch.from_numpy(np.stack([self.faces.render(look) for look in looks])).permute(0, 3, 1, 2) * 2 - 1
+        return Batch(y, y, [f"held-out face {k}" for k in range(count)], self._codes(looks))
+
+    def _is_seen(self, person: str) -> bool:
+        return person not in self.data.held_out
+
+    def _codes(self, looks: Sequence[Look]) -> Tensor:
+        return torch.from_numpy(np.stack([FaceSpace.code(look, self.photo_codes) for look in looks]))
+
+    def _rendered(self, note: Note) -> tuple[np.ndarray, Tensor]:
+        """Images [N, 3, R, R] of bytes, and their codes [N, K]."""
+        data = self.data
         path = self.folder / f"faces-{data.resolution}.u8"
         bytes_each = 3 * data.resolution**2
         done = path.stat().st_size // (bytes_each * CHUNK) if path.exists() else 0
         codes = []
         with path.open("r+b" if done else "wb") as file:
             file.seek(done * bytes_each * CHUNK)
-            for chunk in range(-(-data.pictures // CHUNK)):
+            for chunk in range(-(-data.count // CHUNK)):
                 rng = np.random.default_rng([1, chunk])
                 looks = [self.faces.look(rng) for _ in range(CHUNK)]
-                codes += [FaceSpace.code(look, self.photo_codes) for look in looks]
+                codes.append(self._codes(looks))
                 if chunk < done:
                     continue
                 for look in looks:
                     image = (self.faces.render(look) * 255).round().astype(np.uint8)
                     file.write(np.ascontiguousarray(image.transpose(2, 0, 1)).tobytes())
                 if (chunk + 1) % 8 == 0:
-                    note(f"rendered {(chunk + 1) * CHUNK} of {data.pictures} faces")
-        shape = (data.pictures, 3, data.resolution, data.resolution)
-        return np.memmap(path, np.uint8, "r", shape=shape), torch.from_numpy(np.stack(codes))[: data.pictures]
+                    note(f"rendered {(chunk + 1) * CHUNK} of {data.count} faces")
+        shape = (data.count, 3, data.resolution, data.resolution)
+        return np.memmap(path, np.uint8, "r", shape=shape), torch.cat(codes)[: data.count]
+
+
+class FaceGenerator:
+    """The task of the loop for the generator of faces."""
+
+    @classmethod
+    def of_recipe(cls, recipe: Recipe, folder: Path, device: torch.device) -> FaceGenerator:
+        """The task of a recipe; renders are kept in `folder`."""
+        return cls(recipe, folder, device)
+
+    def __init__(self, recipe: Recipe, folder: Path, device: torch.device) -> None:
+        """RestyleError if the recipe names no photographs, or what it starts from has another shape."""
+        if recipe.data.folder is None:
+            raise RestyleError(
+                f"the recipe '{recipe.name}' blends photographs and needs their folder",
+                "--data FOLDER; see 'Face Research Lab London Set', doi 10.6084/m9.figshare.5047666",
+            )
+        self.recipe, self.device = recipe, device
+        config = StyleGAN2Config(z_dim=CODE_DIM, noise=False, mapping_layers=1, mapping_lr_mul=1.0, **recipe.model)
+        self.network = StyleGAN2(config)
+        if recipe.start_from is not None:
+            before, _ = read_generator(recipe.start_from, torch.device("cpu"))
+            if before.config != config:
+                raise RestyleError(f"'{recipe.start_from}' has another shape than the recipe asks for")
+            self.network.load_state_dict(before.state_dict())
+            shift_w(self.network, -1)
+        self.network.mapping.requires_grad_(False)
+        self.network.to(memory_format=torch.channels_last)
+        self.source = Renders(recipe.data, folder)
+        self.adversary = PatchAdversary(device)
+        self.groups = torch.from_numpy(layer_groups()).to(device)
+
+    def prepare(self, note: Note) -> None:
+        """Render the faces."""
+        self.source.prepare(note)
+        if self.recipe.start_from is None:
+            set_mapping(self.network, face_space.w_directions(self.source.space, self.network.config.w_dim))
+        self.held_out = self.source.validation(self.recipe.validation.images)
 
     def begin(self, stage: Stage, before: Stage | None) -> None:
         """Grow: what the new resolutions add starts small."""
         if before is None:
             return
         for block, to_rgb in enumerate(self.network.to_rgbs):
-            if before.resolution < 2 ** (block + 2) <= stage.resolution:
+            if _resolution(before, self.recipe) < 2 ** (block + 2) <= _resolution(stage, self.recipe):
                 to_rgb.get_parameter("weight").data.mul_(NEW_LAYER_GAIN)
 
-    def backward(self, stage: Stage, rng: np.random.Generator) -> float:
-        """One batch: the gradients of the image losses, and of the discriminator where the stage has one."""
-        index = np.sort(rng.choice(len(self.codes), stage.batch, replace=False))
-        target = torch.from_numpy(self.images[index]).float() / 127.5 - 1
-        if target.shape[-1] != stage.resolution:
-            target = F.adaptive_avg_pool2d(target, stage.resolution)
-        other = self.codes[rng.permutation(len(self.codes))[: stage.batch]]
-        mixed = torch.from_numpy(rng.random(stage.batch) < stage.mixing)
-        with self._autocast(stage):
-            image = self.network(self.styles(self.codes[index], other, mixed), upto=stage.resolution)
+    def losses(self, network: nn.Module, batch: Batch, stage: Stage, step: int) -> Iterator[Loss]:
+        """The losses of the images; where the stage has a discriminator, with its gradient."""
+        assert batch.w is not None
+        rng = np.random.default_rng([self.recipe.seed, 2, step])
+        resolution = _resolution(stage, self.recipe)
+        target = F.adaptive_avg_pool2d(batch.y, resolution)
+        other = self.source.codes[rng.integers(len(self.source.codes), size=len(target))].to(target.device)
+        mixed = torch.from_numpy(rng.random(len(target)) < stage.mixing).to(target.device)
+        image = network(self.styles(batch.w, other, mixed), upto=resolution)
         generated = image.detach().float().requires_grad_(True)
-        loss = picture_loss(generated, target, stage.losses, stage.focus)
+        loss = pixel_loss(generated, target, stage.losses, stage.focus)
         (gradient,) = torch.autograd.grad(loss, generated)
         if stage.adversary:
-            gradient = self.adversary.push(generated, target, gradient, stage.adversary)
-        image.backward(gradient.to(image.dtype))
-        return float(loss.detach())
+            gradient = self.adversary.gradient(generated, target, gradient, stage.adversary)
+        yield Loss((image * gradient).sum(), loss.detach())
 
     def styles(self, own: Tensor, other: Tensor, mixed: Tensor) -> Tensor:
         """Codes [N, K] → w [N, L, w_dim]; where `mixed` [N], each group's layers see only their part of `own`."""
@@ -147,43 +175,61 @@ class FaceGenerator:
             other = other.roll(1, dims=0)
         return torch.cat(found, dim=1)
 
-    def _autocast(self, stage: Stage) -> torch.autocast:
-        return torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bf16" and stage.resolution > 32)
-
     @torch.no_grad()
-    def scores(self, network: StyleGAN2, stage: Stage) -> dict[str, float]:
-        """PSNR on held-out faces, and with mixed styles."""
-        target = fit(self.held_images, (stage.resolution, stage.resolution))
-        never, always = (torch.full((HELD_OUT_FACES,), value) for value in (False, True))
+    def scores(self, network: nn.Module, stage: Stage) -> dict[str, float]:
+        """PSNR in dB on held-out faces, with and without mixed styles, and L2."""
+        codes, target = self._held_out(stage)
         l2 = {}
-        for name, mixed in (("psnr", never), ("psnr_mixed", always)):
-            image = self._generate(network, self.styles(self.held_codes, self.held_codes.roll(7, dims=0), mixed), stage)
-            l2[name] = float((image - target).square().mean())
+        for name, mixed in (("psnr", False), ("psnr_mixed", True)):
+            w = self.styles(codes, codes.roll(7, dims=0), torch.full((len(codes),), mixed, device=codes.device))
+            l2[name] = float((self._generate(network, w, stage) - target).square().mean())
         return {name: 10 * math.log10(4 / value) for name, value in l2.items()} | {"l2": l2["psnr"]}
 
     @torch.no_grad()
-    def sheet(self, network: StyleGAN2, stage: Stage) -> Tensor:
-        """Held-out faces above what the network generates, then faces of random z: [40, 3, R, R]."""
-        target = fit(self.held_images[:16], (stage.resolution, stage.resolution))
-        image = self._generate(network, network.w_plus(embed(network, self.held_codes[:16])), stage)
-        z = torch.randn(8, CODE_DIM, generator=torch.Generator().manual_seed(0))
-        random = self._generate(network, network.w_plus(embed(network, pixel_norm(z))), stage)
-        return torch.cat([target[:8], image[:8], target[8:], image[8:], random])
+    def sheet(self, network: nn.Module, stage: Stage) -> Sheet:
+        """Held-out faces, what the network generates of their codes, and faces of random z."""
+        codes, target = self._held_out(stage)
+        z = torch.randn(8, CODE_DIM, generator=torch.Generator().manual_seed(0)).to(self.device)
+        random = torch.cat([embed(self.network, codes[:8]), embed(self.network, pixel_norm(z))])
+        image = self._generate(network, self.network.w_plus(random), stage)
+        rows = zip(target[:8], image[:8], image[8:], strict=True)
+        return Sheet(["rendered", "generated", "random"], [[one.cpu() for one in row] for row in rows])
 
-    def finish(self, network: StyleGAN2) -> dict:
-        """What the file says beside the configuration."""
+    def save(self, network: nn.Module, path: Path, trained: dict[str, Any]) -> None:
+        """Write the generator in half precision, with W where other generators have it."""
+        network = copy.deepcopy(network)  # training continues on the original
+        assert isinstance(network, StyleGAN2)
         shift_w(network, 1)
-        return {"latent_space": "face", "style": "face"}
+        extra = {"latent_space": "face", "style": "face", "trained": trained}
+        write_module(path, network, "stylegan2", extra, half=True)
+
+    def describe(self) -> dict[str, str]:
+        """For people."""
+        million = sum(parameter.numel() for parameter in self.network.parameters()) / 1e6
+        return {"network": f"StyleGAN2 of {self.network.config.resolution} px, {million:.1f} million parameters"}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The discriminator's."""
+        return self.adversary.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self.adversary.load_state_dict(state)
+
+    def _held_out(self, stage: Stage) -> tuple[Tensor, Tensor]:
+        """Codes and images of the held-out faces at the stage's resolution."""
+        resolution = _resolution(stage, self.recipe)
+        assert self.held_out.w is not None
+        return self.held_out.w.to(self.device), fit(self.held_out.y, (resolution, resolution)).to(self.device)
 
     def _generate(self, network: nn.Module, w: Tensor, stage: Stage) -> Tensor:
-        with torch.no_grad(), self._autocast(stage):
-            return torch.cat([network(part, upto=stage.resolution).float() for part in w.split(16)])
+        with torch.no_grad():
+            upto = _resolution(stage, self.recipe)
+            return torch.cat([network(part, upto=upto).float() for part in w.split(16)])
 
 
-def _mapping_layer(network: StyleGAN2) -> EqualLinear:
-    layer = network.mapping.get_submodule("layers.0")
-    assert isinstance(layer, EqualLinear)
-    return layer
+def _resolution(stage: Stage, recipe: Recipe) -> int:
+    return stage.resolution or recipe.data.resolution
 
 
 def set_mapping(network: StyleGAN2, directions: np.ndarray) -> None:
@@ -207,9 +253,15 @@ def shift_w(network: StyleGAN2, sign: int) -> None:
         offset = torch.full_like(network.w_avg[0], sign * GAIN * face_space.BIAS)
         network.w_avg.add_(offset)
         for module in network.modules():
-            affine = getattr(module, "affine", None)
-            if isinstance(affine, EqualLinear):
+            if isinstance(module, StyledConv | ToRGB):
+                affine = module.affine
                 affine.bias.sub_(affine.weight @ offset * affine.scale / affine.lr_mul)
+
+
+def _mapping_layer(network: StyleGAN2) -> EqualLinear:
+    layer = network.mapping.get_submodule("layers.0")
+    assert isinstance(layer, EqualLinear)
+    return layer
 
 
 def embed(network: StyleGAN2, code: Tensor) -> Tensor:

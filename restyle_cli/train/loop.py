@@ -1,316 +1,223 @@
-"""The training loop: steps, one checkpoint to go on from, an averaged copy, losses and sample sheets on the way."""
+"""The training loop. It owns device, precision, processes, optimizer, averaging, checkpoints and logs.
+
+Every random number follows from the recipe's seed and the number of the step, so a training that was stopped and
+resumed gives the same weights, bit for bit, as one that was not (on one process and the same machine).
+"""
 
 from __future__ import annotations
 
 import copy
-import csv
 import math
+import os
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
-from typing import Any, Protocol, TypedDict
+from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from accelerate import Accelerator
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
+from restyle_cli.data.source import Batch, Batches
 from restyle_cli.errors import Interrupted, RestyleError
-from restyle_cli.images import save_image, to_image
 from restyle_cli.interrupts import DelayedInterrupt
-from restyle_cli.io import write_atomic
-from restyle_cli.memory import is_out_of_memory
-from restyle_cli.records import RecordError, conform
-from restyle_cli.registry import Registry
-from restyle_cli.store.files import write_module, write_torch
-from restyle_cli.store.legacy.safe import read_checkpoint
-from restyle_cli.store.paths import check_writable
-from restyle_cli.train.config import Recipe, Stage, read_recipe
-from restyle_cli.train.networks import Ensemble
+from restyle_cli.train.checkpoint import Checkpoints
+from restyle_cli.train.config import Recipe, Stage
+from restyle_cli.train.log import Log
+from restyle_cli.train.ranger import ranger
+from restyle_cli.train.task import Task
 
-TASKS: Registry[Callable[[Recipe, Path], Task]] = Registry(
-    "kind of training",
-    {
-        "stylegan2": "restyle_cli.train.distil:Distil",
-        "small": "restyle_cli.train.encode:Encode",
-        "small-hyper": "restyle_cli.train.hyper:Hyper",
-        "drawn-identity": "restyle_cli.train.identify:Identify",
-        "faces": "restyle_cli.train.generator:FaceGenerator",
-    },
-)
-_AFRESH = "train into another folder with -o, or delete the checkpoint to begin again"
-Tensors = tuple[Tensor, ...] | list[Tensor]
-WARM_UP = 50  # steps over which a stage's learning rate rises
+OnStep = Callable[[int, float], None]
+MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
-class _Step(TypedDict):
-    step: int
+def make_accelerator(device: torch.device, precision: str) -> Accelerator:
+    """Accelerate on `device`; started by torchrun, each process has its own."""
+    if device.type == "cuda" and device.index is not None:
+        os.environ.setdefault("ACCELERATE_TORCH_DEVICE", str(device))
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=MIXED[precision])
 
 
-class _Checkpoint(TypedDict):
-    """What `_save_checkpoint` writes; what is inside the tables, the networks check."""
-
-    network: dict
-    task: dict
-    averaged: dict
-    optimiser: dict
-    progress: _Step
-
-
-class Task(Protocol):
-    """What differs between trainings."""
-
-    network: nn.Module
-    family: str
-
-    def prepare(self, note: Callable[[str], None]) -> None:
-        """Make or open the data."""
-
-    def state(self) -> dict:
-        """What the checkpoint keeps beside the network."""
-
-    def load(self, state: dict) -> None:
-        """Take that back."""
-
-    def begin(self, stage: Stage, before: Stage | None) -> None:
-        """Called when a stage starts (not when it is resumed), with the one before it."""
-
-    def backward(self, stage: Stage, rng: np.random.Generator) -> float:
-        """Add one batch's gradients; the loss."""
-
-    def scores(self, network: nn.Module, stage: Stage) -> dict[str, float]:
-        """Numbers on held-out pictures."""
-
-    def sheet(self, network: nn.Module, stage: Stage) -> Tensor:
-        """Pictures to look at, [N, 3, H, W], rows of eight."""
-
-    def finish(self, network: nn.Module) -> dict[str, Any]:
-        """Last touches before the network is written; what its header says of it."""
-
-
-def run(
-    recipe: str | Path,
+def fit(
+    recipe: Recipe,
+    task: Task,
     output: Path,
+    accelerator: Accelerator,
     *,
-    data: Path | None = None,
+    until: int | None = None,
     resume: bool = False,
-    steps: int | None = None,
-    threads: int | None = None,
+    force: bool = False,
     note: Callable[[str], None] = lambda text: None,
+    on_step: OnStep = lambda step, loss: None,
 ) -> Path:
-    """Train what the recipe (a name or a TOML file) says, in the folder `output`; the file of the network.
+    """Train to step `until` (default: the end) and return the file of the best model; continues if `resume`.
 
-    `data` is the folder of photographs, for recipes that blend them. `steps` ends early. With `resume` it goes on from
-    `checkpoint.pt` there; without, a folder that has one is refused.
+    RestyleError if the loss is not finite, or if the checkpoint is of another recipe (unless `force`).
     """
-    wanted = read_recipe(recipe)
-    if data is not None:
-        wanted = replace(wanted, data=replace(wanted.data, folder=str(data)))
-    checkpoint = output / "checkpoint.pt"
-    if checkpoint.exists() and not resume:
-        raise RestyleError(
-            f"'{output}' holds a training already", "go on with --resume, or name another folder with -o"
-        )
-    if threads:
-        torch.set_num_threads(threads)
-    check_writable(output)
-    torch.manual_seed(0)
-    return fit(wanted, _task(wanted, output), output, steps or wanted.steps, note)
-
-
-def _task(recipe: Recipe, output: Path) -> Task:
-    kind = TASKS.load(recipe.family)
-    try:
-        return kind(recipe, output)
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        if is_out_of_memory(error):
-            raise
-        # Which settings of a family's network fit together only its layers know, each with errors of its own.
-        reason = str(error) or type(error).__name__
-        raise RestyleError(f"the recipe '{recipe.name}' is wrong at 'network': {reason}") from error
-
-
-def fit(recipe: Recipe, task: Task, output: Path, until: int, note: Callable[[str], None]) -> Path:
-    """The loop itself, from the checkpoint in `output` if there is one, to step `until` of all stages together."""
+    main, device = accelerator.is_main_process, accelerator.device
+    note = note if main else (lambda text: None)
+    until = min(until or recipe.steps, recipe.steps)
+    checkpoints = Checkpoints(output, recipe)
+    saved = checkpoints.read(force, note) if resume else None
+    torch.manual_seed(recipe.seed)
     task.prepare(note)
-    network = task.network
-    done = Progress(recipe)
-    averaged, optimiser = _fresh(network, recipe, done.stage)
-    checkpoint = output / "checkpoint.pt"
-    if checkpoint.exists():
-        saved = _read_checkpoint(checkpoint)
-        try:
-            done.load(saved["progress"])
-            averaged, optimiser = _fresh(network, recipe, done.stage)
-            network.load_state_dict(saved["network"])
-            averaged.load_state_dict(saved["averaged"])
-            optimiser.load_state_dict(saved["optimiser"])
-            task.load(saved["task"])
-        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            raise RestyleError(f"'{checkpoint}' is of another recipe, or damaged", _AFRESH) from error
-        note(f"going on at step {done.step} of {recipe.steps}")
-    started, losses = time.perf_counter(), []
+    network = task.network.to(device)
+    step = saved["step"] if saved else 0
+    run = Running(network, recipe, recipe.stages[stage_of(recipe, step)[0]], accelerator)
+    if saved:
+        checkpoints.restore(saved, run, task)
+        note(f"continuing at step {step} of {recipe.steps}")
+    wrapped = DistributedDataParallel(network) if accelerator.num_processes > 1 else network
+    wrapped.config = network.config  # methods read it
+    log = Log(output, step) if main else None
+    batches: Iterator[Batch] | None = None
     with DelayedInterrupt() as interruption:
-        while done.step < until:
-            if done.step_in_stage == 0 and done.step > 0:
-                network.load_state_dict(averaged.module.state_dict())
-                task.begin(done.stage, done.stage_before)
-                averaged, optimiser = _fresh(network, recipe, done.stage)
-            elif done.step == 0:
-                task.begin(done.stage, None)
-            for group in optimiser.param_groups:
-                group["lr"] = learning_rate(done.stage, done.step_in_stage) * group.get("rate", 1.0)
-            optimiser.zero_grad(set_to_none=True)
-            # Numbered by step: resuming draws the same batches as not stopping would have.
-            losses.append(task.backward(done.stage, np.random.default_rng([recipe.steps, done.step])))
-            if not math.isfinite(losses[-1]):
-                raise RestyleError(f"the loss is no longer a number at step {done.step}", "lower the stage's lr")
-            if recipe.clip:
-                nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
-            optimiser.step()
-            averaged.update_parameters(network)
-            stage = done.stage
-            done.advance()
-            if interruption.requested and done.step < until:
-                _save_checkpoint(checkpoint, task, averaged, optimiser, done)
-                message = f"interrupted after step {done.step} of {recipe.steps}; the checkpoint is saved"
-                raise Interrupted(message, "the same command with --resume continues from there")
-            if done.step % recipe.check_every == 0 or done.step == until or done.step_in_stage == 0:
-                scores = task.scores(averaged.module, stage)
-                row = {
-                    "step": done.step,
-                    "seconds": round(time.perf_counter() - started, 1),
-                    "loss": round(sum(losses) / len(losses), 6),
-                } | {name: round(value, 5) for name, value in scores.items()}
-                losses.clear()
-                _append(output / "scores.csv", row)
-                note("  ".join(f"{name} {value}" for name, value in list(row.items())[:9]))
-                _save_sheet(task.sheet(averaged.module, stage), output / "sheet.png")
-                _write(task, averaged.module, recipe, done.step, scores, output)
-                _save_checkpoint(checkpoint, task, averaged, optimiser, done)  # last: it says that all of this is done
-    return output / f"{recipe.name}.safetensors"
+        while step < until:
+            index, step_in_stage = stage_of(recipe, step)
+            stage = recipe.stages[index]
+            if step_in_stage == 0:
+                if index:
+                    network.load_state_dict(run.averaged.state_dict())
+                task.begin(stage, recipe.stages[index - 1] if index else None)
+                run = Running(network, recipe, stage, accelerator)
+            if step_in_stage == 0 or batches is None:
+                sized = Batches(
+                    task.source, stage.batch, recipe.seed, accelerator.process_index, accelerator.num_processes
+                )
+                batches = sized.starting_at(step)
+            began = time.perf_counter()
+            # Also the noise of the generator follows from the step.
+            torch.manual_seed((recipe.seed * 1_000_003 + step) * accelerator.num_processes + accelerator.process_index)
+            batch = next(batches).to(device)
+            lr = learning_rate(stage, step_in_stage)
+            terms = run.step(task, wrapped, batch, stage, step, lr)
+            step += 1
+            if log:
+                log.step(step, lr, terms, time.perf_counter() - began)
+            on_step(step, terms["loss"])
+            interrupted = step < until and _on_any_process(interruption.requested, accelerator)
+            if interrupted or step == until or step % recipe.validation.every == 0 or stage_of(recipe, step)[1] == 0:
+                if log:
+                    scores = {} if interrupted else task.scores(run.averaged.eval(), stage)
+                    if scores:
+                        log.scores(step, scores, task.sheet(run.averaged, stage), note)
+                    checkpoints.write(step, run, task, scores)
+                accelerator.wait_for_everyone()
+            if interrupted:
+                raise Interrupted(
+                    f"interrupted after step {step} of {recipe.steps}; the checkpoint is written",
+                    "the same command with --resume continues from there",
+                )
+    return checkpoints.result
 
 
-class Progress:
-    """Where in the recipe's stages a training is."""
+class Running:
+    """A network in training: its optimizer, and `averaged`, a copy with averaged weights where a stage has `ema`."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
-        self.step = 0
+    def __init__(self, network: nn.Module, recipe: Recipe, stage: Stage, accelerator: Accelerator) -> None:
+        self.network, self.recipe, self.accelerator = network, recipe, accelerator
+        self.decay, self.updates = stage.ema, 0
+        self.averaged = copy.deepcopy(network).requires_grad_(False) if stage.ema else network
+        self.optimizer = accelerator.prepare_optimizer(make_optimizer(network, recipe, stage))
 
-    @property
-    def _position(self) -> tuple[int, int]:
-        left = self.step
-        for index, stage in enumerate(self.recipe.stages):
-            if left < stage.steps:
-                return index, left
-            left -= stage.steps
-        return len(self.recipe.stages) - 1, self.recipe.stages[-1].steps
+    def step(
+        self, task: Task, wrapped: nn.Module, batch: Batch, stage: Stage, step: int, lr: float
+    ) -> dict[str, float]:
+        """One update of the weights; the last loss and its terms. RestyleError if a loss is not finite."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group.get("rate", 1.0)
+        self.network.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = batch.split(self.recipe.accumulate)
+        for number, part in enumerate(parts, start=1):
+            terms = self._backward(task, wrapped, part, stage, step, number == len(parts), len(parts))
+        if self.recipe.clip:
+            self.accelerator.clip_grad_norm_(self.network.parameters(), self.recipe.clip)
+        self.optimizer.step()
+        if self.averaged is not self.network:
+            self._average()
+        return terms
 
-    @property
-    def stage(self) -> Stage:
-        """The stage of the next step (the last one at the end)."""
-        return self.recipe.stages[self._position[0]]
+    def _backward(
+        self, task: Task, wrapped: nn.Module, batch: Batch, stage: Stage, step: int, last: bool, parts: int
+    ) -> dict[str, float]:
+        terms: dict[str, float] = {}
+        losses = task.losses(wrapped, batch, stage, step)
+        for number in count(1):
+            final = last and number == stage.iterations  # processes exchange their gradients once a step
+            with nullcontext() if final else self.accelerator.no_sync(wrapped):
+                with self.accelerator.autocast():
+                    loss = next(losses, None)
+                if loss is None:
+                    return terms
+                value = float(loss.value)
+                if not math.isfinite(value):
+                    raise RestyleError(
+                        f"the loss is {value} at step {step + 1}; images of this batch: {', '.join(batch.names)}",
+                        "lower training.lr, or look at these images; --resume continues from the last checkpoint",
+                    )
+                self.accelerator.backward(loss.backward / parts)
+            terms = {"loss": value} | {
+                name: float(term) for name, term in (terms | dict(loss.terms)).items() if name != "loss"
+            }
+        return terms
 
-    @property
-    def stage_before(self) -> Stage:
-        """The one before it."""
-        return self.recipe.stages[self._position[0] - 1]
+    @torch.no_grad()
+    def _average(self) -> None:
+        """An exponential average whose window is short at first, so that where it began is soon forgotten."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        torch._foreach_lerp_(list(self.averaged.parameters()), list(self.network.parameters()), 1 - decay)
+        for own, current in zip(self.averaged.buffers(), self.network.buffers(), strict=True):
+            own.copy_(current)
 
-    @property
-    def step_in_stage(self) -> int:
-        """Steps done in that stage."""
-        return self._position[1]
+    def state_dict(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return {
+            "network": self.network.state_dict(),
+            "averaged": None if self.averaged is self.network else self.averaged.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "updates": self.updates,
+        }
 
-    def advance(self) -> None:
-        """One step more."""
-        self.step += 1
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """From a checkpoint."""
+        self.network.load_state_dict(state["network"])
+        if self.averaged is not self.network:
+            self.averaged.load_state_dict(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.updates = state["updates"]
 
-    def state(self) -> dict[str, int]:
-        """For the checkpoint."""
-        return {"step": self.step}
 
-    def load(self, state: dict[str, int]) -> None:
-        """The inverse of `state`; ValueError where the recipe has no such step."""
-        if not 0 <= state["step"] <= self.recipe.steps:
-            raise ValueError(f"the recipe has no step {state['step']}")
-        self.step = state["step"]
+def make_optimizer(network: nn.Module, recipe: Recipe, stage: Stage) -> torch.optim.Optimizer:
+    """The recipe's optimizer for all weights that are trained."""
+    if recipe.optimizer == "ranger":
+        return ranger(network, stage.lr)
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return torch.optim.Adam(parameters, lr=stage.lr, betas=recipe.betas, fused=True)
+
+
+def stage_of(recipe: Recipe, step: int) -> tuple[int, int]:
+    """The number of the stage that trains after `step` steps, and how many steps of it are done."""
+    for index, stage in enumerate(recipe.stages):
+        if step < stage.steps:
+            return index, step
+        step -= stage.steps
+    return len(recipe.stages) - 1, recipe.stages[-1].steps
 
 
 def learning_rate(stage: Stage, step: int) -> float:
-    """A short rise, then a cosine down to `final_lr` of the stage's rate."""
-    rise = min(1.0, (step + 1) / WARM_UP)
+    """A linear rise over `warm_up` steps, and a cosine from `lr` to `final_lr` * `lr` over the stage."""
+    rise = min(1.0, (step + 1) / (stage.warm_up + 1))
     fall = 0.5 * (1 + math.cos(math.pi * step / stage.steps))
     return stage.lr * rise * (stage.final_lr + (1 - stage.final_lr) * fall)
 
 
-def _fresh(network: nn.Module, recipe: Recipe, stage: Stage) -> tuple[AveragedModel, torch.optim.Adam]:
-    averaged = AveragedModel(network, multi_avg_fn=_running_average(stage.ema), use_buffers=False)
-    parameters = network.groups() if isinstance(network, Ensemble) else network.parameters()
-    return averaged, torch.optim.Adam(parameters, lr=stage.lr, betas=recipe.betas, fused=True)
-
-
-def _running_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
-    """An exponential average whose window is short at first, so that where it began is soon forgotten."""
-
-    def update(averages: Tensors, current: Tensors, count: Tensor | int) -> None:
-        n = float(count)
-        torch._foreach_lerp_(averages, current, 1 - min(decay, (1 + n) / (10 + n)))
-
-    return update
-
-
-def _append(path: Path, row: dict[str, float]) -> None:
-    """Add a row to the table at `path`; rows of this step or later, of a run that was killed, go."""
-    rows: list[dict[str, Any]] = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            steps = ((old, str(old.get("step"))) for old in csv.DictReader(file))
-            rows = [old for old, step in steps if step.isdecimal() and int(step) < row["step"]]
-
-    def write(part: Path) -> None:
-        with part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(dict.fromkeys(name for one in [*rows, row] for name in one)))
-            writer.writeheader()
-            writer.writerows([*rows, row])
-
-    write_atomic(path, write)
-
-
-def _save_sheet(images: Tensor, path: Path) -> None:
-    """Pictures [N, 3, H, W], N a multiple of eight, in rows of eight."""
-    n, c, h, w = images.shape
-    sheet = images.reshape(n // 8, 8, c, h, w).permute(2, 0, 3, 1, 4).reshape(c, n // 8 * h, 8 * w)
-    save_image(to_image(sheet), path)
-
-
-def _save_checkpoint(
-    path: Path, task: Task, averaged: AveragedModel, optimiser: torch.optim.Optimizer, done: Progress
-) -> None:
-    state = {
-        "network": task.network.state_dict(),
-        "task": task.state(),
-        "averaged": averaged.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "progress": done.state(),
-    }
-    write_torch(path, state)
-
-
-def _read_checkpoint(path: Path) -> dict[str, Any]:
-    """RestyleError when the file is none that `_save_checkpoint` wrote."""
-    try:
-        return conform(read_checkpoint(path), _Checkpoint)
-    except RestyleError as error:
-        raise RestyleError(error.message, _AFRESH) from error
-    except RecordError as error:
-        raise RestyleError(f"'{path}' is no checkpoint of a training: {error}", _AFRESH) from error
-
-
-def _write(task: Task, network: nn.Module, recipe: Recipe, step: int, scores: dict[str, float], output: Path) -> None:
-    told = {name: round(value, 5) for name, value in scores.items() if not name.startswith("share_")}
-    network = copy.deepcopy(network)  # training continues on the original
-    extra = task.finish(network) | {"trained": {"recipe": recipe.name, "steps": step, "scores": told}}
-    main = network.main if isinstance(network, Ensemble) else network
-    write_module(output / f"{recipe.name}.safetensors", main, task.family, extra, half=True)
+def _on_any_process(requested: bool, accelerator: Accelerator) -> bool:
+    """Whether Ctrl-C reached any of the processes: all stop after the same step."""
+    if accelerator.num_processes == 1:
+        return requested
+    return bool(accelerator.reduce(torch.tensor(int(requested), device=accelerator.device)) > 0)

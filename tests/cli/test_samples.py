@@ -11,8 +11,8 @@ from PIL import Image
 from typer.testing import Result
 
 from restyle_cli.align import align
+from restyle_cli.data import portraits
 from restyle_cli.images import open_image, to_image
-from restyle_cli.train import portraits
 
 SMALL = ("--size", 32, "-q")
 

@@ -1,82 +1,143 @@
-"""`restyle train` hands everything to the training loop, and ends like every command."""
+"""`restyle train` from the command line: a folder, a recipe, and one line for what cannot be trained."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+import tiny
+from data.test_sources import write_images
 from typer.testing import Result
 
-from restyle_cli.train import loop
+from restyle_cli.store.files import write_module
+
+Restyle = Callable[..., Result]
+NO_LPIPS = ("--set", "training.losses.lpips=0")
+QUICK = (
+    *NO_LPIPS,
+    *("--set", "training.steps=4", "-b", 2, "--set", "validation.every=2"),
+    *("--set", "data.align=never", "--set", "data.resolution=32", "--threads", 1),
+    *("--set", "model.input_size=16", "--set", "model.widths=[8, 8]", "--set", "model.blocks=[1, 1]"),
+)
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The training loop's arguments, in place of training."""
-    calls: list[dict[str, Any]] = []
-
-    def run(
-        recipe: str,
-        output: Path,
-        *,
-        data: Path | None,
-        resume: bool,
-        steps: int | None,
-        threads: int | None,
-        note: Callable[[str], None],
-    ) -> Path:
-        calls.append({"recipe": recipe, "output": output, "data": data, "resume": resume, "steps": steps})
-        calls[-1]["threads"] = threads
-        note("step 1  loss 0.5")
-        return output / "portrait.safetensors"
-
-    monkeypatch.setattr(loop, "run", run)
-    return calls
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of images, in the working folder, with a generator that the catalog does not know."""
+    monkeypatch.chdir(tmp_path)
+    write_module(Path("own.safetensors"), tiny.generator(seed=5), "stylegan2")
+    return write_images(Path("photos"), 6)
 
 
-def test_options_reach_the_loop(restyle: Callable[..., Result], calls: list[dict[str, Any]]) -> None:
-    done = restyle(
-        *("train", "my.toml", "-o", "runs/mine", "--data", "photos", "--resume", "--steps", 7, "--threads", 1)
+def test_a_folder_gives_an_encoder_that_inverts(restyle: Restyle, photos: Path) -> None:
+    done = restyle("train", photos, "--generator", "own.safetensors", "-o", "run", *QUICK)
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.splitlines() == [str(Path("run/encoder.safetensors"))]
+    assert "5 images to train on, 1 for validation" in done.stderr
+    assert "losses: l2 1" in done.stderr
+    own = Path("run/generator.safetensors").read_bytes()
+    Path("own.safetensors").unlink()
+    inverted = restyle(
+        "invert", photos, "-m", "run/encoder.safetensors", "-n", 2, "--align", "never", "-o", "out", "--json"
     )
-    assert calls == [
-        {
-            "recipe": "my.toml",
-            "output": Path("runs/mine"),
-            "data": Path("photos"),
-            "resume": True,
-            "steps": 7,
-            "threads": 1,
-        }
-    ]
-    assert done.stdout.splitlines() == [str(Path("runs/mine/portrait.safetensors"))]
-    assert done.stderr == "step 1  loss 0.5\n"
+    assert inverted.exit_code == 0, inverted.stderr
+    assert json.loads(inverted.stdout)["summary"]["done"] == 6
+
+    again = restyle("train", photos, "--generator", "run/generator.safetensors", "-o", "run", *QUICK)
+    assert again.exit_code == 1
+    assert "already holds a training" in again.stderr
+    assert Path("run/generator.safetensors").read_bytes() == own
 
 
-def test_defaults(restyle: Callable[..., Result], calls: list[dict[str, Any]]) -> None:
-    done = restyle("train", "recipes/my.toml", "--json", "-q")
-    assert calls[0] == {
-        "recipe": "recipes/my.toml",
-        "output": Path("restyle-out/train/my"),
-        "data": None,
-        "resume": False,
-        "steps": None,
-        "threads": None,
+def test_json_and_quiet(restyle: Restyle, photos: Path) -> None:
+    done = restyle("train", photos, "--generator", "own.safetensors", "-o", "run", *QUICK, "--steps", 1, "--json", "-q")
+    assert json.loads(done.stdout) == {
+        "command": "train",
+        "recipe": "encoder",
+        "model": str(Path("run/encoder.safetensors")),
     }
-    assert json.loads(done.stdout)["network"] == str(Path("restyle-out/train/my/portrait.safetensors"))
     assert done.stderr == ""
 
 
-def test_unknown_recipe(restyle: Callable[..., Result], tmp_path: Path) -> None:
-    done = restyle("train", "portrat", "-o", tmp_path / "run")
+def test_dry_run_measures_and_writes_no_model(restyle: Restyle, photos: Path) -> None:
+    done = restyle("train", photos, "--generator", "own.safetensors", "-o", "run", *QUICK, "--dry-run", "--json")
+    plan = json.loads(done.stdout)
+    assert (plan["images"], plan["steps"], plan["batch"], plan["losses"]) == (5, 4, 2, "l2 1")
+    assert plan["seconds_per_step"] > 0
+    assert not list(Path("run").glob("*.safetensors"))
+
+
+def test_a_recipe_file(restyle: Restyle, photos: Path) -> None:
+    Path("mine.toml").write_text(
+        'name = "mine"\npreset = "small"\nmethod = "psp"\ngenerator = "own.safetensors"\n[data]\nfolder = "photos"\n'
+    )
+    done = restyle("train", "mine.toml", "-o", "run", *QUICK)
+    assert done.exit_code == 0, done.stderr
+    assert Path("run/mine.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (("photos",), 2, "needs a generator"),
+        (("nothing", "--generator", "own.safetensors"), 1, "no recipe or folder named 'nothing'"),
+        (("photos", "--generator", "missing.pkl"), 1, "missing.pkl"),
+        (("photos", "--generator", "portrat"), 1, "no model named 'portrat'"),
+        (("photos", "--generator", "photos/00.png"), 1, "00.png"),
+        (("photos", "--generator", "own.safetensors", "--method", "pti"), 2, "'pti' can be trained"),
+        (("photos", "--generator", "own.safetensors", "--set", "training.losses.lpip=1"), 1, "no loss named 'lpip'"),
+        (
+            ("photos", "--generator", "own.safetensors", "--set", "training.losses.moco=1", *NO_LPIPS),
+            1,
+            "needs moco, which is not installed",
+        ),
+        (("photos", "--generator", "own.safetensors", "--set", "training.losses.latent=1"), 1, "latents are known"),
+        (("photos", "--generator", "own.safetensors", "--set", "start_from=psp-portrait"), 1, "another shape|styles"),
+        (("photos", "--generator", "own.safetensors", "--set", "model.depth=3"), 1, "no field 'depth'"),
+        (("empty", "--generator", "own.safetensors", *QUICK), 1, "no (images|pictures)"),
+        (("one", "--generator", "own.safetensors", *QUICK), 1, "needs at least 2"),
+        (("mine.toml", "--method", "psp"), 2, "--method is for folders"),
+        (("psp-ffhq",), 1, "not installed|offline"),
+        (("average", "own.safetensors"), 2, "averaging takes two or more models"),
+        (("photos", "--steps", 0), 2, "--steps"),
+    ],
+)
+def test_what_cannot_be_trained(
+    restyle: Restyle, photos: Path, tiny_store: Path, arguments: tuple[object, ...], status: int, message: str
+) -> None:
+    import re
+
+    Path("empty").mkdir()
+    write_images(Path("one"), 1)
+    Path("mine.toml").write_text('name = "mine"\npreset = "small"\ngenerator = "own.safetensors"\n')
+    done = restyle("train", *arguments, "-o", "run")
+    assert done.exit_code == status, done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == 1
+    assert re.search(message, done.stderr), done.stderr
+    assert not Path("run/encoder.safetensors").exists()
+
+
+def test_tiny_images_are_enlarged(restyle: Restyle, photos: Path) -> None:
+    write_images(Path("small"), 3, side=16)
+    done = restyle("train", "small", "--generator", "own.safetensors", "-o", "run", *QUICK)
+    assert done.exit_code == 0, done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_unwritable_output(restyle: Restyle, photos: Path) -> None:
+    Path("locked").mkdir(mode=0o500)
+    done = restyle("train", photos, "--generator", "own.safetensors", "-o", "locked/run", *QUICK)
     assert done.exit_code == 1
-    assert "no recipe named 'portrat'" in done.stderr
-    assert not (tmp_path / "run").exists()
+    assert "locked" in done.stderr
 
 
-@pytest.mark.parametrize("arguments", [("--steps", 0), ("--threads", 0), ()])
-def test_wrong_usage(restyle: Callable[..., Result], arguments: tuple[object, ...]) -> None:
-    named = ("portrait",) if arguments else ()
-    assert restyle("train", *named, *arguments).exit_code == 2
+def test_average(restyle: Restyle, photos: Path) -> None:
+    assert restyle("train", photos, "--generator", "own.safetensors", "-o", "run", *QUICK).exit_code == 0
+    models = sorted(Path("run").glob("*-step-*.safetensors"))
+    done = restyle("train", "average", *models, "-o", "mean.safetensors")
+    assert done.exit_code == 0, done.stderr
+    assert Path("mean.safetensors").exists()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from restyle_cli.data.portraits import HELD_OUT, draw, sample_z
 from restyle_cli.heatmap.changes import Changes, Mean, changes_of
 from restyle_cli.heatmap.measures import ColourDistance
 from restyle_cli.inversion import invert
 from restyle_cli.models import load_method
-from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
 pytestmark = pytest.mark.weights
 

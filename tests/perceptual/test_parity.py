@@ -11,7 +11,7 @@ from golden import fill
 from torch import Tensor, nn
 
 from restyle_cli.perceptual import PERCEPTUAL
-from restyle_cli.train import paper_losses
+from restyle_cli.train.losses import cosine_loss
 
 
 @pytest.fixture(autouse=True)
@@ -56,8 +56,8 @@ def test_arcface() -> None:
             "diff_target": to_target,
             "diff_input": to_input,
             "diff_views": views,
-            "id_loss": paper_losses.unlikeness(y_hat, y),
-            "id_improve": paper_losses.improvement(y_hat, y, x),
+            "id_loss": cosine_loss(nn.Identity(), y_hat, y),
+            "id_improve": ((y_hat * y).sum(dim=1) - (y * x).sum(dim=1)).mean(),
             "arcface_112": network.embed(pictures("aligned", 2, 112, 112)),
         },
     )
@@ -71,11 +71,14 @@ def test_curricularface() -> None:
 def test_moco() -> None:
     network = build("moco_v2_resnet50", "moco")
     y_hat, y, x = (network(pictures(name, 2)) for name in ("y_hat", "y", "x"))
-    losses = {"moco_loss": paper_losses.unlikeness(y_hat, y), "id_improve": paper_losses.improvement(y_hat, y, x)}
+    losses = {
+        "moco_loss": cosine_loss(nn.Identity(), y_hat, y),
+        "id_improve": ((y_hat * y).sum(dim=1) - (y * x).sum(dim=1)).mean(),
+    }
     check("moco_loss", {"feats": y_hat} | losses)
     torch.testing.assert_close(network(pictures("y_hat", 2)[1:]), y_hat[1:])  # one picture: where the original fails
     y_hat, y = (network(pictures(name, 2, 192, 256)) for name in ("y_hat", "y"))
-    check("moco_loss_cars", {"moco_loss": paper_losses.unlikeness(y_hat, y)})
+    check("moco_loss_cars", {"moco_loss": cosine_loss(nn.Identity(), y_hat, y)})
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from restyle_cli.data.portraits import HELD_OUT, draw, sample_z
 from restyle_cli.images import fit
 from restyle_cli.inversion import iterate
 from restyle_cli.models import load_method
-from restyle_cli.train.portraits import HELD_OUT, draw, sample_z
 
 TARGET = "restyle-psp-toon"
 pytestmark = pytest.mark.weights

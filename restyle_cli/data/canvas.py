@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from restyle_cli.train.looks import Look
+from restyle_cli.data.looks import Look
 
 ZOOM = 1.75
 

@@ -2,9 +2,9 @@
 
 import torch
 
-from restyle_cli.train import looks as looks_module
-from restyle_cli.train.looks import COLUMNS, LOOK_DIM, Z_DIM, LookSpace, looks, sample_z
-from restyle_cli.train.portraits import HELD_OUT, draw, draw_looks
+from restyle_cli.data import looks as looks_module
+from restyle_cli.data.looks import COLUMNS, LOOK_DIM, Z_DIM, LookSpace, looks, sample_z
+from restyle_cli.data.portraits import HELD_OUT, draw, draw_looks
 
 
 def test_codes_are_normalised_and_repeatable():

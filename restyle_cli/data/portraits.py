@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from restyle_cli.data.canvas import Canvas, Head, ellipse, gaussian, saturate, smoothstep, superellipse
+from restyle_cli.data.looks import Look, looks, sample_z
 from restyle_cli.errors import RestyleError
-from restyle_cli.train.canvas import Canvas, Head, ellipse, gaussian, saturate, smoothstep, superellipse
-from restyle_cli.train.looks import Look, looks, sample_z
 
 __all__ = ["HELD_OUT", "STYLES", "draw", "draw_looks", "sample_z"]
 
@@ -23,6 +23,12 @@ HELD_OUT = 1_000_000  # seeds from here on are never trained on
 def draw(z: Tensor, resolution: int, style: str = "portrait") -> Tensor:
     """Codes z [N, Z_DIM] → pictures [N, 3, R, R] in [-1, 1]; the same z in both styles is the same person."""
     return draw_looks(looks(z), resolution, style)
+
+
+def held_out(n: int, resolution: int, style: str, first_seed: int = HELD_OUT) -> tuple[Tensor, Tensor]:
+    """(looks [n, LOOK_DIM], images [n, 3, R, R] in [-1, 1]) that no training has seen; seeds from `first_seed` on."""
+    values = looks(sample_z(n, first_seed))
+    return values, torch.cat([draw_looks(part, resolution, style) for part in values.split(32)])
 
 
 @torch.no_grad()

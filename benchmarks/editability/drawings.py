@@ -11,19 +11,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from restyle_cli.data.looks import LookSpace, looks, sample_z
+from restyle_cli.data.portraits import draw_looks
 from restyle_cli.errors import RestyleError
-from restyle_cli.train.config import Data
-from restyle_cli.train.looks import LookSpace, looks, sample_z
-from restyle_cli.train.portraits import HELD_OUT, draw_looks
 
 CHUNK = 256  # pictures that share a seed
 AT_ONCE = 32  # drawn together
 
 
-def held_out(n: int, resolution: int, style: str, first_seed: int = HELD_OUT) -> tuple[Tensor, Tensor]:
-    """(looks [n, LOOK_DIM], pictures [n, 3, R, R] in [-1, 1]) that no training sees; seeds from `first_seed` on."""
-    values = looks(sample_z(n, first_seed))
-    return values, torch.cat([draw_looks(part, resolution, style) for part in values.split(AT_ONCE)])
+@dataclass(frozen=True)
+class Data:
+    """How many images of which style, and the share of them pulled towards the mean look."""
+
+    pictures: int
+    style: str = "portrait"
+    resolution: int = 128
+    truncated: float = 0.18
 
 
 @dataclass(frozen=True)
