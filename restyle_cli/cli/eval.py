@@ -117,19 +117,9 @@ def evaluate(
     rule = schedule.rule(plans)
     chosen = choose(names, machine.device, schedule.identities(plans, rule))
     check_writable(output)
-    evaluation = Evaluation(
-        paths,
-        output,
-        chosen.metrics,
-        chosen.missing,
-        machine.device,
-        machine.dtype,
-        AlignOptions(align, rule=rule),
-        machine.batch_size,
-        plans,
-        against,
-        terminal.note,
-    )
+    framing = AlignOptions(align, rule=rule)
+    measured = (chosen.metrics, chosen.missing)
+    evaluation = Evaluation(paths, output, *measured, machine, framing, plans, against, terminal.note)
     report, files, skipped = _run(evaluation, items, overwrite, terminal)
     terminal.result(report, *_views(report, evaluation.columns, files["page"], time.perf_counter() - began))
     if skipped or missing:

@@ -10,16 +10,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import restyle_cli
 from restyle_cli.align import AlignOptions
-from restyle_cli.devices import PRECISIONS, describe
+from restyle_cli.devices import describe
 from restyle_cli.evaluate.schedule import Schedule, schedules
 from restyle_cli.methods import spec_of
 from restyle_cli.metrics import Missing
 from restyle_cli.metrics.base import Column, Metric
 from restyle_cli.models import Plan
+from restyle_cli.run.prepare import Machine
 from restyle_cli.store import catalog
 from restyle_cli.store.paths import sha256
 
@@ -40,10 +39,8 @@ class Evaluation:
     folder: Path  # of the report
     metrics: Sequence[Metric]
     missing: Mapping[str, Missing]  # metrics that cannot be computed
-    device: torch.device
-    dtype: torch.dtype
-    framing: AlignOptions
-    batch_size: int
+    machine: Machine
+    align: AlignOptions
     plans: Sequence[Plan] = ()
     against: Path | None = None
     note: Callable[[str], None] = lambda text: None  # receives lines for people
@@ -64,12 +61,6 @@ class Evaluation:
     def ranking(self) -> int:
         """Index of the column that ranks images as best and worst: LPIPS, else the first."""
         return next((i for i, column in enumerate(self.columns) if column.key == "lpips"), 0)
-
-    @property
-    def machine(self) -> dict[str, str]:
-        """Version, device and precision, for the report."""
-        precision = next(name for name, dtype in PRECISIONS.items() if dtype == self.dtype)
-        return {"version": restyle_cli.__version__, "device": str(self.device), "precision": precision}
 
     @cached_property
     def networks(self) -> list[dict[str, Any]]:
@@ -95,9 +86,9 @@ class Evaluation:
             "methods": [plan.chain for plan in self.plans],
             "metrics": [metric.name for metric in self.metrics],
             "networks": {network["name"]: network["sha256"] for network in self.networks},
-            "alignment": self.framing.mode,
-            "batch size": self.batch_size,
-            **self.machine,
+            "alignment": self.align.mode,
+            "batch size": self.machine.batch_size,
+            **self.machine.notes,
         }
 
 
@@ -107,7 +98,7 @@ def protocol(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "inputs": [str(path) for path in evaluation.inputs],
         "against": None if inverts else str(evaluation.against),
-        "framing": _framing(evaluation.framing) if inverts else "whole images, not aligned",
+        "framing": _alignment(evaluation.align) if inverts else "whole images, not aligned",
         "resize": "inputs to the encoder's 256 px by Pillow's bilinear filter; results clamped to [-1, 1], then "
         "resized to 256x256, down by area averaging or up bilinearly; compared at 256x256"
         if inverts
@@ -127,9 +118,9 @@ def protocol(evaluation: Evaluation) -> dict[str, Any]:
         "missing": [{"name": name, "reason": e.message, "hint": e.hint} for name, e in evaluation.missing.items()],
         **({"seconds": _SECONDS} if inverts else {}),
         "peak_memory": "tensors on the GPU at most, those of the metrics' networks included"
-        if evaluation.device.type == "cuda"
+        if evaluation.machine.device.type == "cuda"
         else "the whole process at most while the method ran, Python, PyTorch and the metrics' networks included",
-        "batch_size": evaluation.batch_size,
+        "batch_size": evaluation.machine.batch_size,
         "networks": evaluation.networks,
         "versions": _versions(),
         "machine": f"{platform.system()} {platform.machine()}; "
@@ -143,8 +134,8 @@ _SECONDS = (
 )
 
 
-def _framing(framing: AlignOptions) -> str:
-    return ALIGNED[framing.mode] if framing.rule == "face" else f"rule of the domain: {framing.rule}"
+def _alignment(align: AlignOptions) -> str:
+    return ALIGNED[align.mode] if align.rule == "face" else f"rule of the domain: {align.rule}"
 
 
 def _optimising(plans: Sequence[Plan]) -> dict[str, str]:

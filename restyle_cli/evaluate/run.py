@@ -71,7 +71,7 @@ def evaluate(
     for index, schedule in enumerate(evaluation.schedules):
         measure: Measure = partial(_compare, evaluation=evaluation)
         if evaluation.against is None:
-            methods = evaluation.plans[index].load(evaluation.device)
+            methods = evaluation.plans[index].load(evaluation.machine.device)
             read.size, read.full = methods[0].size, full_size(methods)
             measure = _inverter(methods, schedule, evaluation)
         with closing(_pass(items, schedule, evaluation, journal, read, measure, used)) as outcomes:
@@ -91,7 +91,7 @@ def _write_report(
 ) -> tuple[dict[str, Any], dict[str, Path]]:
     measured, thumbnails = summary(evaluation, journal, used, skips)
     notices = list(dict.fromkeys(notice for plan in evaluation.plans for notice in plan.notices))
-    head = {"command": "eval", **evaluation.machine, "notices": notices, "protocol": protocol(evaluation)}
+    head = {"command": "eval", **evaluation.machine.notes, "notices": notices, "protocol": protocol(evaluation)}
     report = head | measured
     files = {kind: evaluation.folder / name for kind, name in (("page", PAGE), ("json", JSON), ("table", TABLE))}
     html = page(report, evaluation.columns, thumbnails)
@@ -168,10 +168,11 @@ def _pass(
         except OSError as error:
             return Skip(name, f"{name!r} cannot be read: {reason_of(error)}", None, digest)
 
-    worked, batches = False, Batches(str(evaluation.device), evaluation.note)
-    _reset_peak(evaluation.device)
-    with closing(in_background(prepare, items, 2 * evaluation.batch_size)) as prepared:
-        for batch in _gathered(prepared, evaluation.batch_size):
+    machine, worked = evaluation.machine, False
+    batches = Batches(str(machine.device), evaluation.note)
+    _reset_peak(machine.device)
+    with closing(in_background(prepare, items, 2 * machine.batch_size)) as prepared:
+        for batch in _batched(prepared, machine.batch_size):
             if not isinstance(batch, list):
                 if batch is not None and batch.sha256 and (batch.input, batch.sha256) not in known:
                     journal.add([batch])
@@ -188,12 +189,12 @@ def _pass(
             journal.add(entry for entry in entries if entry.sha256)
             used.update((entry.input, entry.sha256) for entry in entries if isinstance(entry, Row))
             yield from (entry if isinstance(entry, Skip) else None for entry in entries)
-    if worked and (peak := _peak_mb(evaluation.device)) is not None:
+    if worked and (peak := _peak_mb(machine.device)) is not None:
         journal.add([Peak(schedule.key, round(peak, 1))])
 
 
-def _gathered(items: Iterable[_Ready | Skip | None], size: int) -> Iterator[list[_Ready] | Skip | None]:
-    """Batches of `size`; what is not to be measured passes at once.
+def _batched(items: Iterable[_Ready | Skip | None], size: int) -> Iterator[list[_Ready] | Skip | None]:
+    """Batches of `size` images; what is not to be measured passes at once.
 
     A resumed run has the batches of an uninterrupted one, because the last digits of the numbers depend on the batch.
     """
@@ -251,7 +252,7 @@ class _Reader:
     full: Size | None = None
 
     def __init__(self, evaluation: Evaluation) -> None:
-        self.framing = evaluation.framing
+        self.align = evaluation.align
         self._crops: dict[str, tuple[Quad, bool]] = {}
 
     def __call__(self, item: Item, digest: str) -> _Ready:
@@ -261,7 +262,7 @@ class _Reader:
             y = to_tensor(open_image(item.result), SIZE)
             return _Ready(str(item.path), digest, to_tensor(photo, SIZE), y)
         if digest not in self._crops:
-            aligned = align_image(photo, self.framing, self.size, item.path)[0]
+            aligned = align_image(photo, self.align, self.size, item.path)[0]
             self._crops[digest] = aligned.quad, aligned.how == "aligned"
         quad, is_face = self._crops[digest]
         x = to_tensor(recrop(photo, quad, self.size, is_face))
@@ -274,7 +275,8 @@ class _Reader:
 
 def _inverter(methods: Sequence[Method], schedule: Schedule, evaluation: Evaluation) -> Measure:
     """A function that inverts and measures batches; a warm-up run before the first keeps its time comparable."""
-    device, steps, is_warm = evaluation.device, set(schedule.steps), False
+    machine, steps, is_warm = evaluation.machine, set(schedule.steps), False
+    device = machine.device
 
     def measure(batch: Sequence[_Ready]) -> _Measured:
         nonlocal is_warm
@@ -287,7 +289,7 @@ def _inverter(methods: Sequence[Method], schedule: Schedule, evaluation: Evaluat
             if k in steps:
                 values.append(numbers(evaluation.metrics, x, state.image))
 
-        with fork_rng([device] if device.type == "cuda" else []), compute(device, evaluation.dtype):
+        with fork_rng([device] if device.type == "cuda" else []), compute(device, machine.dtype):
             if not is_warm:
                 with torch.no_grad():
                     for _ in iterate(x, list(dict.fromkeys(methods)), inputs):
@@ -305,8 +307,8 @@ def _inverter(methods: Sequence[Method], schedule: Schedule, evaluation: Evaluat
 @torch.no_grad()
 def _compare(batch: Sequence[_Ready], evaluation: Evaluation) -> _Measured:
     """Measure a batch of pairs."""
-    x = torch.stack([item.x for item in batch]).to(evaluation.device)
-    y = torch.stack([item.y for item in batch if item.y is not None]).to(evaluation.device)
+    x = torch.stack([item.x for item in batch]).to(evaluation.machine.device)
+    y = torch.stack([item.y for item in batch if item.y is not None]).to(evaluation.machine.device)
     return _Measured(numbers(evaluation.metrics, x, y)[:, None], [], x, y)
 
 
