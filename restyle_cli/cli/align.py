@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 from restyle_cli import __version__
 from restyle_cli.cli import options, running
@@ -31,11 +30,15 @@ def align(
     paths: options.Images,
     size: Annotated[
         int,
-        typer.Option("--size", callback=options.between(16, 4096), help="Longer side of the crops in pixels."),
+        options.option(
+            "--size", "Longer side of the crops in pixels.", default=True, callback=options.between(16, 4096)
+        ),
     ] = 256,
     domain: Annotated[
         str,
-        typer.Option("--domain", metavar="NAME", help="Domain of the images; without faces they are only resized."),
+        options.option(
+            "--domain", "Domain of the images; without faces they are only resized.", default=True, metavar="NAME"
+        ),
     ] = "ffhq",
     align: options.Align = "auto",
     face: options.Face = "1",
@@ -73,23 +76,12 @@ def align(
         if outcome.record and len(rows) < MOST_CROPS:
             rows.append(_row(outcome))
 
-    tally = running.run(sources, missing, done, "aligning", terminal, describe=_as_json, on_outcome=add_row)
+    describe = partial(running.as_json, with_steps=False)
+    tally = running.run(sources, missing, done, "aligning", terminal, describe=describe, on_outcome=add_row)
     summary = tally.summary(began)
     values = {"command": "align", "version": __version__, **settings, "images": tally.described, "summary": summary}
     terminal.result(values, *_views(rows, tally, running.counts(summary, output)))
     running.end(tally)
-
-
-def _as_json(outcome: Outcome) -> dict[str, Any]:
-    values: dict[str, Any] = {
-        "input": str(outcome.path),
-        "status": outcome.status,
-        "outputs": {kind: str(file) for kind, file in outcome.files.items()},
-        "alignment": outcome.record.get("alignment"),
-    }
-    if outcome.error:
-        values["error"] = outcome.error.message
-    return values
 
 
 def _views(rows: list[list[str]], tally: Tally, counts: str) -> list[Table | str]:

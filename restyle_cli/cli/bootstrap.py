@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any, Literal
 
-import typer
-
 from restyle_cli.cli import options, running
 from restyle_cli.cli.output import Terminal
 from restyle_cli.models.pairs import find_pair
@@ -17,37 +15,30 @@ EPILOG = options.examples(
     "restyle bootstrap faces --from portrait --to toon -n 3 --compare",
 )
 
-_MODEL = "Model"
 MOST_STEPS = 100
 
-To = Annotated[
-    str,
-    typer.Option("--to", metavar="DOMAIN", help="Target domain, such as toonify.", rich_help_panel=_MODEL),
-]
-From = Annotated[
-    str,
-    typer.Option("--from", metavar="DOMAIN", help="Source domain.", rich_help_panel=_MODEL),
-]
+To = Annotated[str, options.option("--to", "Target domain, such as toonify.", options.MODEL, metavar="DOMAIN")]
+From = Annotated[str, options.option("--from", "Source domain.", options.MODEL, default=True, metavar="DOMAIN")]
 Steps = Annotated[
     int,
-    typer.Option(
-        "--steps",
-        "-n",
+    options.option(
+        "--steps -n",
+        f"Steps of the target encoder, 1 to {MOST_STEPS}, after one step of the source encoder.",
+        options.MODEL,
+        default=True,
         callback=options.between(1, MOST_STEPS),
-        help=f"Steps of the target encoder, 1 to {MOST_STEPS}, after one step of the source encoder.",
-        rich_help_panel=_MODEL,
     ),
 ]
 Family = Annotated[
     Literal["restyle-psp", "restyle-e4e"],
-    typer.Option("--method", help="Method of the encoders.", rich_help_panel=_MODEL),
+    options.option("--method", "Method of the encoders.", options.MODEL, default=True),
 ]
 Compare = Annotated[
     bool,
-    typer.Option(
+    options.option(
         "--compare",
-        help="Also run the target encoder from its own average latent, to see the effect of bootstrapping.",
-        rich_help_panel="Results",
+        "Also run the target encoder from its own average latent, to see the effect of bootstrapping.",
+        options.RESULTS,
     ),
 ]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from restyle_cli.cli.options import Json, Quiet, Verbose, examples
+from restyle_cli.cli.options import Json, Quiet, Verbose, examples, option
 from restyle_cli.cli.output import Table, Terminal, human_bytes
 from restyle_cli.errors import RestyleError
 
@@ -28,12 +28,12 @@ def convert(
         str,
         typer.Argument(metavar="OUT", help="Output folder, or a file; further models get its name with their role."),
     ],
-    half: Annotated[bool, typer.Option("--half", help="Store fp16 weights: half the size.")] = False,
+    half: Annotated[bool, option("--half", "Store fp16 weights: half the size.")] = False,
     to: Annotated[
         Literal["restyle", "rosinality"],
-        typer.Option("--to", help="Layout to write. rosinality: a .pt of the generator for other tools."),
+        option("--to", "Layout to write. rosinality: a .pt of the generator for other tools.", default=True),
     ] = "restyle",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing files.")] = False,
+    overwrite: Annotated[bool, option("--overwrite", "Replace existing files.")] = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,

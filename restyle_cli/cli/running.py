@@ -133,18 +133,18 @@ def end(tally: Tally, steps: int | None = None) -> None:
         raise typer.Exit(1)
 
 
-def as_json(outcome: Outcome) -> dict[str, Any]:
+def as_json(outcome: Outcome, with_steps: bool = True) -> dict[str, Any]:
     """The JSON of an image."""
     record = outcome.record
     values: dict[str, Any] = {
         "input": str(outcome.path),
         "status": outcome.status,
         "outputs": {kind: str(file) for kind, file in outcome.files.items()},
-        "steps": record.get("steps", []),
-        "best_step": record.get("best_step"),
-        "kept_step": record.get("kept_step"),
-        "alignment": record.get("alignment"),
     }
+    if with_steps:
+        values |= {key: record.get(key) for key in ("steps", "best_step", "kept_step")}
+        values["steps"] = values["steps"] or []
+    values["alignment"] = record.get("alignment")
     values |= {key: record[key] for key in ("links", "interrupted", "against") if record.get(key)}
     if outcome.error:
         values["error"] = outcome.error.message

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import typer
-
-from restyle_cli.cli.options import OUTPUT, Json, Output, Quiet, Seed, Verbose, between, examples
+from restyle_cli.cli.options import OUTPUT, Json, Output, Quiet, Seed, Verbose, between, examples, option
 from restyle_cli.cli.output import Terminal
 
 _BATCH = 8
@@ -16,11 +14,13 @@ EPILOG = examples("restyle samples -n 3 -o faces", "restyle invert faces -n 5")
 
 def samples(
     domain: Annotated[
-        Literal["portrait", "toon"], typer.Option("--domain", help="Style of the portraits.")
+        Literal["portrait", "toon"], option("--domain", "Style of the portraits.", default=True)
     ] = "portrait",
-    count: Annotated[int, typer.Option("--count", "-n", callback=between(1, 100_000), help="Number of images.")] = 20,
+    count: Annotated[int, option("--count -n", "Number of images.", default=True, callback=between(1, 100_000))] = 20,
     seed: Seed = 0,
-    size: Annotated[int, typer.Option("--size", callback=between(16, 2048), help="Height and width in pixels.")] = 256,
+    size: Annotated[
+        int, option("--size", "Height and width in pixels.", default=True, callback=between(16, 2048))
+    ] = 256,
     output: Output = OUTPUT / "samples",
     json: Json = False,
     quiet: Quiet = False,
