@@ -65,7 +65,7 @@ def test_wide_colours_become_srgb(tmp_path: Path, space: str, suffix: str) -> No
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGBA"])
-def test_profiles_count_in_every_mode(tmp_path: Path, mode: str) -> None:
+def test_profiles_in_every_mode(tmp_path: Path, mode: str) -> None:
     image = Image.fromarray(colours())
     if mode == "P":
         image = image.quantize(64)
@@ -81,12 +81,11 @@ def test_profiles_count_in_every_mode(tmp_path: Path, mode: str) -> None:
 def test_a_grey_image_may_have_a_profile_for_colours(tmp_path: Path) -> None:
     grey = Image.linear_gradient("L").resize((32, 32))
     grey.save(tmp_path / "x.png", icc_profile=icc.rgb(icc.SRGB, 1.0))
-    assert (
-        np.abs(np.asarray(open_image(tmp_path / "x.png"), float)[..., 1] - encoded(np.asarray(grey) / 255)).max() <= 1
-    )
+    read = np.asarray(open_image(tmp_path / "x.png"), float)[..., 1]
+    assert np.abs(read - encoded(np.asarray(grey) / 255)).max() <= 1
 
 
-def test_inks_are_those_of_the_profile(tmp_path: Path) -> None:
+def test_cmyk(tmp_path: Path) -> None:
     inks = np.zeros((16, 48, 4), np.uint8)
     inks[:, 16:32, 3] = 255  # black
     inks[:, 32:, 1] = 255  # magenta
@@ -98,10 +97,10 @@ def test_inks_are_those_of_the_profile(tmp_path: Path) -> None:
     assert magenta[0] > magenta[1] + 80  # without the profile (255, 0, 255)
     assert magenta[2] < 200
     assert open_original(tmp_path / "x.tif").mode == "RGB"
-    assert open_original(tmp_path / "x.tif").info == {}  # a PNG of inks there is not
+    assert open_original(tmp_path / "x.tif").info == {}  # PNG has no CMYK
 
 
-def test_lab_is_read(tmp_path: Path) -> None:
+def test_lab(tmp_path: Path) -> None:
     lab = ImageCms.profileToProfile(
         Image.fromarray(colours()), ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
     )
@@ -113,15 +112,15 @@ def test_lab_is_read(tmp_path: Path) -> None:
     "profile", [icc.rgb(icc.SRGB, None), ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()]
 )
 def test_srgb_is_not_converted(tmp_path: Path, profile: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not a level changes, and it costs nothing."""
     Image.fromarray(colours()).save(tmp_path / "x.png", icc_profile=profile)
-    open_image(tmp_path / "x.png")  # which looks at the profile
+    open_image(tmp_path / "x.png")  # reads the profile
     monkeypatch.setattr(ImageCms.ImageCmsTransform, "apply", None)
     assert np.array_equal(open_image(tmp_path / "x.png"), colours())
 
 
 BROKEN = {
     "rubbish": b"not a profile",
+    "enormous": bytes(5_000_000),
     "empty": b"\0",
     "cut off": icc.rgb(icc.P3, 2.2)[:300],
     "for inks": icc.cmyk(),
@@ -135,6 +134,8 @@ BROKEN = {
 @pytest.mark.parametrize("what", BROKEN)
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif", "webp"])
 def test_a_profile_that_cannot_be_used_is_a_warning(tmp_path: Path, what: str, suffix: str) -> None:
+    if what == "enormous" and suffix != "png":
+        pytest.skip("the other formats have no room for it")
     path = tmp_path / f"x.{suffix}"
     Image.fromarray(colours()).save(path, icc_profile=BROKEN[what])
     with pytest.warns(RestyleWarning, match="profile that cannot be used") as caught:
@@ -144,19 +145,13 @@ def test_a_profile_that_cannot_be_used_is_a_warning(tmp_path: Path, what: str, s
     assert np.array_equal(read, Image.open(path).convert("RGB"))
 
 
-def test_a_profile_of_which_a_part_is_missing(tmp_path: Path) -> None:
-    """A JPEG has large ones in several pieces; Pillow drops them all where one is lost."""
+def test_a_profile_with_a_missing_part(tmp_path: Path) -> None:
+    """A JPEG stores large profiles in several pieces; Pillow drops them all if one is missing."""
     Image.fromarray(colours()).save(tmp_path / "x.jpg", icc_profile=icc.rgb(icc.P3, None) + bytes(100_000))
     data = (tmp_path / "x.jpg").read_bytes()
     (tmp_path / "x.jpg").write_bytes(data.replace(b"ICC_PROFILE\0\2\2", b"JCC_PROFILE\0\2\2"))
     with pytest.warns(RestyleWarning, match="profile"):
         open_image(tmp_path / "x.jpg")
-
-
-def test_an_enormous_profile_does_not_cost_the_image(tmp_path: Path) -> None:
-    Image.fromarray(colours()).save(tmp_path / "x.png", icc_profile=bytes(5_000_000))
-    with pytest.warns(RestyleWarning, match="profile"):
-        assert np.array_equal(open_image(tmp_path / "x.png"), colours())
 
 
 # --- pasting
@@ -165,7 +160,7 @@ QUAD = ((10.0, 8.0), (10.0, 24.0), (26.0, 24.0), (26.0, 8.0))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P"])
-def test_what_is_pasted_comes_in_the_photos_colours_and_the_rest_stays(tmp_path: Path, mode: str) -> None:
+def test_pasted_images_have_the_colours_of_the_photo(tmp_path: Path, mode: str) -> None:
     stored = Image.fromarray(colours(36)).convert("L" if mode[0] == "L" else "RGB")
     stored = stored.quantize(64) if mode == "P" else stored.convert(mode)
     profile = icc.grey(1.0) if mode[0] == "L" else icc.rgb(icc.PROPHOTO, 1.8)
@@ -185,7 +180,7 @@ def test_what_is_pasted_comes_in_the_photos_colours_and_the_rest_stays(tmp_path:
         assert abs(shown[0] - encoded(decoded(np.array([150, 90, 60]), None) @ [0.2126, 0.7152, 0.0722])) <= 4
 
 
-def test_an_unchanged_crop_leaves_a_wide_photo_as_it_was(tmp_path: Path) -> None:
+def test_pasting_an_unchanged_crop_changes_nothing(tmp_path: Path) -> None:
     Image.fromarray(colours(36)).save(tmp_path / "photo.png", icc_profile=icc.rgb(icc.P3, None))
     original, seen = open_original(tmp_path / "photo.png"), open_image(tmp_path / "photo.png")
     difference = np.asarray(paste(original, seen.crop((10, 8, 27, 25)), QUAD), float) - np.asarray(original, float)
@@ -194,7 +189,7 @@ def test_an_unchanged_crop_leaves_a_wide_photo_as_it_was(tmp_path: Path) -> None
 
 
 def test_a_scanners_photo_becomes_srgb(tmp_path: Path) -> None:
-    """Its profile leads one way only, so that nothing could be pasted in its colours."""
+    """Its profile has no inverse, so nothing could be pasted in its colours."""
     lut = icc.cmyk().replace(b"CMYK", b"RGB ").replace(b"prtr", b"scnr")
     position = lut.index(b"mft1")
     table = np.array([[95 * 2.55 * (r + g + b) / 3, 128, 128] for r, g, b in np.ndindex(2, 2, 2)]).astype(np.uint8)
@@ -208,7 +203,7 @@ def test_a_scanners_photo_becomes_srgb(tmp_path: Path) -> None:
         original = open_original(tmp_path / "x.png")
     assert original.info == {}
     assert np.array_equal(original, open_image(tmp_path / "x.png"))
-    assert np.asarray(original).std(axis=-1).max() <= 2  # the profile knows no colours
+    assert np.asarray(original).std(axis=-1).max() <= 2  # the profile has no colours
 
 
 def test_from_the_command(tmp_path: Path, tiny_store: Path, restyle: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Which way up: the Orientation is read from wherever it is stored, and nothing else of the metadata matters."""
+"""The Orientation is read wherever it is stored, and no other metadata matters."""
 
 from __future__ import annotations
 
@@ -11,67 +11,51 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin, features
+from tiff import ASCII, BYTE, FLOAT, LONG, ORIENTATION, RATIONAL, SHORT, SRATIONAL, directory, head, long, short
 
 from restyle_cli.images import TURNED, open_image, open_original
 
-SHORT, LONG, ASCII, RATIONAL, SRATIONAL, FLOAT, BYTE = 3, 4, 2, 5, 10, 11, 1
-ORIENTATION, X_RESOLUTION, SOFTWARE, FLASH = 0x0112, 0x011A, 0x0131, 0x9209
+X_RESOLUTION, SOFTWARE, FLASH = 0x011A, 0x0131, 0x9209
 SIZE = (40, 24)
 
 
 def exif(*entries: tuple[int, int, bytes], order: str = "<") -> bytes:
-    """A directory with these tags: number, type, and the value in the bytes of `order`."""
-    widths = {SHORT: 2, LONG: 4, RATIONAL: 8, SRATIONAL: 8, FLOAT: 4}
-    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}LH", 8, len(entries))
-    data_at = 8 + 2 + 12 * len(entries) + 4
-    directory, data = b"", b""
-    for number, kind, value in entries:
-        count = len(value) // widths.get(kind, 1)
-        directory += struct.pack(f"{order}HHL", number, kind, count)
-        if len(value) <= 4:
-            directory += value.ljust(4, b"\0")
-        else:
-            directory += struct.pack(f"{order}L", data_at + len(data))
-            data += value
-    return b"Exif\0\0" + head + directory + bytes(4) + data
-
-
-def short(value: int, order: str = "<") -> bytes:
-    return struct.pack(f"{order}H", value)
+    return b"Exif\0\0" + head(order) + directory(*entries, order=order)
 
 
 SIX = (ORIENTATION, SHORT, short(6))
 ON_ITS_SIDE = {
     "plain": exif(SIX),
-    "big-endian": exif((ORIENTATION, SHORT, short(6, ">")), order=">"),
+    "big-endian": exif((ORIENTATION, SHORT, short(6, order=">")), order=">"),
     "a rational without a value": exif(SIX, (X_RESOLUTION, SRATIONAL, struct.pack("<2i", -1, 0))),
-    "a float that is none": exif(SIX, (X_RESOLUTION, FLOAT, struct.pack("<f", float("nan")))),
-    "a long where a short belongs": exif(SIX, (FLASH, LONG, struct.pack("<L", 70000))),
-    "text where a short belongs": exif(SIX, (FLASH, ASCII, b"none\0")),
-    "a tag of no known type": exif(SIX, (SOFTWARE, 77, b"abcd")),
+    "NaN": exif(SIX, (X_RESOLUTION, FLOAT, struct.pack("<f", float("nan")))),
+    "a long instead of a short": exif(SIX, (FLASH, LONG, long(70000))),
+    "text instead of a short": exif(SIX, (FLASH, ASCII, b"none\0")),
+    "a tag of unknown type": exif(SIX, (SOFTWARE, 77, b"abcd")),
     "a tag beyond the end": exif(SIX)[:14] + exif(SIX, (SOFTWARE, ASCII, bytes(9)))[14:40],
-    "as long": exif((ORIENTATION, LONG, struct.pack("<L", 6))),
+    "as long": exif((ORIENTATION, LONG, long(6))),
     "as text": exif((ORIENTATION, ASCII, b"6\0")),
     "as byte": exif((ORIENTATION, BYTE, b"\6")),
-    "as rational": exif((ORIENTATION, RATIONAL, struct.pack("<2L", 6, 1))),
+    "as rational": exif((ORIENTATION, RATIONAL, long(6, 1))),
     "as float": exif((ORIENTATION, FLOAT, struct.pack("<f", 6))),
-    "twice": exif((ORIENTATION, SHORT, short(6) * 2)),
+    "twice": exif((ORIENTATION, SHORT, short(6, 6))),
 }
 UPRIGHT = {
     "out of range": exif((ORIENTATION, SHORT, short(9))),
     "zero": exif((ORIENTATION, SHORT, short(0))),
     "no number": exif((ORIENTATION, ASCII, b"up\0")),
     "infinite": exif((ORIENTATION, FLOAT, struct.pack("<f", float("inf")))),
-    "divided by zero": exif((ORIENTATION, RATIONAL, struct.pack("<2L", 6, 0))),
+    "divided by zero": exif((ORIENTATION, RATIONAL, long(6, 0))),
     "empty": exif(),
     "rubbish": b"Exif\0\0rubbish that is none",
 }
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description %s></x:xmpmeta>'
+EXACT: dict[str, dict[str, object]] = {"jpg": {"quality": 100, "subsampling": 0}, "webp": {"lossless": True}}
 
 
 @pytest.fixture
 def photo() -> Image.Image:
-    """Coarse, so that JPEG keeps it."""
+    """Coarse blocks, so that JPEG keeps them."""
     blocks = np.random.default_rng(0).integers(0, 255, (3, 5, 3), np.uint8)
     return Image.fromarray(blocks).resize(SIZE, Image.Resampling.NEAREST)
 
@@ -86,10 +70,9 @@ def assert_shown(path: Path, stored: Image.Image, turned: bool) -> None:
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
 @pytest.mark.parametrize("how", [*ON_ITS_SIDE, *UPRIGHT])
-def test_what_exif_says_is_done(tmp_path: Path, photo: Image.Image, how: str, suffix: str) -> None:
+def test_exif(tmp_path: Path, photo: Image.Image, how: str, suffix: str) -> None:
     path = tmp_path / f"x.{suffix}"
-    options = {"quality": 100, "subsampling": 0} if suffix == "jpg" else {"lossless": True} if suffix == "webp" else {}
-    photo.save(path, exif=(ON_ITS_SIDE | UPRIGHT)[how], **options)
+    photo.save(path, exif=(ON_ITS_SIDE | UPRIGHT)[how], **EXACT.get(suffix, {}))
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # Pillow warns of most of these
         assert_shown(path, photo, turned=how in ON_ITS_SIDE)
@@ -110,66 +93,48 @@ def test_all_orientations(tmp_path: Path, photo: Image.Image, orientation: int, 
     }[orientation](np.asarray(photo))
     tags = Image.Exif()
     tags[ORIENTATION] = orientation
-    options = {"quality": 100, "subsampling": 0} if suffix == "jpg" else {"lossless": True} if suffix == "webp" else {}
-    photo.save(tmp_path / f"x.{suffix}", exif=tags, **options)
+    photo.save(tmp_path / f"x.{suffix}", exif=tags, **EXACT.get(suffix, {}))
     read = open_image(tmp_path / f"x.{suffix}")
     assert np.abs(np.asarray(read, int) - right).mean() < 3
     assert (TURNED in read.info) is (orientation > 1)
 
 
 @pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
-@pytest.mark.parametrize(
-    ("kind", "value"), [(SHORT, short(6)), (SHORT, short(6) * 2), (LONG, struct.pack("<L", 6)), (BYTE, b"\6")]
-)
-def test_a_tiff_has_it_among_its_own_tags(
-    tmp_path: Path, photo: Image.Image, kind: int, value: bytes, compression: str
-) -> None:
-    photo.save(tmp_path / "x.tif", compression=compression, tiffinfo={ORIENTATION: 6})
+@pytest.mark.parametrize(("kind", "value"), [(SHORT, short(6)), (SHORT, short(6, 6)), (LONG, long(6)), (BYTE, b"\6")])
+def test_tags_of_a_tiff(tmp_path: Path, photo: Image.Image, kind: int, value: bytes, compression: str) -> None:
+    """Also with a resolution of 7 / 0."""
+    photo.save(tmp_path / "x.tif", compression=compression, tiffinfo={ORIENTATION: 6, X_RESOLUTION: 7})
     data = (tmp_path / "x.tif").read_bytes()
     entry = struct.pack("<HHL", ORIENTATION, SHORT, 1) + short(6) + b"\0\0"
-    assert data.count(entry) == 1
+    assert (data.count(entry), data.count(long(7, 1))) == (1, 1)
     count = 2 if len(value) == 4 and kind == SHORT else 1
     changed = struct.pack("<HHL", ORIENTATION, kind, count) + value.ljust(4, b"\0")
-    (tmp_path / "x.tif").write_bytes(data.replace(entry, changed))
+    (tmp_path / "x.tif").write_bytes(data.replace(entry, changed).replace(long(7, 1), long(7, 0)))
     assert_shown(tmp_path / "x.tif", photo, turned=True)
 
 
-def test_tiffs_with_other_odd_tags(tmp_path: Path, photo: Image.Image) -> None:
-    photo.save(tmp_path / "x.tif", tiffinfo={ORIENTATION: 6, X_RESOLUTION: 7})
-    data = (tmp_path / "x.tif").read_bytes()
-    assert data.count(struct.pack("<2L", 7, 1)) == 1
-    (tmp_path / "x.tif").write_bytes(data.replace(struct.pack("<2L", 7, 1), struct.pack("<2L", 7, 0)))
-    assert_shown(tmp_path / "x.tif", photo, turned=True)
-
-
-@pytest.mark.parametrize("said", [b'tiff:Orientation="6"/>', b"><tiff:Orientation>6</tiff:Orientation>"])
-@pytest.mark.parametrize("beside", [None, "out of range", "rubbish"])
+@pytest.mark.parametrize("text", [b'tiff:Orientation="6"/>', b"><tiff:Orientation>6</tiff:Orientation>"])
+@pytest.mark.parametrize("other", [None, "out of range", "rubbish"])
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
-def test_where_exif_says_nothing_xmp_counts(
-    tmp_path: Path, photo: Image.Image, said: bytes, beside: str | None, suffix: str
+def test_xmp_counts_if_exif_has_no_orientation(
+    tmp_path: Path, photo: Image.Image, text: bytes, other: str | None, suffix: str
 ) -> None:
     path = tmp_path / f"x.{suffix}"
-    options: dict[str, object] = {"exif": UPRIGHT[beside]} if beside else {}
+    options: dict[str, object] = {"exif": UPRIGHT[other]} if other else {}
     if suffix == "png":
-        options["pnginfo"] = text = PngImagePlugin.PngInfo()
-        text.add_itxt("XML:com.adobe.xmp", (XMP % said).decode())
+        options["pnginfo"] = chunks = PngImagePlugin.PngInfo()
+        chunks.add_itxt("XML:com.adobe.xmp", (XMP % text).decode())
     elif suffix == "tif":
-        options = {"tiffinfo": {700: XMP % said}}
+        options = {"tiffinfo": {700: XMP % text}}
     else:
-        options["xmp"] = XMP % said
-    options |= {"quality": 100, "subsampling": 0} if suffix == "jpg" else {"lossless": True} if suffix == "webp" else {}
-    photo.save(path, **options)
+        options["xmp"] = XMP % text
+    photo.save(path, **options, **EXACT.get(suffix, {}))
     assert_shown(path, photo, turned=True)
 
 
 def test_exif_comes_before_xmp(tmp_path: Path, photo: Image.Image) -> None:
-    photo.save(
-        tmp_path / "x.jpg",
-        quality=100,
-        subsampling=0,
-        exif=exif((ORIENTATION, SHORT, short(1))),
-        xmp=XMP % b'tiff:Orientation="6"/>',
-    )
+    upright = exif((ORIENTATION, SHORT, short(1)))
+    photo.save(tmp_path / "x.jpg", exif=upright, xmp=XMP % b'tiff:Orientation="6"/>', **EXACT["jpg"])
     assert_shown(tmp_path / "x.jpg", photo, turned=False)
 
 
@@ -183,7 +148,8 @@ def test_a_png_may_have_its_exif_last(tmp_path: Path, photo: Image.Image) -> Non
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
-def test_an_avif_says_it_beside_its_exif(tmp_path: Path, photo: Image.Image) -> None:
+def test_an_avif_with_invalid_exif(tmp_path: Path, photo: Image.Image) -> None:
+    """It stores the rotation beside its EXIF."""
     tags = Image.Exif()
     tags[ORIENTATION], tags[X_RESOLUTION] = 6, 7.0
     photo.save(tmp_path / "x.avif", exif=tags, quality=100, subsampling="4:4:4")
@@ -201,22 +167,21 @@ def test_an_avif_says_it_beside_its_exif(tmp_path: Path, photo: Image.Image) -> 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16", "F"])
 def test_every_mode_is_turned(tmp_path: Path, photo: Image.Image, mode: str) -> None:
-    grey = Image.fromarray(np.asarray(photo.convert("L"), np.uint16) * 257) if mode == "I;16" else None
-    stored = grey or photo.convert("L" if mode == "F" else mode)
-    stored = Image.fromarray(np.asarray(stored, np.float32) / 255) if mode == "F" else stored
+    levels = np.asarray(photo.convert("L"))
+    deep = {"I;16": levels.astype(np.uint16) * 257, "F": levels.astype(np.float32) / 255}
+    stored = Image.fromarray(deep[mode]) if mode in deep else photo.convert(mode)
     stored.save(tmp_path / "x.tif", tiffinfo={ORIENTATION: 1})
     right = np.rot90(open_image(tmp_path / "x.tif"), -1)
     stored.save(tmp_path / "x.tif", tiffinfo={ORIENTATION: 6})
     assert np.array_equal(open_image(tmp_path / "x.tif"), right)
 
 
-def test_masks_and_what_is_pasted_lie_as_the_photo(
+def test_masks_and_pasted_images_are_turned_like_the_photo(
     tmp_path: Path, tiny_store: Path, restyle: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    wide = Image.linear_gradient("L").resize((96, 64)).convert("RGB")
     odd = ON_ITS_SIDE["a rational without a value"]
-    wide.save("x.jpg", exif=odd, quality=95)
+    Image.linear_gradient("L").resize((96, 64)).convert("RGB").save("x.jpg", exif=odd, quality=95)
     mask = Image.new("L", (96, 64), 255)
     mask.paste(0, (0, 0, 48, 64))
     mask.save("mask.jpg", exif=odd)
