@@ -1,9 +1,10 @@
-"""What `import restyle_cli` offers: models by name, and the loop on whatever images a person has."""
+"""The Python interface: what `import restyle_cli` offers."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,40 @@ import torch
 from torch import Tensor
 
 from restyle_cli import inversion, models
-from restyle_cli.devices import choose_device, choose_dtype, compute
-from restyle_cli.inversion import TARGET, Chain, Inversion, Method, State, full_size
-from restyle_cli.metrics.base import Metric as Metric
-from restyle_cli.run.batches import Images, as_batch
+from restyle_cli.align import Aligned, AlignOptions, align_image
+from restyle_cli.devices import choose_device, choose_dtype, compute, exactly
+from restyle_cli.errors import RestyleError
+from restyle_cli.generators.base import StyleGenerator
+from restyle_cli.inversion import TARGET, Chain, Inversion, Method, State, Step, full_size
+from restyle_cli.metrics import choose
+from restyle_cli.metrics.base import Metric
+from restyle_cli.run.batches import Batch, Images, as_batch, as_image
+from restyle_cli.run.result import Result
+
+__all__ = [
+    "Aligned",
+    "Chain",
+    "Images",
+    "Inversion",
+    "Method",
+    "Metric",
+    "RestyleError",
+    "Result",
+    "StandInWarning",
+    "State",
+    "Step",
+    "StyleGenerator",
+    "align",
+    "evaluate",
+    "generate",
+    "invert",
+    "iterate",
+    "load",
+]
 
 
 class StandInWarning(UserWarning):
-    """Another network stands in for the one that was asked for."""
+    """Another model stands in for the requested one."""
 
 
 def load(
@@ -29,21 +56,22 @@ def load(
     generator: str | Path | None = None,
     seed: int = 0,
 ) -> Method | Chain:
-    """The model called `name` in the catalog or in the file `name`, ready on `device`.
+    """The method of a model, or a chain of methods, on `device`.
 
-    Also the name of a method ("pti"), of a chain ("hybrid"), a chain as `--via` has it ("psp,image2stylegan:100"), or a
-    generator alone, which means the projector on it. `generator`, a name or a file, takes the place of the one that the
-    model belongs to. `precision`: auto (fp32), fp32, bf16 or fp16. `seed`: of methods that use random numbers.
+    `name` is a model of the catalog, a checkpoint file, a method ("pti"), a named chain ("hybrid"), a chain
+    ("psp-portrait,image2stylegan:100"), or a generator, which means the projector on it. `generator`, a name or a file,
+    replaces the models' own. `precision` is auto (fp32), fp32, bf16 or fp16. `seed` is that of methods with random
+    numbers.
 
-    StandInWarning where another network stands in for what was asked. RestyleError when there is none, or it does not
-    fit its generator.
+    A published model is downloaded if it is not installed. StandInWarning if another one stands in for it; RestyleError
+    if there is no such model, or the generator does not fit.
     """
-    where = choose_device(str(device))
-    loaded, notices = models.load(str(name), where, None if generator is None else str(generator), seed)
+    chosen = choose_device(str(device))
+    loaded, notices = models.load(str(name), chosen, None if generator is None else str(generator), seed)
     for notice in notices:
         warnings.warn(notice, StandInWarning, stacklevel=2)
-    dtype = choose_dtype(precision, where)
-    for method in [loaded] if not isinstance(loaded, Sequence) else loaded:
+    dtype = choose_dtype(precision, chosen)
+    for method in [loaded] if isinstance(loaded, Method) else loaded:
         method.dtype = dtype
     return loaded
 
@@ -55,52 +83,121 @@ def invert(
     *,
     inputs: Mapping[str, Tensor] | None = None,
     **options: Any,
-) -> Inversion:
-    """Find the latent codes of `images`: a path, a Pillow image, an array, a tensor, or a sequence of them.
+) -> Result:
+    """Find the latents of images: a path, a PIL image, an array, a tensor, the result of `align`, or a list of these.
 
-    They are taken whole, in the model's size, or another one of the same shape; no face is cut out. Tensors are
-    [N, 3, H, W] from -1 to 1, arrays [H, W, 3]; 8-bit values are from 0 to 255. Methods that compare at the generator's
-    full size are given images in it. `steps` are those of a single method, or of a chain's last. Other options are
-    those of `inversion.invert`: `keep`, `tolerance`, `on_step`, `keep_images`, `keep_w`.
+    Tensors are [N, 3, H, W] from -1 to 1, arrays [H, W, 3]; 8-bit values range from 0 to 255. Images are resized to the
+    input of the model; faces are not aligned. `steps` is the number of steps of a single method, or of the last one of
+    a chain. `options` are those of `inversion.invert`: `keep`, `tolerance`, `stop`, `on_step`, `keep_images`, `keep_w`.
 
     ValueError for images of another range, type, shape or number of channels.
     """
-    methods = model if isinstance(model, Sequence) else [model]
-    x, extras = _prepared(images, methods)
-    with compute(x.device, _dtype(methods[0])):
-        return inversion.invert(x, model, steps, inputs={**extras, **(inputs or {})}, **options)
+    methods = [model] if isinstance(model, Method) else model
+    batch, extras = _prepare(images, methods)
+    with compute(batch.x.device, methods[0].dtype):
+        found = inversion.invert(batch.x, model, steps, inputs={**extras, **(inputs or {})}, **options)
+    recorded = {"keep": options.get("keep", "best"), "tolerance": options.get("tolerance")}
+    return Result.of(found, batch, methods, recorded)
 
 
 def iterate(images: Images, schedule: Iterable[Method], inputs: Mapping[str, Tensor] | None = None) -> Iterator[State]:
     """Yield the first guess for `images`, then the state after each method of the schedule, which may be endless.
 
-    `images` are as `invert` takes them; the rest is as `inversion.iterate` has it.
+    `images` as for `invert`. The caller sets the gradient mode.
     """
-    if not isinstance(schedule, Sequence):
-        methods = iter(schedule)
-        first = list(islice(methods, 1))
-        schedule = chain(first, methods)
-    else:
-        first = schedule
-    x, extras = _prepared(images, first)
-    states = inversion.iterate(x, schedule, {**extras, **(inputs or {})})
+    methods = iter(schedule)
+    first = list(schedule) if isinstance(schedule, Sequence) else list(islice(methods, 1))
+    batch, extras = _prepare(images, first)
+    rest = schedule if isinstance(schedule, Sequence) else chain(first, methods)
+    states = inversion.iterate(batch.x, rest, {**extras, **(inputs or {})})
     while True:
-        with compute(x.device, _dtype(first[0])):  # not around the yield: the caller's own work keeps its precision
+        with compute(batch.x.device, first[0].dtype):  # not around the yield: it must not change the caller's precision
             state = next(states, None)
         if state is None:
             return
         yield state
 
 
-def _prepared(images: Images, methods: Sequence[Method]) -> tuple[Tensor, dict[str, Tensor]]:
-    """The images on the device of the first method, and what its steps find beside them."""
+def align(image: Images, mode: str = "auto", face: int = 1, size: int = 256) -> Aligned:
+    """Crop a face as FFHQ does, for `invert`. `image` is a path, a PIL image, an 8-bit array, or a tensor.
+
+    "auto" only resizes an image that is such a crop already, "always" crops in any case, "never" only resizes. Face 1
+    is the largest. The result has the crop `.image` and its place in the photo. RestyleError if there is no such face.
+    """
+    photo, path = as_image(image)
+    return align_image(photo, AlignOptions(mode, face), (size, size), path or Path("image"))[0]
+
+
+@torch.no_grad()
+def generate(
+    model: str | Path | Method | Sequence[Method] | StyleGenerator,
+    latents: Tensor | None = None,
+    seeds: Sequence[int] = (0,),
+    truncation: float = 1.0,
+    patch: Mapping[str, Tensor] | None = None,
+) -> Tensor:
+    """Render latents, or random ones: images [N, 3, H, W], nominally in [-1, 1].
+
+    `model` is a generator, a method that has one, or a name or file for `load`. `latents` are [N, L, w_dim], or one w
+    for all layers [N, w_dim]. Without them there is one latent per seed, moved towards the average by a `truncation`
+    below 1. `patch` are weight changes as a result has them. ValueError for latents of another shape.
+    """
+    generator = _generator_of(model)
+    device = generator.w_avg.device
+    if latents is None:
+        noise = [
+            torch.randn(1, generator.config.z_dim, generator=torch.Generator().manual_seed(seed)) for seed in seeds
+        ]
+        w = generator.w_plus(generator.mapping(torch.cat(noise).to(device)))
+        latents = generator.truncate(w, truncation)
+    layers, width = generator.layers, generator.config.w_dim
+    if list(latents.shape[1:]) not in ([layers, width], [width]):
+        raise ValueError(f"latents have the shape {list(latents.shape)}; the generator takes [N, {layers}, {width}]")
+    images: Tensor = generator(generator.w_plus(latents.float().to(device)), patch=patch)
+    return images.float()
+
+
+def evaluate(
+    targets: Images | Result, images: Images | None = None, metrics: Sequence[str] | None = None
+) -> dict[str, Tensor]:
+    """Compare images with targets: [N] for each number of the metrics, by its key ("l2", "lpips", …).
+
+    `targets` is a result of `invert`, or images as `invert` takes them; then `images` are compared with them. Both are
+    compared as `restyle eval` does, at 256x256. `metrics` are names of metrics; by default all installed ones. Missing,
+    a RestyleError, if a named metric needs a model that is not installed.
+    """
+    if isinstance(targets, Result):
+        x, y = targets.targets, targets.images
+    elif images is None:
+        raise ValueError("name the images to compare with the targets")
+    else:
+        x, y = as_batch(targets).x, as_batch(images).x
+    if len(x) != len(y):
+        raise ValueError(f"{len(x)} targets cannot be compared with {len(y)} images")
+    chosen = choose(metrics, x.device, identities=())
+    if metrics is None and "lpips" in chosen.missing:
+        warnings.warn(f"'structure' stands in: {chosen.missing['lpips'].full_message}", StandInWarning, stacklevel=2)
+    numbers: dict[str, Tensor] = {}
+    with torch.no_grad(), exactly(x.device):
+        for metric in chosen.metrics:
+            values = metric.measure(x, y.to(x.device)).reshape(len(x), -1).cpu()
+            numbers |= {column.key: values[:, index] for index, column in enumerate(metric.columns)}
+    return numbers
+
+
+def _generator_of(model: str | Path | Method | Sequence[Method] | StyleGenerator) -> StyleGenerator:
+    if isinstance(model, (str, Path)):
+        return models.load_generator(model, choose_device())
+    if isinstance(model, StyleGenerator):
+        return model
+    return (model if isinstance(model, Method) else model[-1]).generator
+
+
+def _prepare(images: Images, methods: Sequence[Method]) -> tuple[Batch, dict[str, Tensor]]:
+    """The images on the device of the first method, and the inputs of the steps."""
     if not methods:
         raise ValueError("a schedule needs at least one method")
-    x, full = as_batch(images, methods[0].size, full_size(methods))
-    generator = methods[0].generator
-    device = next((tensor.device for tensor in (*generator.parameters(), *generator.buffers())), x.device)
-    return x.to(device), {} if full is None else {TARGET: full.to(device)}
-
-
-def _dtype(method: Method) -> torch.dtype:
-    return method.dtype
+    batch = as_batch(images, methods[0].size, full_size(methods))
+    device = methods[0].generator.w_avg.device
+    extras = {} if batch.full is None else {TARGET: batch.full.to(device)}
+    return replace(batch, x=batch.x.to(device)), extras

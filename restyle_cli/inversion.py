@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, groupby
+from pathlib import Path
+from types import MappingProxyType
 from typing import ClassVar, Self, overload
 
 import torch
@@ -43,6 +45,9 @@ class State:
     patch: Mapping[str, Tensor] = field(default_factory=dict)  # [N, ...] each
     memory: Mapping[str, Tensor] = field(default_factory=dict)  # [N, ...] each
 
+    def __repr__(self) -> str:
+        return f"State(w {list(self.w.shape)}, image {list(self.image.shape)})"
+
     def map(self, function: Callable[[Tensor], Tensor]) -> State:
         """The state with `function` applied to every tensor."""
         patch, memory = ({k: function(v) for k, v in values.items()} for values in (self.patch, self.memory))
@@ -74,12 +79,16 @@ class Method(ABC):
     keeps_last: bool = False  # the last step is selected, because the result should not equal the target
     dtype: torch.dtype = torch.float32  # in which its networks compute, where the caller has no other
     seed: int = 0
+    networks: Mapping[str, Path] = MappingProxyType({})  # the files of its networks by name, if it was loaded
 
     def __init__(self, name: str, generator: StyleGenerator) -> None:
         self.name = name
         self.generator = generator
         self.size = target_size(generator)  # (height, width) of the images it takes
         self._first: State | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
 
     @classmethod
     def accepts(cls, channels: int) -> bool:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from restyle_cli.errors import RestyleError, RestyleWarning, did_you_mean
@@ -83,6 +84,14 @@ class Registry(Generic[T]):
             message = f"the {self.kind} '{point.name}' of the package {_package(point)} cannot be loaded: {text}"
             raise RestyleError(message, "update or uninstall that package") from error
         return found  # type: ignore[return-value]  # a subclass of `base`, which the type variable does not know
+
+
+class CallablePackage(ModuleType):
+    """A subpackage that shares its name with a function of the Python interface, which a call of it calls."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        package, _, name = self.__name__.rpartition(".")
+        return getattr(importlib.import_module(f"{package}.api"), name)(*args, **kwargs)
 
 
 def _import(location: str) -> Any:

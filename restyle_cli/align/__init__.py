@@ -4,6 +4,8 @@ The published and the bundled encoders were trained on such crops. Images of oth
 says.
 """
 
+import sys
+
 from restyle_cli.align.align import (
     Aligned,
     AlignOptions,
@@ -30,6 +32,7 @@ from restyle_cli.align.geometry import (
     tilt_of,
 )
 from restyle_cli.align.landmarks import Landmarks, read_landmarks
+from restyle_cli.registry import CallablePackage
 
 __all__ = [
     "DETECTOR",
@@ -60,3 +63,5 @@ __all__ = [
     "side_of",
     "tilt_of",
 ]
+
+sys.modules[__name__].__class__ = CallablePackage  # `restyle_cli.align(image)` calls `api.align`

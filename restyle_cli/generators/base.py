@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -80,6 +81,8 @@ class StyleGenerator(nn.Module):
     w_avg: Tensor  # [L, w_dim], the average latent
     noise_mode: str = "fixed"  # one of NOISE_MODES, where a call names none; training uses "random"
     gradient_checkpointing: bool = False  # compute feature maps again on the way back, to save memory
+    name: str | None = None  # in the catalog, or its file's, if it was loaded
+    file: Path | None = None
 
     __call__: Callable[..., Tensor]
 

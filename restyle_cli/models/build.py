@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.methods import METHODS
-from restyle_cli.models.resolve import Model
+from restyle_cli.models.resolve import GeneratorFile, Model
 from restyle_cli.store import catalog
 
 if TYPE_CHECKING:
@@ -53,13 +53,13 @@ class ModelCache:
         return legacy.build(legacy.pick(self.checkpoints[path], role, path), self.device, path)
 
 
-def build(model: Model, cache: ModelCache, seed: int = 0) -> Method:
+def build_method(model: Model, cache: ModelCache, seed: int = 0) -> Method:
     """The method of `model`; `seed` is that of methods with random numbers.
 
     RestyleError if a file is damaged, or its networks do not belong together.
     """
     construct: Callable[..., Method] = METHODS.load(model.method)
-    generator: StyleGenerator = cache.load(model.generator.path, "generator")
+    generator = load_generator(model.generator, cache)
     networks: list[Encoder | StyleGenerator] = [generator]
     if model.encoder is None:
         crop_as_domain(generator, model.generator.name)
@@ -75,7 +75,15 @@ def build(model: Model, cache: ModelCache, seed: int = 0) -> Method:
         options |= {"task": model.task, "downscale": model.downscale}
     method = construct(model.name, *networks, **options)
     method.seed = seed
+    method.networks = dict(model.files())
     return method
+
+
+def load_generator(found: GeneratorFile, cache: ModelCache) -> StyleGenerator:
+    """The generator in a file."""
+    generator: StyleGenerator = cache.load(found.path, "generator")
+    generator.name, generator.file = found.name, found.path
+    return generator
 
 
 def crop_as_domain(generator: StyleGenerator, name: str) -> None:

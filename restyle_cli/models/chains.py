@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from restyle_cli.errors import UsageError
+from restyle_cli.errors import RestyleError, UsageError
 from restyle_cli.methods import CHAINS, METHODS
-from restyle_cli.models.build import ModelCache, build
+from restyle_cli.models import build
+from restyle_cli.models.build import ModelCache, build_method
 from restyle_cli.models.resolve import (
     Ensure,
     GeneratorUnknown,
@@ -26,6 +27,7 @@ from restyle_cli.store.spaces import doubt, shared
 if TYPE_CHECKING:
     import torch
 
+    from restyle_cli.generators.base import StyleGenerator
     from restyle_cli.inversion import Chain, Method
 
 SYNTAX = "write NAME[:STEPS], separated by commas: 'psp-portrait,restyle-psp-portrait:5'"
@@ -85,7 +87,9 @@ class Plan:
         from restyle_cli.inversion import Chain
 
         cache = ModelCache(device)
-        return Chain(tuple((build(model, cache, seed), n) for model, n in zip(self.models, self.steps, strict=True)))
+        return Chain(
+            tuple((build_method(model, cache, seed), n) for model, n in zip(self.models, self.steps, strict=True))
+        )
 
 
 def load_method(name: str | Path, device: str | torch.device = "cpu", generator: str | Path | None = None) -> Method:
@@ -94,7 +98,17 @@ def load_method(name: str | Path, device: str | torch.device = "cpu", generator:
     Both are names of the catalog or files. RestyleError if there is no such model, or the two do not fit.
     """
     options = LoadOptions(generator=None if generator is None else str(generator))
-    return build(find(str(name), options), ModelCache(device))
+    return build_method(find(str(name), options), ModelCache(device))
+
+
+def load_generator(name: str | Path, device: str | torch.device = "cpu") -> StyleGenerator:
+    """The generator called `name` or in this file, or that of the model. RestyleError if there is none."""
+    found = generator_of(str(name), LoadOptions())
+    if found is None:
+        raise RestyleError(f"'{name}' has no generator of its own", "name a generator")
+    generator = build.load_generator(found, ModelCache(device))
+    build.crop_as_domain(generator, found.name)
+    return generator
 
 
 def load(
@@ -103,7 +117,7 @@ def load(
     """The method of a model, or the chain of "A,B:5" or of a named chain ("hybrid"), and notices for people."""
     if "," not in name and split_domain(name, CHAINS.get) is None:
         model = find(name, LoadOptions(generator=generator))
-        return build(model, ModelCache(device), seed), list(model.notices)
+        return build_method(model, ModelCache(device), seed), list(model.notices)
     planned = plan(name, via=name if "," in name else None, generator=generator)
     return planned.load(device, seed), planned.notices
 

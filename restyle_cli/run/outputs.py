@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from restyle_cli.align.paste import paste
@@ -56,7 +57,12 @@ def write_image(file: Path, inverted: Inverted, record: Mapping[str, Any]) -> No
 
 
 def write_strip(file: Path, inverted: Inverted, record: Mapping[str, Any]) -> None:
-    """Write the target, the start and the steps side by side, each with its L2."""
+    """Write the strip."""
+    save_image(strip_of(inverted), file, {RESULT: "strip"})
+
+
+def strip_of(inverted: Inverted) -> Image.Image:
+    """The target, the start and the steps side by side, each with its L2."""
     inversion, selected = inverted.inversion, int(inverted.inversion.kept_step)
     several = len({step.method for step in inversion.steps[1:]}) > 1
     cells = [Cell(to_image(inverted.photo.x), "target")]
@@ -65,7 +71,7 @@ def write_strip(file: Path, inverted: Inverted, record: Mapping[str, Any]) -> No
         if step.l2.isfinite():
             lines = [f"L2 {float(step.l2):.4f}", *([step.method] if several and k else [])]
             cells.append(Cell(to_image(image[0]), f"step {k}" if k else "start", lines, marked=k == selected))
-    save_image(draw_strip(cells), file, {RESULT: "strip"})
+    return draw_strip(cells)
 
 
 def shown_images(inversion: Inversion) -> dict[int, Tensor]:

@@ -223,8 +223,8 @@ def _invert_batch(batch: Sequence[Photo], task: Task) -> list[Inverted | Outcome
         return [failed(batch[0].path, error)]
     inverted: list[Inverted | Outcome] = []
     for index, photo in enumerate(batch):
-        one, method = _as_written(inversion.one(index), task.methods, task.dtype)
-        other = None if compared is None else _as_written(compared.one(index), task.compare_with, task.dtype)[0]
+        one, method = as_written(inversion.one(index), task.methods, task.dtype)
+        other = None if compared is None else as_written(compared.one(index), task.compare_with, task.dtype)[0]
         compute_extra = task.results.extra
         extra = None if compute_extra is None else compute_extra(photo.x, one, method.generator, task.dtype)
         inverted.append(Inverted(photo, one, other, extra))
@@ -256,7 +256,7 @@ def _run(
         )
 
 
-def _as_written(one: Inversion, methods: Sequence[Method], dtype: torch.dtype) -> tuple[Inversion, Method]:
+def as_written(one: Inversion, methods: Sequence[Method], dtype: torch.dtype) -> tuple[Inversion, Method]:
     """The inversion as its latent file will render it, and the method of the selected step.
 
     The image is rendered again where the patch is rounded, or where a gradient was taken and the last digits differ.
