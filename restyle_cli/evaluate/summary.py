@@ -69,44 +69,44 @@ def write_table(path: Path, evaluation: Evaluation, journal: Journal, used: Mapp
 def _method(
     evaluation: Evaluation, journal: Journal, schedule: Schedule, used: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    columns, shape = evaluation.columns, (len(schedule.steps), len(evaluation.columns))
-    inputs, values, seconds, thumbnails = [], [np.empty((0, *shape))], [], {}
-    for row in rows(evaluation, journal, schedule, used):
-        inputs.append(row.input)
-        values.append(np.array([row.values]))
-        seconds.append(row.seconds)
-        if row.thumbnail is not None:
-            thumbnails[row.input] = row.thumbnail
-    numbers = np.concatenate(values)  # [N, S, C]
-    times = np.array(seconds)  # [N, S], or [N, 0] for pairs
-    means = numbers.mean(axis=0).tolist() if inputs else [[None] * shape[1]] * shape[0]
-    mean_times = times.mean(axis=0).tolist() if times.size else [None] * shape[0]
+    """The record of a method in report.json, and the thumbnails of its best and worst images by input."""
+    columns, measured = evaluation.columns, list(rows(evaluation, journal, schedule, used))
+    count, shape = len(measured), (len(schedule.steps), len(columns))
+    values = np.array([row.values for row in measured]).reshape(count, *shape)
+    seconds = np.array([row.seconds for row in measured])  # [N, S], or [N, 0] for pairs
+    nothing = np.full(shape, None)
+    means = (values.mean(axis=0) if count else nothing).tolist()
+    errors = (values.std(axis=0, ddof=1) / np.sqrt(count) if count > 1 else nothing).T.tolist()
+    times = (seconds.mean(axis=0) if seconds.size else nothing[:, 0]).tolist()
+    keys, missing = [column.key for column in columns], dict.fromkeys(evaluation.missing)
     steps = [
-        {"step": step, "method": by}
-        | {column.key: value for column, value in zip(columns, means[i], strict=True)}
-        | dict.fromkeys(evaluation.missing)
-        | {"seconds": mean_times[i]}
-        for i, (step, by) in enumerate(zip(schedule.steps, schedule.methods, strict=True))
+        {"step": step, "method": by, **dict(zip(keys, mean, strict=True)), **missing, "seconds": time}
+        for step, by, mean, time in zip(schedule.steps, schedule.methods, means, times, strict=True)
     ]
-    ranking = columns[evaluation.ranking]
-    best, worst = extremes(numbers[:, -1, evaluation.ranking], ranking.better)
-    described = [
-        [{"input": inputs[i], ranking.key: float(numbers[i, -1, evaluation.ranking])} for i in indices]
-        for indices in (best, worst)
-    ]
+    best = None
+    if count:  # by the first column, which is L2 if it was requested
+        best = (max if columns[0].better == "higher" else min)(steps, key=lambda step: step[keys[0]])
+        best = {key: value for key, value in best.items() if key != "method"}
+    by = columns[evaluation.ranking]
+    ranked = values[:, -1, evaluation.ranking]
+    examples = {
+        kind: [{"input": measured[i].input, by.key: float(ranked[i])} for i in indices]
+        for kind, indices in zip(("best", "worst"), extremes(ranked, by.better), strict=True)
+    }
+    shown = {example["input"] for kind in examples.values() for example in kind}
     peaks = [e.peak_memory_mb for e in journal.entries() if isinstance(e, Peak) and e.schedule == schedule.key]
-    shown = {inputs[i] for i in (*best, *worst)}
     method = {
         "name": schedule.name,
-        "chain": schedule.key if evaluation.against is None and inputs else None,
-        "images": len(inputs),
+        "chain": schedule.key if seconds.size else None,
+        "images": count,
         "steps": steps,
-        "best": _best(steps, columns[0]),
-        "stderr": _errors(numbers, evaluation),
+        "best": best,
+        # None for seconds, which the images of a batch share
+        "stderr": {**dict(zip(keys, errors, strict=True)), **missing, "seconds": None},
         "peak_memory_mb": max(peaks, default=None),
-        "examples": {"by": ranking.key, "best": described[0], "worst": described[1]},
+        "examples": {"by": by.key, **examples},
     }
-    return method, {name: data for name, data in thumbnails.items() if name in shown}
+    return method, {row.input: row.thumbnail for row in measured if row.thumbnail and row.input in shown}
 
 
 def extremes(values: NDArray[np.float64], better: Better) -> tuple[list[int], list[int]]:
@@ -115,25 +115,6 @@ def extremes(values: NDArray[np.float64], better: Better) -> tuple[list[int], li
     best = np.argsort(badness, kind="stable")[:MOST].tolist()
     worst = np.argsort(-badness, kind="stable")[:MOST].tolist()
     return best, [index for index in worst if index not in best]
-
-
-def _best(steps: Sequence[dict[str, Any]], column: Column) -> dict[str, Any] | None:
-    """The step with the best mean of the first column, which is L2 if it was requested."""
-    known = [step for step in steps if step[column.key] is not None]
-    if not known:
-        return None
-    best = (max if column.better == "higher" else min)(known, key=lambda step: step[column.key])
-    return {key: value for key, value in best.items() if key != "method"}
-
-
-def _errors(numbers: NDArray[np.float64], evaluation: Evaluation) -> dict[str, Any]:
-    """Standard errors by column, a list over the steps each; None for seconds, which the images of a batch share."""
-    count, steps, _ = numbers.shape
-    errors = [[None] * steps] * len(evaluation.columns)
-    if count > 1:
-        errors = (numbers.std(axis=0, ddof=1) / np.sqrt(count)).T.tolist()
-    known = {column.key: values for column, values in zip(evaluation.columns, errors, strict=True)}
-    return known | dict.fromkeys(evaluation.missing) | {"seconds": None}
 
 
 # --- tables, for the terminal and the HTML report
