@@ -175,8 +175,6 @@ def evaluate(
     if len(x) != len(y):
         raise ValueError(f"{len(x)} targets cannot be compared with {len(y)} images")
     chosen = choose(metrics, x.device, identities=())
-    if metrics is None and "lpips" in chosen.missing:
-        warnings.warn(f"'structure' stands in: {chosen.missing['lpips'].full_message}", StandInWarning, stacklevel=2)
     numbers: dict[str, Tensor] = {}
     with torch.no_grad(), exactly(x.device):
         for metric in chosen.metrics:

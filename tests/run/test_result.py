@@ -74,8 +74,7 @@ def test_results_of_several_images_and_kinds(model: Method, image: Image.Image, 
 
 
 def test_weight_changes_are_saved(tiny_store: Path, image: Image.Image, tmp_path: Path) -> None:
-    with pytest.warns(restyle_cli.StandInWarning):
-        chain = restyle_cli.load(f"{RESTYLE}:1,pti:2")
+    chain = restyle_cli.load(f"{RESTYLE}:1,pti:2")
     (files,) = restyle_cli.invert(image, chain).save(tmp_path)
     latent = read(files["latent"])
     assert latent.patch and latent.metadata["chain"] == f"{RESTYLE}:1,pti:2"
