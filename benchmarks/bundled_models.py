@@ -20,21 +20,21 @@ BATCH = 20
 def main(people: int) -> None:
     """Mean L2 at 256 px over the people of `restyle samples --seed 7`, held out from training."""
     portraits, toons = load_method("restyle-psp-portrait"), load_method("restyle-psp-toon")
-    found, and_drawn = "restyle-e4e-portrait:5", "restyle-e4e-portrait:5,hyperstyle-portrait:5"
-    drawn_by_toon = [plan("", via=f"{chain},toon").load() for chain in (found, and_drawn)]
+    restyle_e4e, with_hyperstyle = "restyle-e4e-portrait:5", "restyle-e4e-portrait:5,hyperstyle-portrait:5"
+    toon_chains = [plan("", via=f"{chain},toon").load() for chain in (restyle_e4e, with_hyperstyle)]
     generator = portraits.generator
     space = LookSpace(generator.config.w_dim)
     values = looks(sample_z(people, HELD_OUT + SEED))
-    names = ("known codes, portraits", "bootstrapped, 2 steps", "from the average, 2 steps")
-    sums = dict.fromkeys((*names, f"{found},toon", f"{and_drawn},toon"), 0.0)
+    names = ("true latents, portraits", "bootstrapped, 2 steps", "from the average, 2 steps")
+    sums = dict.fromkeys((*names, f"{restyle_e4e},toon", f"{with_hyperstyle},toon"), 0.0)
     with torch.no_grad():
         for part in values.split(BATCH):
-            x, twin = (draw_looks(part, 256, style) for style in ("portrait", "toon"))
+            x, toon = (draw_looks(part, 256, style) for style in ("portrait", "toon"))
             errors = (
                 l2(x, generator(generator.w_plus(space.embed(part)))),
-                _last(x, twin, [portraits, toons, toons]),
-                _last(x, twin, [toons, toons]),
-                *(_last(x, twin, schedule) for schedule in drawn_by_toon),
+                _last(x, toon, [portraits, toons, toons]),
+                _last(x, toon, [toons, toons]),
+                *(_last(x, toon, schedule) for schedule in toon_chains),
             )
             for name, error in zip(sums, errors, strict=True):
                 sums[name] += float(error.sum())
@@ -42,9 +42,9 @@ def main(people: int) -> None:
         print(f"{name:54} {total / people:.4f}")
 
 
-def _last(x: Tensor, twin: Tensor, schedule: list[Method]) -> Tensor:
+def _last(x: Tensor, toon: Tensor, schedule: list[Method]) -> Tensor:
     *_, state = iterate(x, schedule)
-    return l2(twin, state.image)
+    return l2(toon, state.image)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,9 @@
-"""Early stop: what a batch costs when pictures leave it as they settle, against the same steps made one by one.
+"""Early stop: the cost of a step in a batch from which settled images are removed.
 
-    python benchmarks/early_stop.py [--pictures 16] [--threads 1] [--tolerance 5e-4] [--via restyle-psp:10]
+    python benchmarks/early_stop.py [--images 16] [--threads 1] [--tolerance 5e-4] [--via restyle-psp:10]
 
-"a step" is the time of a batch's run over all steps that its pictures made: if those that have settled cost nothing
-any more, it is the same for every batch size, or less where batches are cheaper. "kept in" is what the steps would be
-if every batch ran until its last picture had settled.
+"a step" is the time of a run divided by the steps of its images. If settled images cost nothing, it does not grow with
+the batch size. "without removal" is the number of steps if every batch ran until its last image had settled.
 """
 
 from __future__ import annotations
@@ -21,29 +20,29 @@ from restyle_cli.models import plan
 
 
 def run(x: Tensor, schedule: list[Method], size: int, tolerance: float) -> tuple[float, int, int]:
-    """Seconds, the steps that the pictures made, and those of all if none could leave its batch."""
-    made, kept_in = 0, 0
+    """Seconds, the steps of all images, and their steps if no image could leave its batch."""
+    made, without_removal = 0, 0
     start = time.process_time()
     for part in x.split(size):
         last = invert(part, schedule, tolerance=tolerance, keep_images=[]).last_step
-        made, kept_in = made + int(last.sum()), kept_in + int(last.max()) * len(part)
-    return time.process_time() - start, made, kept_in
+        made, without_removal = made + int(last.sum()), without_removal + int(last.max()) * len(part)
+    return time.process_time() - start, made, without_removal
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=16)
+    parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tolerance", type=float, default=5e-4)
     parser.add_argument("--via", default="restyle-psp:10")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    x = draw(sample_z(options.pictures, HELD_OUT), 256)
+    x = draw(sample_z(options.images, HELD_OUT), 256)
     schedule = plan("", via=options.via).load()
     for size in (1, 4, 8, 16):
-        seconds, made, kept_in = run(x, schedule, size, options.tolerance)
+        seconds, made, without_removal = run(x, schedule, size, options.tolerance)
         each = f"{1000 * seconds / made:6.1f} ms a step"
-        print(f"batches of {size:2}: {seconds:6.2f} s, {made} steps, {kept_in} kept in, {each}")
+        print(f"batches of {size:2}: {seconds:6.2f} s, {made} steps, {without_removal} without removal, {each}")
 
 
 if __name__ == "__main__":

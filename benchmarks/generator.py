@@ -1,10 +1,10 @@
-"""The fast generator against its plain twin, as ratios measured in turn in one run.
+"""The fast generator against the plain form, measured alternately in one run.
 
     python benchmarks/generator.py [--resolution 1024] [--repeats 5] [--threads 2]
 
-The twin is the usual form: one set of weights for each sample, grouped convolutions, filters on channels folded into
-the batch, noise, bias, rectifier and gain one after the other. Prints the median ratio of the times (plain / fast),
-pair by pair, and the greatest difference of the pictures.
+The plain form has one set of weights for each sample, grouped convolutions, filters on channels folded into the batch,
+and noise, bias, rectifier and gain one after the other. Prints the median ratio of the times (plain / fast) and the
+largest difference of the images.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from restyle_cli.ops.layers import leaky_relu
 
 
 def usual_blur(x: torch.Tensor, pad: int, gain: float = 1.0) -> torch.Tensor:
-    """The filter as the usual code without a compiled extension runs it: channels folded into the batch."""
+    """The filter with channels folded into the batch, as usual without a compiled extension."""
     n, c, h, w = x.shape
     folded = F.conv2d(x.reshape(n * c, 1, h, w), fir.kernel(x, gain)[None, None], padding=pad)
     return folded.reshape(n, c, *folded.shape[2:])
@@ -44,7 +44,7 @@ def usual_conv(*arguments: object, **options: object) -> torch.Tensor:
 def usual_styled_conv(
     self: StyledConv, x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor, delta: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Convolution, noise, bias, rectifier and gain one after the other: what the fast form is compared with."""
+    """Convolution, noise, bias, rectifier and gain one after the other."""
     x = usual_conv(x, self.weight * self.scale, self.affine(w), up=self.up, delta=delta)
     x = x + self.noise_strength * noise
     return leaky_relu(x + self.bias[:, None, None])
@@ -68,7 +68,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     network = StyleGAN2(StyleGAN2Config(options.resolution)).eval().requires_grad_(False)
-    codes = network.w_plus(network.mapping(torch.randn(options.batch, 512)))
+    w = network.w_plus(network.mapping(torch.randn(options.batch, 512)))
     compact = StyleGAN2(network.config).eval().requires_grad_(False)
     compact.load_state_dict(network.state_dict())
     compact.to(memory_format=torch.channels_last)
@@ -78,14 +78,14 @@ def main() -> None:
             mock.patch.object(stylegan2, "modulated_conv", usual_conv),
             mock.patch.object(StyledConv, "forward", usual_styled_conv),
         ):
-            return network(codes)
+            return network(w)
 
     def fast() -> torch.Tensor:
-        return compact(codes)
+        return compact(w)
 
     def half() -> torch.Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return compact(codes)
+            return compact(w)
 
     reference = plain()
     machine = f"{options.threads} threads, torch {torch.__version__}"
@@ -95,7 +95,7 @@ def main() -> None:
         pairs = [(seconds(plain), seconds(run)) for _ in range(options.repeats)]
         ratio = statistics.median(a / b for a, b in pairs)
         a, b = (statistics.median(column) for column in zip(*pairs, strict=True))
-        print(f"{name}: plain {a:.2f} s, fast {b:.2f} s, {ratio:.1f}x; greatest difference {difference:.1e}")
+        print(f"{name}: plain {a:.2f} s, fast {b:.2f} s, {ratio:.1f}x; largest difference {difference:.1e}")
 
 
 if __name__ == "__main__":

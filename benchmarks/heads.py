@@ -1,9 +1,9 @@
-"""Style heads: computed together against one after the other.
+"""Style heads, computed together or one by one.
 
-    python benchmarks/heads.py [--threads 2] [--pictures 1] [--repeats 7]
+    python benchmarks/heads.py [--threads 2] [--images 1] [--repeats 7]
 
-The two are timed in turn and the best of each counts, so that another program on the machine disturbs both
-alike. `--train` adds the backward pass.
+Both are timed alternately and the best run of each counts, so that another program on the machine disturbs both alike.
+`--train` adds the backward pass.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CASES = [
 
 
 def best_of_each(calls: list[Callable[[], object]], repeats: int) -> list[float]:
-    """Seconds of the quickest run of each call, the calls taking turns."""
+    """Seconds of the quickest run of each call."""
     best = [float("inf")] * len(calls)
     for _ in range(repeats + 1):  # the first round warms up
         for index, call in enumerate(calls):
@@ -35,18 +35,18 @@ def best_of_each(calls: list[Callable[[], object]], repeats: int) -> list[float]
     return best
 
 
-def measure(styles: int, side: int, pictures: int, repeats: int, train: bool) -> tuple[float, float]:
+def measure(styles: int, side: int, images: int, repeats: int, train: bool) -> tuple[float, float]:
     """(together, one by one) in seconds."""
     torch.manual_seed(0)
     heads = StyleHeads(styles, 512, 512, side).requires_grad_(train)
-    x = torch.randn(pictures, 512, side, side, requires_grad=train)
+    x = torch.randn(images, 512, side, side, requires_grad=train)
 
     def run(compute: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[], None]:
         def once() -> None:
-            codes = compute(x)
+            latents = compute(x)
             if train:
                 heads.zero_grad()
-                codes.square().sum().backward()
+                latents.square().sum().backward()
 
         return once
 
@@ -55,16 +55,16 @@ def measure(styles: int, side: int, pictures: int, repeats: int, train: bool) ->
 
 
 def main() -> None:
-    """Print a line a case."""
+    """Print one line per case."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--pictures", type=int, default=1)
+    parser.add_argument("--images", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--train", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     for name, styles, side in CASES:
-        together, alone = measure(styles, side, options.pictures, options.repeats, options.train)
+        together, alone = measure(styles, side, options.images, options.repeats, options.train)
         print(
             f"{name:45} together {together * 1e3:7.1f} ms   one by one {alone * 1e3:7.1f} ms   {alone / together:.2f}x"
         )

@@ -1,10 +1,10 @@
-"""The whole of `restyle invert`: start-up, and a folder against its plain twin.
+"""The whole of `restyle invert`: start-up, and a folder against one image after the other.
 
-    python benchmarks/invert.py [--pictures 64] [--repeats 3] [--threads 2] [--device cpu] [--model restyle-psp]
+    python benchmarks/invert.py [--images 64] [--repeats 3] [--threads 2] [--device cpu] [--model restyle-psp]
 
-Start-up is one picture in a process of its own, beside a process that only imports torch. The plain twin of a folder
-reads a picture, inverts it, writes its files, and only then takes the next. The ways are timed in turn, and the
-quickest run of each counts, so that another program on the machine disturbs all alike.
+Start-up is one image in a new process, compared with a process that only imports torch. The plain form reads an image,
+inverts it and writes its files before it reads the next. All forms are timed alternately and the quickest run of each
+counts, so that another program on the machine disturbs all alike.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ KINDS = frozenset({"image", "strip", "latent"})
 
 
 def best_of_each(calls: Sequence[Callable[[], object]], repeats: int) -> list[float]:
-    """Seconds of the quickest run of each call, the calls taking turns."""
+    """Seconds of the quickest run of each call; the calls alternate."""
     best = [float("inf")] * len(calls)
     for _ in range(repeats):
         for index, call in enumerate(calls):
@@ -44,12 +44,12 @@ def best_of_each(calls: Sequence[Callable[[], object]], repeats: int) -> list[fl
 
 
 def process(*arguments: str) -> Callable[[], object]:
-    """A Python process that has to end well."""
+    """A Python process that must succeed."""
     return lambda: subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
 
 
 def plain(sources: Sequence[Source], task: pipeline.Task) -> None:
-    """One picture after the other, and nothing beside."""
+    """One image after the other, nothing in the background."""
     for source in sources:
         for outcome in pipeline.invert_all([source], task):
             assert outcome.status == "done", outcome.error
@@ -64,7 +64,7 @@ def overlapped(sources: Sequence[Source], task: pipeline.Task) -> None:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=64)
+    parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
@@ -75,7 +75,7 @@ def main() -> None:
     plan = models.plan(options.model, 5)
     with tempfile.TemporaryDirectory() as name:
         here = Path(name)
-        for index, face in enumerate(draw(sample_z(options.pictures, HELD_OUT), 256)):
+        for index, face in enumerate(draw(sample_z(options.images, HELD_OUT), 256)):
             save_image(to_image(face), here / f"faces/{index:03d}.png", aligned_mark())
         sources = find_images([here / "faces"])
 
@@ -83,18 +83,20 @@ def main() -> None:
         alone = process(*one, "-o", str(here / "one"), "--overwrite")
         import_torch, whole = best_of_each([process("-c", "import torch"), alone], options.repeats)
         print(f"{plan.chain} on {device}, {options.threads} threads, torch {torch.__version__}")
-        print(f"one picture: {whole:.2f} s, {whole / import_torch:.2f}x of importing torch ({import_torch:.2f} s)")
+        print(f"one image: {whole:.2f} s, {whole / import_torch:.2f}x of importing torch ({import_torch:.2f} s)")
 
         results = Results(here / "out", KINDS, {})
         task = pipeline.Task(plan.load(device), results, device, torch.float32, overwrite=True)
         sizes = [1, 2, 4, 8, 16]
         calls = [lambda: plain(sources, task)]
         calls += [lambda size=size: overlapped(sources, replace(task, batch_size=size)) for size in sizes]
-        twin, *ours = best_of_each(calls, options.repeats)
+        plain_seconds, *overlapped_seconds = best_of_each(calls, options.repeats)
         count = len(sources)
-        print(f"{count} pictures, one after the other: {twin / count * 1000:.0f} ms each")
-        for size, seconds in zip(sizes, ours, strict=True):
-            print(f"overlapped, batches of {size}: {seconds / count * 1000:.0f} ms each, {twin / seconds:.2f}x")
+        print(f"{count} images, one after the other: {plain_seconds / count * 1000:.0f} ms each")
+        for size, seconds in zip(sizes, overlapped_seconds, strict=True):
+            print(
+                f"overlapped, batches of {size}: {seconds / count * 1000:.0f} ms each, {plain_seconds / seconds:.2f}x"
+            )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What one step of each method costs with the embedded networks: the seconds on the pages of `restyle methods NAME`.
+"""Seconds of one step of each method with the bundled models, as shown by `restyle methods NAME`.
 
     OMP_NUM_THREADS=1 python benchmarks/methods.py [--repeats 12] [--methods psp,pti]
 
-One picture of 256 px, the generator's 128 px, one thread. What counts is the processor's time of the middle step, so
-that another program on the machine disturbs little. A method without an embedded network has no number.
+One image of 256 px, the generator's 128 px, one thread; the median of the steps' processor times, which depends little
+on other programs. A method without a bundled model has no number.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ DOMAIN = "portrait"
 
 
 def ready(method: str) -> Method | None:
-    """The method with its embedded network, or a generator alone; None where there is no such network."""
+    """The method with its bundled model, or with a generator alone; None if there is none."""
     name = f"{method}-{DOMAIN}"
     served = name in installed(method) or any(f"{lender}-{DOMAIN}" in installed(lender) for lender in borrows(method))
     return load_method(name) if served else None
 
 
 def step_seconds(x: Tensor, method: Method, repeats: int) -> float:
-    """Processor seconds of the middle one of `repeats` steps; the first is not among them."""
+    """Median processor seconds of `repeats` steps, without the first."""
     steps = min(method.max_steps, repeats + 1)
     taken = [seconds for _ in range(1 if steps > 1 else repeats + 1) for seconds in _timed(x, method, steps)]
     return statistics.median(taken[1:])
@@ -62,7 +62,7 @@ def main() -> None:
     for name in options.methods.split(","):
         method = ready(name)
         if method is None:
-            print(f"{name:18} no embedded network", flush=True)
+            print(f"{name:18} no bundled model", flush=True)
             continue
         print(f"{name:18} {step_seconds(x, method, options.repeats):8.4f} s a step", flush=True)
 

@@ -1,6 +1,6 @@
-"""Moves in code space, and how far a code is from W and an edit from what was asked: arithmetic alone.
+"""Moves in latent space, the distance of a latent from W, and the effect of an edit compared with the wanted one.
 
-Looks are [N, LOOK_DIM]; what is read from pictures is in standard deviations of the looks' columns.
+Looks are [N, LOOK_DIM]; traits read from images are in standard deviations of the looks' columns.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from restyle_cli.data.looks import COLUMNS, LookSpace
 
 @dataclass(frozen=True)
 class Move:
-    """A change of a look: its `columns`, all by as many standard deviations. People call it `name`."""
+    """A change of a look: all of its `columns` by `strength` standard deviations."""
 
     name: str
     columns: tuple[str, ...]
@@ -24,7 +24,7 @@ class Move:
 
     @property
     def places(self) -> list[int]:
-        """Where its columns are in a look."""
+        """The indices of its columns in a look."""
         return [COLUMNS.index(column) for column in self.columns]
 
     @property
@@ -35,31 +35,31 @@ class Move:
 
 @dataclass(frozen=True)
 class Domain:
-    """The looks that are drawn."""
+    """The looks of synthetic portraits."""
 
     space: LookSpace
 
     @classmethod
     def of(cls, w_dim: int) -> Domain:
-        """Of codes of `w_dim` numbers."""
+        """For latents of `w_dim` numbers."""
         return cls(LookSpace(w_dim))
 
     def moved(self, values: Tensor, move: Move) -> Tensor:
-        """The looks after a move; where it would leave what is drawn, at the bound."""
+        """The looks after a move, clamped to the range of synthetic portraits."""
         change = torch.zeros_like(values)
         change[:, move.places] = move.strength * self.space.spread[move.places]
         return torch.clamp(values + change, self.space.least, self.space.most)
 
-    def apart(self, w: Tensor) -> Tensor:
-        """Codes [N, L, w_dim] -> how far the layers' are from their mean, rms in W's standard deviations: [N]."""
+    def spread(self, w: Tensor) -> Tensor:
+        """Latents [N, L, w_dim] -> distance of the layers from their mean, rms in standard deviations of W: [N]."""
         return self._length(w - w.mean(dim=1, keepdim=True))
 
-    def beyond(self, w: Tensor) -> Tensor:
-        """Codes [N, L, w_dim] -> how far each layer's is from the nearest of a drawn look, as `apart`: [N]."""
+    def off_w(self, w: Tensor) -> Tensor:
+        """Latents [N, L, w_dim] -> distance from the nearest latent of a valid look, in the unit of `spread`: [N]."""
         return self._length(self.space.beyond(w))
 
     def between(self, w: Tensor, other: Tensor) -> Tensor:
-        """How far codes [N, L, w_dim] are from others, as `apart`: [N]."""
+        """Distance between latents [N, L, w_dim], in the unit of `spread`: [N]."""
         return self._length(w - other)
 
     def _length(self, difference: Tensor) -> Tensor:
@@ -67,30 +67,30 @@ class Domain:
 
 
 Changes = Sequence[Tensor]
-"""Of each move, in order, the changes that are read from the pictures: [N] or [N, columns]."""
+"""For each move, the changes read from the images: [N] or [N, columns]."""
 
 
 def gain(changes: Changes, wanted: Changes) -> float:
-    """How much of the `wanted` changes was made: the slope of the best line through zero; 1 when all."""
-    made, whole = _joined(changes), _joined(wanted)
-    return float((made * whole).sum() / whole.square().sum())
+    """The effect relative to the `wanted` changes: the slope of the best line through zero. 1 is the full effect."""
+    found, whole = _joined(changes), _joined(wanted)
+    return float((found * whole).sum() / whole.square().sum())
 
 
 def miss(changes: Changes, wanted: Changes) -> float:
-    """How far the changes are from those `wanted`, as a share of these (rms): 0 at best, 1 where nothing was made."""
+    """The rms difference to the `wanted` changes, relative to their rms: 0 at best, 1 without any effect."""
     return float(((_joined(changes) - _joined(wanted)).square().sum() / _joined(wanted).square().sum()).sqrt())
 
 
 def leak(changes: Changes, wanted: Changes) -> float:
-    """How differently from what was `wanted` other traits changed, rms over all values; 0 at best."""
+    """The rms difference of other traits to their `wanted` changes; 0 at best."""
     return float((_joined(changes) - _joined(wanted)).square().mean().sqrt())
 
 
-def doubt(measure: Callable[[Changes, Changes], float], changes: Changes, wanted: Changes) -> float:
-    """The standard error of a measure over the N people: the jackknife's."""
+def standard_error(measure: Callable[[Changes, Changes], float], changes: Changes, wanted: Changes) -> float:
+    """The jackknife standard error of a measure over the N portraits."""
     n = len(wanted[0])
-    left = [torch.arange(n) != person for person in range(n)]
-    values = torch.tensor([measure([c[rest] for c in changes], [c[rest] for c in wanted]) for rest in left])
+    others = [torch.arange(n) != person for person in range(n)]
+    values = torch.tensor([measure([c[rest] for c in changes], [c[rest] for c in wanted]) for rest in others])
     return float(((values - values.mean()).square().sum() * (n - 1) / n).sqrt())
 
 

@@ -1,8 +1,8 @@
-"""The arithmetic of editability, on codes whose distances and changes are known."""
+"""The measures of editability on latents with known distances and changes."""
 
 import pytest
 import torch
-from measures import Domain, Move, doubt, gain, leak, miss
+from measures import Domain, Move, gain, leak, miss, standard_error
 
 from restyle_cli.data.looks import COLUMNS, looks, sample_z
 
@@ -25,32 +25,32 @@ def test_a_move_changes_its_columns_by_their_deviation_and_no_other(domain):
     assert int((change != 0).sum()) == 1
 
 
-def test_a_move_ends_where_drawn_looks_end(domain, people):
+def test_a_move_ends_at_the_range_of_valid_looks(domain, people):
     moved = domain.moved(people, Move("skin", ("skin.r", "skin.g"), 50.0))
     for column in ("skin.r", "skin.g"):
         place = COLUMNS.index(column)
         assert torch.equal(moved[:, place], domain.space.most[place].expand(len(people)))
 
 
-def test_known_codes_lie_in_w_and_on_the_domain(domain, people):
+def test_true_latents_lie_in_w(domain, people):
     w = domain.space.embed(people)[:, None].expand(-1, 12, -1)
-    assert float(domain.apart(w).max()) < 1e-5
-    assert float(domain.beyond(w).max()) < 1e-4
+    assert float(domain.spread(w).max()) < 1e-5
+    assert float(domain.off_w(w).max()) < 1e-4
 
 
-def test_layers_that_disagree_are_apart_by_so_many_deviations(domain, people):
+def test_spread_of_layers_that_disagree(domain, people):
     w = domain.space.embed(people)[:, None].repeat(1, 12, 1)
     w[:, ::2] += 0.5 * domain.space.deviation()
     w[:, 1::2] -= 0.5 * domain.space.deviation()
-    assert domain.apart(w).tolist() == pytest.approx([0.5] * len(people), rel=1e-4)
+    assert domain.spread(w).tolist() == pytest.approx([0.5] * len(people), rel=1e-4)
 
 
-def test_codes_beside_all_directions_are_beyond_the_domain(domain, people):
+def test_latents_off_all_directions_are_off_w(domain, people):
     w = domain.space.embed(people)[:, None].repeat(1, 12, 1)
-    step = torch.randn(512, generator=torch.Generator().manual_seed(1))  # 0 made the directions
+    step = torch.randn(512, generator=torch.Generator().manual_seed(1))  # seed 0 generates the directions
     step -= step @ domain.space.coordinates @ domain.space.directions
     step *= 0.7 / float((step / domain.space.deviation()).square().mean().sqrt())
-    assert domain.beyond(w + step).tolist() == pytest.approx([0.7] * len(people), rel=1e-3)
+    assert domain.off_w(w + step).tolist() == pytest.approx([0.7] * len(people), rel=1e-3)
     assert domain.between(w + step, w).tolist() == pytest.approx([0.7] * len(people), rel=1e-3)
 
 
@@ -61,7 +61,7 @@ def test_gain_and_miss_of_half_a_change():
     assert miss(half, wanted) == pytest.approx(0.5)
 
 
-def test_a_gain_of_one_may_still_miss_each_person():
+def test_a_gain_of_one_with_a_miss_for_each_person():
     wanted, changes = [torch.tensor([1.0, 1.0])], [torch.tensor([0.0, 2.0])]
     assert gain(changes, wanted) == pytest.approx(1.0)
     assert miss(changes, wanted) == pytest.approx(1.0)
@@ -73,7 +73,7 @@ def test_leak_counts_every_value_of_every_move():
     assert leak(changes, wanted) == pytest.approx(0.5)
 
 
-def test_the_doubt_of_a_mean_is_its_standard_error():
+def test_standard_error_of_a_mean():
     values = torch.tensor([0.2, 0.9, 1.4, 0.7, 1.1])
-    found = doubt(gain, [values], [torch.ones(5)])
+    found = standard_error(gain, [values], [torch.ones(5)])
     assert found == pytest.approx(float(values.std()) / 5**0.5, rel=1e-4)

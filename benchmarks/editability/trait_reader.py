@@ -1,7 +1,6 @@
-"""A network that reads the look of a drawn portrait from its picture: what edits are measured with.
+"""A network that predicts the look of a synthetic portrait from its image, to measure edits.
 
-It is no part of what is measured: it begins at random, sees drawings and the generator's pictures of known codes alike,
-and never an inversion. So it judges what a picture shows, whoever made it.
+It is trained from random weights on renderings and on generator images of known latents, and never sees an inversion.
 """
 
 from __future__ import annotations
@@ -21,33 +20,33 @@ from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig
 from restyle_cli.images import fit
 from restyle_cli.store.files import read_module, write_module
 
-PEOPLE = 8192  # drawn, and as many others that the generator makes
+PEOPLE = 8192  # rendered, and as many others by the generator
 SIDE = 64
 STEPS, BATCH, RATE = 5000, 32, 1.5e-3
-GENERATED_SEED = 900_000  # far from the seeds of the drawings, and not held out
+GENERATED_SEED = 900_000  # far from the seeds of the renderings, and not held out
 CHECKED, CHECKED_SEED = 256, HELD_OUT + 21
 AT_ONCE = 32
 SIDES = ("yaw", "roll", "head_x", "gaze_x", "parting", "light_x")
-"""What a mirror turns round."""
+"""Columns that a mirror negates."""
 
 Note = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Reader:
-    """`network`: pictures -> looks in standard deviations; `r2`: how well it reads held-out ones, [LOOK_DIM]."""
+    """`network`: images -> looks in standard deviations; `r2` [LOOK_DIM]: its R² on held-out portraits."""
 
     network: nn.Module
     r2: Tensor
 
     @torch.no_grad()
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """Pictures [N, 3, H, W] in [-1, 1] -> looks [N, LOOK_DIM], in standard deviations from the mean."""
-        return self.network(pictures)[:, 0]
+    def __call__(self, images: Tensor) -> Tensor:
+        """Images [N, 3, H, W] in [-1, 1] -> looks [N, LOOK_DIM], in standard deviations from the mean."""
+        return self.network(images)[:, 0]
 
 
 def make_reader(folder: Path, generator: nn.Module, space: LookSpace, note: Note) -> Reader:
-    """The reader kept in `folder`, or a new one, which takes some minutes; either way checked on held-out people."""
+    """The reader saved in `folder`, or a new one, which takes some minutes. Its R² is measured again."""
     path = folder / "look-reader.safetensors"
     if not path.is_file():
         folder.mkdir(parents=True, exist_ok=True)
@@ -57,15 +56,15 @@ def make_reader(folder: Path, generator: nn.Module, space: LookSpace, note: Note
 
 
 def train(folder: Path, generator: nn.Module, space: LookSpace, note: Note) -> nn.Module:
-    """A new reader. Drawings are kept in `folder`, where a training's may lie already."""
+    """A new reader. The renderings are saved in `folder`; those of a training are used if they exist."""
     drawings = Drawings(folder, Data(pictures=PEOPLE), space)
     drawings.fill(note)
-    drawn = torch.cat([_as_bytes(part) for part in _opened(drawings)])
+    rendered = torch.cat([_as_bytes(part) for part in _opened(drawings)])
     others = looks(sample_z(PEOPLE, GENERATED_SEED))
-    note("pictures are drawn")
-    made = torch.cat([_as_bytes(_generated(generator, space, part)) for part in others.split(AT_ONCE)])
-    note("and made by the generator")
-    pictures = torch.cat([drawn, made])
+    note("images are rendered")
+    generated = torch.cat([_as_bytes(_generated(generator, space, part)) for part in others.split(AT_ONCE)])
+    note("generator images are ready")
+    images = torch.cat([rendered, generated])
     targets = (torch.cat([drawings.looks(), others]) - space.mean) / space.spread
     torch.manual_seed(0)
     network = SmallEncoder(
@@ -84,9 +83,9 @@ def train(folder: Path, generator: nn.Module, space: LookSpace, note: Note) -> n
     mirrored = mirror(space)
     rng, average = np.random.default_rng(0), 1.0
     for step in range(1, STEPS + 1):
-        index = torch.from_numpy(rng.choice(len(pictures), BATCH, replace=False))
-        seen, wanted = pictures[index].float() / 127.5 - 1, targets[index]
-        if step % 2:  # twice as many people for nothing
+        index = torch.from_numpy(rng.choice(len(images), BATCH, replace=False))
+        seen, wanted = images[index].float() / 127.5 - 1, targets[index]
+        if step % 2:  # twice as many portraits at no cost
             seen, wanted = seen.flip(3), mirrored(wanted)
         with torch.autocast("cpu", torch.bfloat16):
             found = network(seen)[:, 0]
@@ -103,11 +102,11 @@ def train(folder: Path, generator: nn.Module, space: LookSpace, note: Note) -> n
 
 @torch.no_grad()
 def check(network: nn.Module, generator: nn.Module, space: LookSpace) -> Tensor:
-    """R2 of each column of looks, [LOOK_DIM]: on held-out drawings or on the generator's pictures, the lower one."""
-    values, drawn = held_out(CHECKED, SIDE, "portrait", CHECKED_SEED)
-    made = torch.cat([_generated(generator, space, part) for part in values.split(AT_ONCE)])
+    """R2 of each column of looks, [LOOK_DIM]: on held-out renderings or on generator images, whichever is lower."""
+    values, rendered = held_out(CHECKED, SIDE, "portrait", CHECKED_SEED)
+    generated = torch.cat([_generated(generator, space, part) for part in values.split(AT_ONCE)])
     targets = (values - space.mean) / space.spread
-    return torch.minimum(*(r2(network(pictures)[:, 0], targets) for pictures in (drawn, made)))
+    return torch.minimum(*(r2(network(images)[:, 0], targets) for images in (rendered, generated)))
 
 
 def r2(found: Tensor, targets: Tensor) -> Tensor:
@@ -116,7 +115,7 @@ def r2(found: Tensor, targets: Tensor) -> Tensor:
 
 
 def mirror(space: LookSpace) -> Callable[[Tensor], Tensor]:
-    """What makes of looks in standard deviations those of the mirrored pictures."""
+    """A function from looks in standard deviations to those of the mirrored images."""
     sides = torch.tensor([column in SIDES for column in COLUMNS])
     middle = space.mean / space.spread
     return lambda values: torch.where(sides, -values - 2 * middle, values)
@@ -129,10 +128,10 @@ def _opened(drawings: Drawings) -> list[Tensor]:
 
 @torch.no_grad()
 def _generated(generator: nn.Module, space: LookSpace, values: Tensor) -> Tensor:
-    """What the generator makes of the known codes of looks [N, LOOK_DIM]."""
+    """The generator's images of the true latents of looks [N, LOOK_DIM]."""
     return generator(generator.w_plus(space.embed(values))).float()
 
 
-def _as_bytes(pictures: Tensor) -> Tensor:
-    """Pictures of any size in [-1, 1] -> bytes of the reader's size, which take little memory."""
-    return ((fit(pictures, (SIDE, SIDE)) + 1) * 127.5).round().clamp(0, 255).byte()
+def _as_bytes(images: Tensor) -> Tensor:
+    """Images of any size in [-1, 1] -> bytes of the reader's size, which need little memory."""
+    return ((fit(images, (SIDE, SIDE)) + 1) * 127.5).round().clamp(0, 255).byte()

@@ -2,8 +2,8 @@
 
     python benchmarks/fewer_steps/budget.py [--people 12]
 
-Held-out people, in batches of four on one thread; seconds, those of the budget too, are a processor's, so that they do
-not depend on what else the machine does. Each picture's best step counts, as in `restyle invert`.
+Held-out portraits, in batches of four on one thread. All seconds, also of the budget, are processor seconds. The best
+step of each image counts, as in `restyle invert`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from restyle_cli.stopping import Plateau
 
 SEED = 25
 BATCH = 4
-PLAIN_STEPS = 40  # nothing changes any more
+PLAIN_STEPS = 40  # nothing improves after that
 MODEL = "restyle-psp-portrait"
 WAYS: tuple[tuple[str, float | None], ...] = (
     ("fast", None),
@@ -31,11 +31,11 @@ WAYS: tuple[tuple[str, float | None], ...] = (
     ("best", 2.0),
     ("best", 8.0),
 )
-"""Qualities, and the budgets in seconds a picture."""
+"""Qualities, and budgets in seconds per image."""
 
 
 def by_quality(x: Tensor, quality: str, budget: float | None) -> tuple[str, float, float, float]:
-    """The chain that a quality stands for; the seconds a picture, its steps, and the L2, on average."""
+    """The chain of a quality; seconds per image, steps and L2, on average."""
     plan, patience = plan_quality(quality, MODEL)
     methods = plan.load()
     seconds, steps, errors = 0.0, 0, 0.0
@@ -49,7 +49,7 @@ def by_quality(x: Tensor, quality: str, budget: float | None) -> tuple[str, floa
 
 
 def plain(x: Tensor, method: Method, steps: int) -> list[tuple[float, float]]:
-    """After each step of plain ReStyle: the seconds a picture, and the mean L2 of its best step so far."""
+    """After each step of plain ReStyle: seconds per image, and the mean L2 of the best step so far."""
     reached: list[list[tuple[float, float]]] = []
     for part in x.split(BATCH):
         before, moments = time.process_time(), []
@@ -72,18 +72,26 @@ def main() -> None:
     torch.set_num_threads(1)
     x = draw(sample_z(options.people, HELD_OUT + SEED), 256)
     method = load_method(MODEL)
-    invert(x[:BATCH], method, 1)  # the first call of all is slower
+    invert(x[:BATCH], method, 1)  # the first call is slower
     alone = plain(x, method, PLAIN_STEPS)
     print("| quality | budget | steps | seconds | L2 | plain ReStyle in that time | chain |")
     print("|---|---|---|---|---|---|---|")
     for quality, budget in WAYS:
         chain, seconds, steps, error = by_quality(x, quality, budget)
-        made, (_, beside) = max(
+        made, (_, plain_l2) = max(
             ((k, point) for k, point in enumerate(alone) if point[0] <= max(seconds, alone[1][0])),
             key=lambda one: one[0],
         )
         given = "" if budget is None else f"{budget:g} s"
-        cells = (quality, given, f"{steps:.1f}", f"{seconds:.2f}", f"{error:.4f}", f"{beside:.4f}, {made} steps", chain)
+        cells = (
+            quality,
+            given,
+            f"{steps:.1f}",
+            f"{seconds:.2f}",
+            f"{error:.4f}",
+            f"{plain_l2:.4f}, {made} steps",
+            chain,
+        )
         print("| " + " | ".join(cells) + " |", flush=True)
 
 

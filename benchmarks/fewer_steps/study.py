@@ -2,9 +2,9 @@
 
     python benchmarks/fewer_steps/study.py [--people 100] [--two-steps runs/two-steps/two-steps.safetensors]
 
-The people are held out from all trainings, and those that step lengths are fitted on are others. Seconds are those of
-a processor, in batches of four on one thread: they do not depend on what else the machine does. `--two-steps` names
-what `restyle train benchmarks/fewer_steps/two-steps.toml` made. `--anderson` compares forms of Anderson's acceleration.
+The portraits are held out from all trainings; step lengths are fitted on other ones. Seconds are processor seconds, in
+batches of four on one thread. `--two-steps` is the result of `restyle train benchmarks/fewer_steps/two-steps.toml`.
+`--anderson` compares forms of Anderson's acceleration.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ SEED, FITTING_SEED = 24, 23
 BATCH = 4
 STEPS = 10
 FITTED_STEPS = (1, 2, 3)
-GROUPS = {"fitted lengths, one a step": 1, "fitted lengths, three a step": 3}
+GROUPS = {"fitted lengths, one per step": 1, "fitted lengths, three per step": 3}
 TOLERANCES = (4e-3, 2e-3, 1e-3, 5e-4)
 PLAIN, SINGLE = "plain ReStyle", "a single pass (pSp)"
 COLUMNS = (1, 2, 3, 4, 5, 7, 10)
-"""Numbers of evaluations that the table has."""
+"""Numbers of evaluations in the table."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """How far the people have come after so many evaluations of an encoder, and after so many seconds each."""
+    """The errors after a number of encoder evaluations, and seconds per image until then."""
 
     evaluations: float
     seconds: float
@@ -60,7 +60,7 @@ def measured(x: Tensor, schedule: Sequence[Method]) -> Curve:
     errors, seconds = [], torch.zeros(len(parts), len(schedule))
     for place, part in enumerate(parts):
         states = iterate(part, schedule)
-        next(states)  # the average, which no picture costs anything
+        next(states)  # the average latent, which costs nothing
         for k in range(len(schedule)):
             before = time.process_time()
             state = next(states)
@@ -71,7 +71,7 @@ def measured(x: Tensor, schedule: Sequence[Method]) -> Curve:
 
 
 def settling(x: Tensor, method: Method) -> Curve:
-    """Pictures leave their batch once a step gains less than a tolerance; a point for each of `TOLERANCES`."""
+    """Images leave their batch when a step gains less than a tolerance; one point per tolerance."""
     curve = []
     for tolerance in TOLERANCES:
         before = time.process_time()
@@ -85,7 +85,7 @@ def settling(x: Tensor, method: Method) -> Curve:
 
 
 def fitted(x: Tensor, fitting: Tensor, method: ReStyle, groups: int) -> Curve:
-    """Lengths fitted for 1, 2, 3 steps on other people, and what the last step reaches with each."""
+    """Lengths fitted for 1, 2 and 3 steps on other portraits, and the last step with each."""
     curve = []
     for steps in FITTED_STEPS:
         lengths = fit_lengths(method, fitting, steps, groups)
@@ -96,7 +96,7 @@ def fitted(x: Tensor, fitting: Tensor, method: ReStyle, groups: int) -> Curve:
 
 
 def ways(x: Tensor, fitting: Tensor, two_steps: Path | None) -> dict[str, Callable[[], Curve]]:
-    """All that is compared, by name; first of all the plain one."""
+    """Everything compared, by name; plain ReStyle first."""
     method, single = load_method("restyle-psp-portrait"), load_method("psp-portrait")
     found = {
         PLAIN: lambda: measured(x, [method] * STEPS),
@@ -106,30 +106,30 @@ def ways(x: Tensor, fitting: Tensor, two_steps: Path | None) -> dict[str, Callab
     for window in (1, 2, 3):
         found[f"Anderson, window {window}"] = lambda m=window: measured(x, [Anderson(method, m)] * STEPS)
     found["Anderson, window 2, guarded"] = lambda: measured(x, [Anderson(method, 2, guarded=True)] * STEPS)
-    found["Anderson by pictures, window 2"] = lambda: measured(x, [Anderson(method, 2, by_pictures=True)] * STEPS)
+    found["Anderson by images, window 2"] = lambda: measured(x, [Anderson(method, 2, by_images=True)] * STEPS)
     for name, groups in GROUPS.items():
         found[name] = lambda g=groups: fitted(x, fitting, method, g)
     if two_steps is not None:
         found["trained for two steps"] = lambda: measured(x, [load_method(two_steps)] * 5)
-    found["settled pictures leave"] = lambda: settling(x, method)
+    found["settled images leave"] = lambda: settling(x, method)
     return found
 
 
 def anderson_forms(x: Tensor) -> dict[str, Callable[[], Curve]]:
-    """Plain ReStyle beside Anderson's acceleration with several windows, dampings and ridges."""
+    """Plain ReStyle and Anderson's acceleration with several windows, dampings and ridges."""
     method = load_method("restyle-psp-portrait")
     found = {PLAIN: lambda: measured(x, [method] * STEPS)}
-    for by_pictures in (False, True):
+    for by_images in (False, True):
         for window, damping, ridge in ((2, 1.0, 0.01), (2, 1.0, 1.0), (2, 0.5, 0.01), (5, 1.0, 0.01)):
-            form = Anderson(method, window, damping, ridge, by_pictures=by_pictures)
-            name = f"{'pictures' if by_pictures else 'codes'}, m {window}, b {damping:g}, r {ridge:g}"
+            form = Anderson(method, window, damping, ridge, by_images=by_images)
+            name = f"{'images' if by_images else 'latents'}, m {window}, b {damping:g}, r {ridge:g}"
             found[name] = lambda f=form: measured(x, [f] * STEPS)
     return found
 
 
 def table(found: dict[str, Curve]) -> str:
-    """Mean L2 by evaluations, and in the last columns how it differs from plain ReStyle's after two, and seconds."""
-    head = ["| |", *(f" {k} |" for k in COLUMNS), " against plain at 2 | s a picture and step |"]
+    """Mean L2 by evaluations, its difference to plain ReStyle after two evaluations, and seconds."""
+    head = ["| |", *(f" {k} |" for k in COLUMNS), " difference to plain at 2 | seconds per step |"]
     lines = ["".join(head), "|---|" + "---|" * (len(COLUMNS) + 2)]
     for name, curve in found.items():
         points = {point.evaluations: point for point in curve}
@@ -160,7 +160,7 @@ def plot(found: dict[str, Curve], people: int, path: Path) -> None:
         for axis, key in zip(axes, ("evaluations", "seconds"), strict=True):
             axis.plot([getattr(point, key) for point in curve], [point.l2 for point in curve], **style)
     axes[0].set_xlabel("evaluations of an encoder and the generator")
-    axes[1].set_xlabel("seconds a picture, one thread")
+    axes[1].set_xlabel("seconds per image, one thread")
     axes[0].set_ylabel(f"mean L2 of {people} held-out people")
     for axis in axes:
         axis.set_yscale("log")
@@ -178,10 +178,10 @@ def _people(n: int, seed: int, size: int) -> Tensor:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--people", type=int, default=100)
-    parser.add_argument("--fit-on", type=int, default=36, help="people that step lengths are fitted on")
+    parser.add_argument("--fit-on", type=int, default=36, help="portraits on which step lengths are fitted")
     parser.add_argument("--two-steps", type=Path, help="the encoder trained for two steps")
     parser.add_argument("--anderson", action="store_true", help="forms of Anderson's acceleration instead")
-    parser.add_argument("--keep", type=Path, help="keep each curve here, and go on from what is there")
+    parser.add_argument("--keep", type=Path, help="save each curve here, and continue from this file")
     parser.add_argument("--plot", type=Path, help="write the curves to this PNG")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Anderson's acceleration and fitted step lengths, where their results are known."""
+"""Anderson's acceleration and fitted step lengths on linear problems with known results."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from restyle_cli.methods.encoder import ReStyle
 SIDE = 4
 
 
-class Codes(nn.Module):
-    """A generator whose pictures are their codes, 3 layers of SIDE² numbers."""
+class LatentImages(nn.Module):
+    """A generator whose images are their latents, 3 layers of SIDE² numbers."""
 
     layers, size = 3, (SIDE, SIDE)
 
@@ -47,21 +47,21 @@ def reached(x: Tensor, method: ReStyle, steps: int) -> Tensor:
     return (last.image - x).square().mean()
 
 
-@pytest.mark.parametrize("by_pictures", [False, True])
-def test_a_window_of_two_solves_two_unknown_gains(x: Tensor, by_pictures: bool) -> None:
-    plain = ReStyle("plain", Gains(0.1, 0.5, 0.5), Codes())
-    fast = Anderson(plain, window=2, ridge=0.0, by_pictures=by_pictures)
+@pytest.mark.parametrize("by_images", [False, True])
+def test_a_window_of_two_solves_two_unknown_gains(x: Tensor, by_images: bool) -> None:
+    plain = ReStyle("plain", Gains(0.1, 0.5, 0.5), LatentImages())
+    fast = Anderson(plain, window=2, ridge=0.0, by_images=by_images)
     assert reached(x, plain, 3) > 0.1
     assert reached(x, fast, 3) < 1e-6  # a linear map with two eigenvalues: exact after the third step but for rounding
 
 
 def test_the_first_step_is_plain(x: Tensor) -> None:
-    plain = ReStyle("plain", Gains(0.1, 0.5, 0.9), Codes())
+    plain = ReStyle("plain", Gains(0.1, 0.5, 0.9), LatentImages())
     assert reached(x, Anderson(plain, 2, damping=0.5), 1) == reached(x, plain, 1)
 
 
-def test_a_guarded_one_forgets_what_raised_the_error(x: Tensor) -> None:
-    wild = ReStyle("wild", Gains(3.0, 3.0, 3.0), Codes())  # every plain step doubles the error
+def test_guarded_discards_a_history_that_raised_the_error(x: Tensor) -> None:
+    wild = ReStyle("wild", Gains(3.0, 3.0, 3.0), LatentImages())  # every plain step doubles the error
     assert reached(x, Anderson(wild, 2, ridge=0.0), 2) < 1e-9
     assert reached(x, Anderson(wild, 2, ridge=0.0, guarded=True), 2) == pytest.approx(float(reached(x, wild, 2)))
 
@@ -72,8 +72,8 @@ def test_least_squares_agrees_with_torch() -> None:
     torch.testing.assert_close(least_squares(rows, target, 0.0), expected, atol=1e-4, rtol=1e-4)
 
 
-def test_lengths_make_up_for_an_encoder_that_does_too_little(x: Tensor) -> None:
-    shy = ReStyle("shy", Gains(0.8, 0.8, 0.5), Codes())
+def test_fitted_lengths_correct_an_encoder_with_small_steps(x: Tensor) -> None:
+    shy = ReStyle("shy", Gains(0.8, 0.8, 0.5), LatentImages())
     lengths = fit_lengths(shy, x, steps=1, groups=3, rounds=60)
     torch.testing.assert_close(lengths, torch.tensor([[1.25, 1.25, 2.0]]), atol=0.03, rtol=0)
     assert reached(x, Stretched(shy, lengths), 1) < 0.01 * reached(x, shy, 1)
