@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 from typer import testing
 from typer.testing import CliRunner, Result
 
@@ -19,8 +20,14 @@ from restyle_cli.store import fetch
 testing._get_command = functools.cache(testing._get_command)
 
 
-def pytest_configure() -> None:
-    """Shells start background jobs with Ctrl-C ignored, which processes started by tests would inherit."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Ctrl-C as in a terminal, and one thread for each of the processes of `-n`.
+
+    Shells start background jobs with Ctrl-C ignored, which processes started by tests would inherit.
+    """
+    if hasattr(config, "workerinput"):
+        os.environ["OMP_NUM_THREADS"] = "1"  # also of processes that tests start
+        torch.set_num_threads(1)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
