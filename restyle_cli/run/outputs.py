@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from restyle_cli.align.paste import paste
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.images import RESULT, open_original, save_image, to_image
@@ -81,6 +80,8 @@ def shown_images(inversion: Inversion) -> dict[int, Tensor]:
 
 def write_pasted(file: Path, inverted: Inverted, record: Mapping[str, Any]) -> None:
     """Write the photo with the reconstructions pasted into it."""
+    from restyle_cli.align.paste import paste  # imports OpenCV
+
     photo = inverted.photo
     original = pasted = open_original(photo.path)  # read again, as large photos would fill the memory
     if original.size != photo.size:

@@ -11,14 +11,13 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from restyle_cli.align import Aligned, AlignOptions, Size, align_image, matrix_of, recrop
-from restyle_cli.align.mask import Mask
 from restyle_cli.devices import compute
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import TURNED, open_image, to_tensor
@@ -32,6 +31,9 @@ from restyle_cli.run.outputs import Inverted, Results, steps_of
 from restyle_cli.run.sources import Source
 from restyle_cli.stopping import StopRule
 from restyle_cli.store.files import sha256
+
+if TYPE_CHECKING:
+    from restyle_cli.align.mask import Mask
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

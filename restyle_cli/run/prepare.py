@@ -188,7 +188,6 @@ def prepare_run(options: RunOptions, report: Reporter) -> Run:
     sources, missing = find_sources(options.paths, options.output, report)
     from restyle_cli import models
     from restyle_cli.align import alignment_rule
-    from restyle_cli.align.mask import Mask
     from restyle_cli.methods.encoder import NON_PHOTO
 
     ensure = fetching(options.machine.offline, report)
@@ -208,7 +207,11 @@ def prepare_run(options: RunOptions, report: Reporter) -> Run:
     check_writable(options.output)
     for notice in plan.notices:
         report.note(notice)
-    mask = Mask(options.mask, options.crossover) if options.mask else None
+    mask = None
+    if options.mask:
+        from restyle_cli.align.mask import Mask
+
+        mask = Mask(options.mask, options.crossover)
     settings = {
         "model": plan.models[-1].name,
         "chain": plan.chain,

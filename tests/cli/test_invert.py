@@ -767,7 +767,7 @@ def test_tolerance_is_refused_where_single_steps_say_nothing(restyle: Run, faces
 def test_a_chain_says_all(restyle: Run, faces: Path) -> None:
     for options, said in (
         (("--via", f"{RESTYLE}:2", "-m", PSP), "--via names all models"),
-        (("--via", "pti-portrait:3"), "no method before it finds one"),
+        (("--via", "pti-portrait:3"), "needs the latent of a previous method"),
     ):
         result = restyle("invert", faces / "a.png", *options)
         assert result.exit_code == 2
