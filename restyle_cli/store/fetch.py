@@ -49,7 +49,7 @@ def installed_path(entry: Entry) -> Path:
     if installed(entry):
         return path
     if entry.embedded:
-        raise RestyleError(f"'{entry.name}' belongs to restyle, but '{path}' is missing", "install restyle again")
+        raise RestyleError(f"'{entry.name}' is bundled with restyle, but '{path}' is missing", "install restyle again")
     add = f"`restyle weights add FILE --as {entry.name}` takes a file that you have"
     get = f"`restyle weights get {entry.name}` downloads it; " if entry.sources else ""
     raise RestyleError(f"'{entry.name}' is not installed", get + add)
@@ -162,7 +162,7 @@ def remove(entry: Entry, forget: bool = False) -> int:
 
     path = path_of(entry)
     if entry.embedded:
-        raise RestyleError(f"'{entry.name}' belongs to restyle", "only downloaded and added models can be removed")
+        raise RestyleError(f"'{entry.name}' is bundled with restyle", "only downloaded and added models can be removed")
     try:
         remove_abandoned(path.parent)
         files = [path, *leftovers(path)]

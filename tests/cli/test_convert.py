@@ -52,7 +52,7 @@ def test_encoder_and_decoder_are_written_apart(restyle: Run, here: Path) -> None
         ["generator", "nets/a-generator.safetensors"],
     ]
     assert all(float(row[-1]) < ROUNDING for row in rows[1:3])
-    assert "licence: not known" in result.stdout
+    assert "licence: unknown" in result.stdout
     x = torch.rand(1, 3, 256, 256)
     before, after = load_method("a.pt"), load_method("nets/a.safetensors")
     assert (after.step(x, after.start(x)).image - before.step(x, before.start(x)).image).abs().max() < ROUNDING
@@ -67,7 +67,7 @@ def test_headers_tell_what_and_from_where(restyle: Run, here: Path) -> None:
     for name in ("a", "a-generator"):
         extra = read_header(Path(f"nets/{name}.safetensors"))["extra"]
         assert extra["source"] == {"name": "a.pt", "sha256": sha256(Path("a.pt"))}
-        assert extra["licence"].startswith("not known")
+        assert extra["licence"].startswith("unknown")
 
 
 def test_a_published_file_has_its_licence_and_latent_space(restyle: Run, here: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_file_with_the_name_of_another_has_not_its_licence(
     known = [dataclasses.replace(entry, sha256="0" * 64) for entry in catalog.entries()]
     monkeypatch.setattr(catalog, "entries", lambda: known)
     Path("a.pt").rename("restyle_psp_ffhq_encode.pt")
-    assert "licence: not known" in restyle("convert", "restyle_psp_ffhq_encode.pt", "x").stdout
+    assert "licence: unknown" in restyle("convert", "restyle_psp_ffhq_encode.pt", "x").stdout
 
 
 def test_a_generator_that_is_there_is_shared(restyle: Run, here: Path) -> None:
@@ -163,7 +163,7 @@ def test_nothing_is_replaced_unasked(restyle: Run, here: Path) -> None:
     Path("x.safetensors").write_text("mine")
     result = restyle("convert", "net.pkl", "x.safetensors")
     assert result.exit_code == 1
-    assert "there already" in result.stderr and "--overwrite" in result.stderr
+    assert "exists already" in result.stderr and "--overwrite" in result.stderr
     assert Path("x.safetensors").read_text() == "mine"
     Path("y.safetensors").write_text("mine")
     assert restyle("convert", "a.pt", "y").exit_code == 1
@@ -176,7 +176,7 @@ def test_nothing_is_replaced_unasked(restyle: Run, here: Path) -> None:
     [
         (("nowhere.pt", "x"), "no file or model 'nowhere.pt'"),
         (("text.pt", "x"), "text.pt"),
-        (("psp-portrait", "x.pt", "--to", "rosinality"), "holds no generator"),
+        (("psp-portrait", "x.pt", "--to", "rosinality"), "contains no generator"),
         (("portrait", "x.pt", "--to", "rosinality", "--half"), "cannot be combined"),
         (("net.pkl", "text.pt/"), "cannot write to 'text.pt"),
         (("net.pkl", "x", "--to", "tensorflow"), "tensorflow"),

@@ -136,7 +136,7 @@ def test_unknown_name(restyle: Callable[..., Result]) -> None:
     for command in ("info", "path"):
         done = restyle("weights", command, "portrat")
         assert done.exit_code == 1
-        assert "no network named 'portrat'" in done.stderr
+        assert "no model named 'portrat'" in done.stderr
         assert "did you mean 'portrait'?" in done.stderr
 
 
@@ -195,7 +195,7 @@ def test_get_offline(restyle: Callable[..., Result], server: Server) -> None:
 
 def test_get_of_nothing(restyle: Callable[..., Result]) -> None:
     assert restyle("weights", "get").exit_code == 2
-    assert "no network named 'resnet43'" in restyle("weights", "get", "resnet43").stderr
+    assert "no model named 'resnet43'" in restyle("weights", "get", "resnet43").stderr
 
 
 def test_get_interrupted(restyle: Callable[..., Result], server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,7 +241,7 @@ def test_add_makes_a_network_that_every_command_knows(
     assert "my-own" in restyle("weights", "list", "--domain", "portrait").stdout
     assert json.loads(restyle("weights", "info", "my-own", "--json").stdout)["commercial"] == "unclear"
     assert restyle("weights", "remove", "my-own").exit_code == 0
-    assert "no network named 'my-own'" in restyle("weights", "info", "my-own").stderr
+    assert "no model named 'my-own'" in restyle("weights", "info", "my-own").stderr
 
 
 def test_an_added_network_inverts(
@@ -321,7 +321,7 @@ def test_add_of_something_else(restyle: Callable[..., Result], encoder: Path, tm
     assert "no such file" in restyle("weights", "add", tmp_path / "missing.pt").stderr
     done = restyle("weights", "add", encoder, "--as", "stylegan2-ffhq")
     assert done.exit_code == 1
-    assert "holds: encoder (restyle-psp); 'stylegan2-ffhq' is of kind generator" in done.stderr
+    assert "contains: encoder (restyle-psp); 'stylegan2-ffhq' is of kind generator" in done.stderr
 
 
 def test_verify(restyle: Callable[..., Result], server: Server, empty_store: Path) -> None:
@@ -356,7 +356,7 @@ def test_remove(restyle: Callable[..., Result], server: Server) -> None:
     done = restyle("weights", "remove", "stylegan2-church", "portrait")
     assert done.exit_code == 1
     assert "'stylegan2-church' is not installed" in done.stderr
-    assert "'portrait' belongs to restyle" in done.stderr
+    assert "'portrait' is bundled with restyle" in done.stderr
 
 
 def test_models_of_others_networks_are_no_networks(restyle: Callable[..., Result], tiny_store: Path) -> None:

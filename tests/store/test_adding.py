@@ -51,10 +51,10 @@ def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RestyleError, match=r"text\.pt"):
         adding.add(tmp_path / "text.pt")
     (tmp_path / "page.pt").write_text("<!DOCTYPE html><html>Quota exceeded</html>")
-    with pytest.raises(RestyleError, match="is a web page, not a network"):
+    with pytest.raises(RestyleError, match="is a web page, not a model"):
         adding.add(tmp_path / "page.pt")
     parity.write_checkpoint(tmp_path / "judge.pt", "latent_discriminator")
-    with pytest.raises(RestyleError, match=r"judge\.pt' holds: discriminator \(latent-discriminator\); nothing"):
+    with pytest.raises(RestyleError, match=r"judge\.pt' contains: discriminator \(latent-discriminator\); nothing"):
         adding.add(tmp_path / "judge.pt")
     assert list(fetch.home().iterdir()) == []
 
@@ -104,7 +104,7 @@ def test_names_that_are_none(encoder: Path, name: str) -> None:
 
 
 def test_it_becomes_a_network_of_the_catalog(encoder: Path, published: Entry, tmp_path: Path) -> None:
-    with pytest.raises(RestyleError, match="belongs to restyle"):
+    with pytest.raises(RestyleError, match="is bundled with restyle"):
         adding.add(encoder, "psp-portrait")
     entry, digest = adding.add(encoder, "restyle-psp-ffhq")
     assert entry == published
@@ -143,9 +143,9 @@ def test_another_file_than_the_known_one_is_refused(
 
 def test_another_kind_of_network_is_refused(encoder: Path, published: Entry, tmp_path: Path) -> None:
     write_module(tmp_path / "g.safetensors", tiny.generator(), "stylegan2")
-    with pytest.raises(RestyleError, match=r"holds: generator \(stylegan2\); 'restyle-psp-ffhq' is of kind encoder"):
+    with pytest.raises(RestyleError, match=r"contains: generator \(stylegan2\); 'restyle-psp-ffhq' is of kind encoder"):
         adding.add(tmp_path / "g.safetensors", "restyle-psp-ffhq")
-    with pytest.raises(RestyleError, match=r"holds: encoder \(restyle-psp\); 'psp-ffhq' is for psp"):
+    with pytest.raises(RestyleError, match=r"contains: encoder \(restyle-psp\); 'psp-ffhq' is for psp"):
         adding.add(encoder, "psp-ffhq")
     with pytest.raises(RestyleError, match="is of kind generator"):
         adding.add(encoder, "stylegan2-ffhq")

@@ -228,7 +228,7 @@ def test_files_are_distinct() -> None:
 
 def test_find() -> None:
     assert catalog.find("restyle-psp-portrait").generator == "portrait"
-    with pytest.raises(RestyleError, match="no network named 'restyle-psp-portrat'") as caught:
+    with pytest.raises(RestyleError, match="no model named 'restyle-psp-portrat'") as caught:
         catalog.find("restyle-psp-portrat")
     assert caught.value.hint is not None
     assert "did you mean 'restyle-psp-portrait'?" in caught.value.hint

@@ -211,7 +211,7 @@ def test_remove_takes_file_and_remains(server: Server) -> None:
         fetch.remove(entry)
     fetch.remove(entry, forget=True)
     assert fetch.remembered(entry) is None
-    with pytest.raises(RestyleError, match="'portrait' belongs to restyle"):
+    with pytest.raises(RestyleError, match="'portrait' is bundled with restyle"):
         fetch.remove(catalog.find("portrait"))
 
 

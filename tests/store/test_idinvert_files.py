@@ -223,7 +223,7 @@ def test_encoders_that_are_not_whole_are_refused(tmp_path: Path) -> None:
 
 def test_only_a_stylegan2_is_written_for_rosinality(tmp_path: Path) -> None:
     path = write(tmp_path / "g.pth", published_generator())
-    with pytest.raises(RestyleError, match="holds a stylegan1"):
+    with pytest.raises(RestyleError, match="contains a stylegan1"):
         convert(path, tmp_path / "out.pt", layout="rosinality")
 
 

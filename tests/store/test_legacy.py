@@ -175,7 +175,7 @@ def test_encoders_with_their_decoder(
     for role, expected in (("encoder", finds), ("generator", draws)):
         alone = files.read_module(path, role=role).state_dict()
         assert all(torch.equal(alone[name], tensor) for name, tensor in expected.state_dict().items())
-    refused(path, "several networks: encoder, generator")
+    refused(path, "several models: encoder, generator")
 
 
 def test_options_may_be_a_namespace_and_their_device_does_not_matter(draws: StyleGAN2, tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_an_encoder_that_does_not_say_its_type_is_refused(draws: StyleGAN2, tmp_
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"state_dict": {"a.weight": torch.zeros(2)}}, r"1 tensors \('a.weight', …\) are of no network"),
+        ({"state_dict": {"a.weight": torch.zeros(2)}}, r"1 tensors \('a.weight', …\) are of no model"),
         (torch.zeros(3), "only a single value"),
         ({"epoch": 3}, "no tensors that restyle looks for"),
         ({"g_ema": {"a": torch.zeros(1).expand(10**12)}}, "'a' claims to be larger than its data"),

@@ -286,7 +286,7 @@ def test_an_encoder_that_cannot_be_used_does_not_spoil_its_decoder(draws: StyleG
 
 def test_several_of_one_kind_of_which_none_is_an_average(state: State, tmp_path: Path) -> None:
     path = write(tmp_path / "g.pt", {"faces": state, "cats": other(state)})
-    error = refused(path, "several networks of the kind generator: faces, cats")
+    error = refused(path, "several models of the kind generator: faces, cats")
     assert "restyle convert" not in error.hint, "which could not write them either"
     with pytest.raises(RestyleError, match="faces, cats"):
         convert(path, tmp_path / "out")
@@ -349,7 +349,7 @@ def test_published_encoders_that_lost_their_options(draws: StyleGAN2, tmp_path: 
 
 def test_safetensors_of_no_network(tmp_path: Path) -> None:
     save_file({"a.weight": torch.zeros(2)}, tmp_path / "x.safetensors")
-    refused(tmp_path / "x.safetensors", r"1 tensors \('a.weight', …\) are of no network")
+    refused(tmp_path / "x.safetensors", r"1 tensors \('a.weight', …\) are of no model")
 
 
 def test_packed_files(draws: StyleGAN2, tmp_path: Path) -> None:
@@ -369,7 +369,7 @@ def test_packed_files_that_unpack_without_end(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "x.pkl.gz").write_bytes(gzip.compress(bytes(50_000_000)))
     refused(tmp_path / "x.pkl.gz", "unpacks to far more than weights do")
     (tmp_path / "y.pkl.gz").write_bytes(gzip.compress(gzip.compress(b"\x80\x02N.")))
-    refused(tmp_path / "y.pkl.gz", "no checkpoint in a form")
+    refused(tmp_path / "y.pkl.gz", "no checkpoint in a format")
 
 
 # --- generators that are not supported

@@ -1,6 +1,6 @@
-"""Files that other projects wrote: find their tables, detect what those hold, rename, build, load strictly.
+"""Model files of other projects: find their state dicts, recognise the networks, rename, build and load strictly.
 
-What a file is comes from its tensors, and, where tensors do not tell, from the options of its training.
+What a file is follows from its tensors and, where these do not tell, from the options of the training.
 """
 
 from __future__ import annotations
@@ -26,45 +26,50 @@ from restyle_cli.store.legacy.unpickle import RefusedFile
 __all__ = ["Part", "build", "describe", "is_foreign", "open_parts", "pick"]
 
 MEAN_SAMPLES = 10_000
-"""Codes that the average is taken over where a file has none, as e4e does."""
+"""Samples of the average latent where a file has none, as in e4e."""
 
 
 def open_parts(path: Path, role: str | None = None) -> list[Part]:
-    """The networks in a foreign file; with `role`, those of that role alone. Opens the file once and keeps nothing.
+    """The networks in a foreign file, or those of one role. The file is closed on return.
 
-    RestyleError when the file is damaged, harmful, or holds nothing that is known.
+    RestyleError when the file is damaged, harmful, or contains nothing that is known.
     """
-    # One of several networks is taken out of the mapped file; for all, reading at once needs less memory, since what
-    # is stacked can be let go.
+    # For one of several networks the file is mapped; for all, reading at once needs less memory, as tensors that were
+    # stacked are released.
     with memory_for(path):
-        content = read_checkpoint(path, mapped=role is not None)
-        parts = _detected(path, content, role)
+        parts = _detected(path, read_checkpoint(path, mapped=role is not None), role)
         if role is None:
             return parts
-        return [_owned(part) for part in parts if part.role == role]
+        # In memory, not in the mapped file, which may be replaced.
+        return [
+            replace(part, tensors={name: tensor.clone() for name, tensor in part.tensors.items()})
+            for part in parts
+            if part.role == role
+        ]
 
 
 def describe(path: Path, role: str | None = None) -> list[Part]:
-    """As `open_parts`, but all of them, and without the values of the tensors, which are left in the file where its
-    form allows. With `role`, others may be of no use."""
+    """All networks in a foreign file, without the values of the tensors, which are not read where the format allows.
+
+    With `role`, networks of other roles need not be supported.
+    """
     with memory_for(path):
         return _detected(path, read_checkpoint(path, mapped=True), role, shapes_only=True)
 
 
 def pick(parts: list[Part], role: str | None, path: Path) -> Part:
-    """The part of `role`, or the only one; RestyleError when there is none, or it is not said which."""
+    """The part of `role`, or the only part; RestyleError when there is none, or several."""
     fitting = [part for part in parts if role in (None, part.role)]
     if len(fitting) == 1:
         return fitting[0]
+    roles = ", ".join(part.role for part in fitting or parts) or "nothing of the kind"
     if not fitting:
-        held = ", ".join(part.role for part in parts) or "nothing of the kind"
-        raise RestyleError(f"'{path}' holds no {role}, but: {held}", "name another file")
-    held = ", ".join(part.role for part in fitting)
-    raise RestyleError(f"'{path}' holds several networks: {held}", "`restyle convert` writes each to a file of its own")
+        raise RestyleError(f"'{path}' contains no {role}, but: {roles}", "name another file")
+    raise RestyleError(f"'{path}' contains several models: {roles}", "`restyle convert` writes each to its own file")
 
 
 def build(part: Part, device: str | torch.device = "cpu", path: Path | None = None) -> nn.Module:
-    """The network of a part, in fp32 on `device`, ready for use; `path` is for what people are told.
+    """The network of a part, in fp32 and eval mode on `device`; `path` is for messages.
 
     RestyleError when its tensors do not fit.
     """
@@ -98,8 +103,7 @@ def _detected(path: Path, content: Any, role: str | None = None, shapes_only: bo
 
 
 def _opts_of_published(path: Path) -> dict[str, str]:
-    """What the options of a published encoder say that matters, for a file that has its name and lost them on the way
-    (to safetensors)."""
+    """The options of a published encoder, for a file with its name that lost them in a conversion to safetensors."""
     stem = path.name.partition(".")[0]
     types = {"psp": PSP_TYPES[0], "e4e": E4E_TYPES[0]}
     for entry in catalog.published():
@@ -107,11 +111,6 @@ def _opts_of_published(path: Path) -> dict[str, str]:
         if entry.file.partition(".")[0] == stem and codes in types:
             return {"encoder_type": types[codes], "dataset_type": f"{entry.domain}_encode"}
     return {}
-
-
-def _owned(part: Part) -> Part:
-    """With tensors in memory, not in the file, which may be replaced."""
-    return replace(part, tensors={name: tensor.clone() for name, tensor in part.tensors.items()})
 
 
 def _refused(path: Path | None, error: RestyleError) -> RestyleError:

@@ -68,13 +68,13 @@ def detect(content: Any, role: str | None = None, shapes_only: bool = False) -> 
     nothing is recognised.
     """
     if not isinstance(content, dict | PickledModule):
-        raise RestyleError("it has no network, only a single value")
+        raise RestyleError("it contains no model, only a single value")
     found = [state for group in alae.regroup(perceptual.from_flax(content)) for state in find_state_dicts(group)]
     if not found:
-        raise RestyleError("it has no tensors that restyle looks for")
+        raise RestyleError("it contains no tensors that restyle looks for")
     largest = max(found, key=lambda state: len(state.tensors)).tensors
     some = ", ".join(f"'{key}'" for key in list(largest)[:3])
-    unknown = RestyleError(f"its {len(largest)} tensors ({some}, …) are of no network that restyle knows")
+    unknown = RestyleError(f"its {len(largest)} tensors ({some}, …) are of no model that restyle knows")
     networks, unusable = _recognise(found)
     found.clear()
     networks = _select(networks)
@@ -142,7 +142,7 @@ def _select(networks: list[_Network]) -> list[_Network]:
 def _check_one(role: str, places: list[str]) -> None:
     if len(places) > 1:
         raise RestyleError(
-            f"it has several networks of the kind {role}: {', '.join(places)}",
+            f"it contains several models of the kind {role}: {', '.join(places)}",
             f"save one to a file of its own: torch.save(torch.load(FILE)['{places[0]}'], 'one.pt')",
         )
 

@@ -84,8 +84,8 @@ def _read(path: Path, mapped: bool) -> Any:
     if start[257:262] == b"ustar":
         raise RefusedFile("was written by a PyTorch older than 0.4")
     if start.startswith(b"\x93NUMPY"):
-        raise RefusedFile("holds an array, not a network")
-    raise RefusedFile("is no checkpoint in a form that restyle knows")
+        raise RefusedFile("contains an array, not a model")
+    raise RefusedFile("is no checkpoint in a format that restyle knows")
 
 
 def refusal(path: Path, error: RefusedFile) -> RestyleError:
