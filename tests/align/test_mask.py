@@ -1,4 +1,4 @@
-"""Masks: cut as the photo is, and put on it; from the command too."""
+"""Masks: cropped like the photo and applied to it, also on the command line."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from restyle_cli.store.files import read_latent
 
 Run = Callable[..., Result]
 NEVER = AlignOptions(mode="never")
+RED = (200, 10, 10)
 
 
 def halves(width: int = 64, height: int = 64) -> Image.Image:
@@ -40,67 +41,57 @@ def mask(tmp_path: Path) -> Path:
     return tmp_path / "mask.png"
 
 
-def framed(picture: Image.Image, side: int = 32) -> Aligned:
-    return align_image(picture, NEVER, (side, side), Path("x"))[0]
+def applied(mask: Mask, image: Image.Image | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels [32, 32, 3] of a 64x64 image with the mask, and their weights [32, 32]."""
+    image = image or Image.new("RGB", (64, 64), RED)
+    aligned = align_image(image, NEVER, (32, 32), Path("x"))[0]
+    masked, weights = mask.apply(aligned, image.size, NEVER, (32, 32))
+    assert weights.shape == (1, 32, 32)
+    return np.asarray(masked.image), weights[0].numpy()
 
 
-def test_what_is_not_known_becomes_grey(mask: Path) -> None:
-    aligned, known = Mask(mask).apply(framed(Image.new("RGB", (64, 64), (200, 10, 10))), (64, 64), NEVER, (32, 32))
-    assert known.shape == (1, 32, 32)
-    assert torch.equal(known[..., :15], torch.ones(1, 32, 15))
-    assert torch.equal(known[..., 17:], torch.zeros(1, 32, 15))
-    pixels = np.asarray(aligned.image)
-    assert (pixels[:, :15] == (200, 10, 10)).all()
-    assert (pixels[:, 17:] == GREY).all()
+def test_unknown_pixels_are_grey(mask: Path) -> None:
+    pixels, weights = applied(Mask(mask))
+    assert (weights[:, :15] == 1).all() and (weights[:, 17:] == 0).all()
+    assert (pixels[:, :15] == RED).all() and (pixels[:, 17:] == GREY).all()
 
 
-def test_what_counts_by_a_part_keeps_its_colours(tmp_path: Path) -> None:
+def test_pixels_that_count_in_part_keep_their_colours(tmp_path: Path) -> None:
     """A feathered edge must not be fitted as a grey one."""
-    soft = Image.linear_gradient("L").rotate(90).resize((64, 64))
-    soft.save(tmp_path / "soft.png")
-    aligned, known = Mask(tmp_path / "soft.png").apply(
-        framed(Image.new("RGB", (64, 64), (200, 10, 10))), (64, 64), NEVER, (32, 32)
-    )
-    pixels, counts = np.asarray(aligned.image), known[0].numpy()
-    assert ((counts > 0.2) & (counts < 0.8)).any()
-    assert (pixels[counts > 0] == (200, 10, 10)).all()
+    Image.linear_gradient("L").rotate(90).resize((64, 64)).save(tmp_path / "soft.png")
+    pixels, weights = applied(Mask(tmp_path / "soft.png"))
+    assert ((weights > 0.2) & (weights < 0.8)).any()
+    assert (pixels[weights > 0] == RED).all()
 
 
-def test_what_is_erased_is_not_known(tmp_path: Path) -> None:
+def test_transparent_pixels_are_unknown(tmp_path: Path) -> None:
     clear = Image.new("RGBA", (64, 64), (255, 255, 255, 255))
     clear.paste((255, 255, 255, 0), (32, 0, 64, 64))
     clear.save(tmp_path / "clear.png")
-    _, known = Mask(tmp_path / "clear.png").apply(framed(Image.new("RGB", (64, 64))), (64, 64), NEVER, (32, 32))
-    assert float(known[..., :15].min()) == 1 and float(known[..., 17:].max()) == 0
+    _, weights = applied(Mask(tmp_path / "clear.png"))
+    assert weights[:, :15].min() == 1 and weights[:, 17:].max() == 0
 
 
-def test_it_is_cut_and_turned_as_the_photo(mask: Path) -> None:
-    photo = Image.new("RGB", (128, 128))
+def test_the_mask_is_cropped_and_rotated_like_the_photo(mask: Path) -> None:
     quad = ((112.0, 32.0), (16.0, 32.0), (16.0, 96.0), (112.0, 96.0))  # a quarter turn: its top is the photo's right
     aligned = Aligned(Image.new("RGB", (32, 32)), quad, matrix_of(quad, (32, 32)), 1, "aligned")
-    _, known = Mask(mask).apply(aligned, photo.size, NEVER, (32, 32))
-    assert float(known[0, :14].max()) == 0  # black, the photo's right
-    assert float(known[0, 18:].min()) == 1
+    _, weights = Mask(mask).apply(aligned, (128, 128), NEVER, (32, 32))
+    assert float(weights[0, :14].max()) == 0  # black, the photo's right
+    assert float(weights[0, 18:].min()) == 1
 
 
-def test_with_a_second_photo_all_is_known(mask: Path, tmp_path: Path) -> None:
-    other = colour(tmp_path / "other.png", (0, 0, 250))
-    aligned, known = Mask(mask, other).apply(
-        framed(Image.new("RGB", (64, 64), (200, 10, 10))), (64, 64), NEVER, (32, 32)
-    )
-    assert torch.equal(known, torch.ones(1, 32, 32))
-    pixels = np.asarray(aligned.image)
-    assert (pixels[:, :12] == (200, 10, 10)).all()
-    assert (pixels[:, 20:] == (0, 0, 250)).all()
+def test_with_a_second_photo_all_pixels_are_known(mask: Path, tmp_path: Path) -> None:
+    pixels, weights = applied(Mask(mask, colour(tmp_path / "other.png", (0, 0, 250))))
+    assert (weights == 1).all()
+    assert (pixels[:, :12] == RED).all() and (pixels[:, 20:] == (0, 0, 250)).all()
 
 
 def test_masks_that_do_not_fit(tmp_path: Path, mask: Path) -> None:
-    wide = framed(Image.new("RGB", (128, 64)))
     with pytest.raises(RestyleError, match="is 64x64, the photo 128x64"):
-        Mask(mask).apply(wide, (128, 64), NEVER, (32, 32))
+        applied(Mask(mask), Image.new("RGB", (128, 64)))
     Image.new("L", (64, 64), 0).save(tmp_path / "black.png")
     with pytest.raises(RestyleError, match="covers the whole crop"):
-        Mask(tmp_path / "black.png").apply(framed(Image.new("RGB", (64, 64))), (64, 64), NEVER, (32, 32))
+        applied(Mask(tmp_path / "black.png"))
     with pytest.raises(RestyleError, match="cannot read"):
         Mask(tmp_path / "nowhere.png").settings()
 
@@ -111,38 +102,40 @@ def test_masks_that_do_not_fit(tmp_path: Path, mask: Path) -> None:
 @pytest.fixture
 def face(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    return colour(tmp_path / "face.png", (200, 10, 10))
+    return colour(tmp_path / "face.png", RED)
 
 
-def made(name: str) -> tuple[torch.Tensor, dict[str, object]]:
-    tensors, told = read_latent(Path(name) / "face.safetensors")
-    return tensors["w"], told
+def result(name: str) -> tuple[torch.Tensor, dict[str, object]]:
+    tensors, metadata = read_latent(Path(name) / "face.safetensors")
+    return tensors["w"], metadata
 
 
-def test_filling_in(restyle: Run, face: Path, mask: Path, tmp_path: Path) -> None:
+def change_unknown_part(face: Path) -> None:
+    image = Image.open(face).convert("RGB")
+    image.paste((0, 255, 0), (36, 0, 64, 64))  # not at the edge itself, where resizing mixes both sides
+    save_image(image, face, aligned_mark())
+
+
+def test_unknown_pixels_do_not_change_the_latent(restyle: Run, face: Path, mask: Path, tmp_path: Path) -> None:
     model = ("-m", "image2stylegan++-portrait", "-n", 3)
     assert restyle("invert", face, *model, "--mask", mask, "-o", "one").exit_code == 0
-    w, told = made("one")
-    assert len(str(told["mask"])) == 64
-    spoiled = Image.open(face).convert("RGB")
-    spoiled.paste((0, 255, 0), (36, 0, 64, 64))  # at the edge itself, resizing mixes both sides
-    save_image(spoiled, face, aligned_mark())
+    w, metadata = result("one")
+    assert len(str(metadata["mask"])) == 64
+    change_unknown_part(face)
     restyle("invert", face, *model, "--mask", mask, "-o", "two")
-    assert torch.equal(made("two")[0], w)  # what is not known has no say
+    assert torch.equal(result("two")[0], w)
     restyle("invert", face, *model, "-o", "three")
-    assert not torch.equal(made("three")[0], w)
+    assert not torch.equal(result("three")[0], w)
 
 
 @pytest.mark.parametrize("last", ["image2stylegan", "idinvert-portrait", "projector", "pti"])
-def test_what_is_not_known_has_no_say_in_any_optimisation(
+def test_unknown_pixels_change_nothing_in_any_optimisation(
     last: str, restyle: Run, face: Path, mask: Path, tmp_path: Path
 ) -> None:
-    """The codes before do not see it either."""
+    """Nor in the steps before it."""
     command = ("invert", face, "--via", f"image2stylegan++-portrait:1,{last}:4", "--mask", mask, "--keep", "last")
     assert restyle(*command, "-o", "one").exit_code == 0
-    spoiled = Image.open(face).convert("RGB")
-    spoiled.paste((0, 255, 0), (36, 0, 64, 64))
-    save_image(spoiled, face, aligned_mark())
+    change_unknown_part(face)
     assert restyle(*command, "-o", "two").exit_code == 0
     first, second = (read_latent(tmp_path / name / "face.safetensors")[0] for name in ("one", "two"))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
@@ -162,12 +155,12 @@ def test_crossover_is_for_every_method(restyle: Run, face: Path, mask: Path, tmp
     other = colour(tmp_path / "other.png", (0, 0, 250))
     done = restyle("invert", face, "-m", "psp-portrait", "--mask", mask, "--crossover", other, "-o", "both")
     assert done.exit_code == 0
-    assert made("both")[1]["crossover"]
+    assert result("both")[1]["crossover"]
     restyle("invert", face, "-m", "psp-portrait", "-o", "alone")
-    assert not torch.equal(made("both")[0], made("alone")[0])
+    assert not torch.equal(result("both")[0], result("alone")[0])
 
 
-def test_masks_that_mean_nothing_are_refused(restyle: Run, face: Path, mask: Path) -> None:
+def test_options_that_have_no_effect_are_refused(restyle: Run, face: Path, mask: Path) -> None:
     for options, said in (
         (("-m", "psp-portrait", "--mask", mask), "psp-portrait does not support --mask"),
         (("--via", "image2stylegan++-portrait:1,restyle-psp-portrait:1", "--mask", mask), "does not support --mask"),
