@@ -1,4 +1,4 @@
-"""What `import restyle_cli` offers: models by name with their warnings, and images in any form people have them."""
+"""The Python interface: models and their warnings, images in every form, and what users do with both."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def test_a_stand_in_warns(tiny_store: Path) -> None:
         model = restyle_cli.load("restyle-psp")
     assert model.name == RESTYLE
     assert [Path(warning.filename).name for warning in caught] == ["test_api.py"]
-    assert isinstance(restyle_cli.load(RESTYLE), ReStyle), "which was asked for by name, and does not warn"
+    assert isinstance(restyle_cli.load(RESTYLE), ReStyle), "a model named outright does not warn"
     with pytest.warns(restyle_cli.StandInWarning, match="'lpips-alex', which stands in for lpips-vgg"):
         restyle_cli.load("projector-portrait")
 
 
-def test_a_chains_name_loads_its_links(tiny_store: Path, image: Image.Image) -> None:
+def test_a_named_chain(tiny_store: Path, image: Image.Image) -> None:
     with pytest.warns(restyle_cli.StandInWarning):
         model = restyle_cli.load("hybrid")
     assert isinstance(model, Chain)
@@ -67,14 +67,14 @@ def test_a_chains_name_loads_its_links(tiny_store: Path, image: Image.Image) -> 
         restyle_cli.invert(image, model, steps=0)
 
 
-def test_a_chain_as_commands_write_it(tiny_store: Path, image: Image.Image) -> None:
+def test_a_written_chain(tiny_store: Path, image: Image.Image) -> None:
     model = restyle_cli.load(f"psp-portrait,{RESTYLE}:2")
     states = list(restyle_cli.iterate(image, model))
     expected = list(inversion.iterate(to_tensor(image)[None], plan("", via=f"psp-portrait,{RESTYLE}:2").load()))
     assert [torch.equal(a.w, b.w) for a, b in zip(states, expected, strict=True)] == [True] * 4
 
 
-def test_a_generator_alone_is_projected_on(tiny_store: Path, tmp_path: Path) -> None:
+def test_a_generator_means_the_projector(tiny_store: Path, tmp_path: Path) -> None:
     write_module(tmp_path / "g.safetensors", tiny.generator(), "stylegan2")
     with pytest.warns(restyle_cli.StandInWarning):
         assert isinstance(restyle_cli.load(tmp_path / "g.safetensors"), Projector)
@@ -103,7 +103,7 @@ def model(tiny_store: Path) -> ReStyle:
     return load_method(RESTYLE)
 
 
-def test_every_form_of_an_image_gives_the_same_code(model: ReStyle, image: Image.Image, tmp_path: Path) -> None:
+def test_every_form_of_an_image_gives_the_same_latent(model: ReStyle, image: Image.Image, tmp_path: Path) -> None:
     save_image(image, tmp_path / "a.png")
     bytes_ = np.asarray(image)
     x = to_tensor(image)
@@ -131,12 +131,12 @@ def test_every_form_of_an_image_gives_the_same_code(model: ReStyle, image: Image
     assert len(list(restyle_cli.iterate(bytes_, [model] * 2))) == 3
 
 
-def test_tensors_in_range_and_size_are_left_as_they_are(model: ReStyle, image: Image.Image) -> None:
+def test_a_tensor_of_the_right_size_is_not_changed(model: ReStyle, image: Image.Image) -> None:
     x = to_tensor(image)[None]
     assert torch.equal(restyle_cli.invert(x, model, 2).w, inversion.invert(x, model, 2).w)
 
 
-def test_another_size_of_the_same_shape_is_resized_as_photos_are(model: ReStyle, image: Image.Image) -> None:
+def test_other_sizes_are_resized_like_photos(model: ReStyle, image: Image.Image) -> None:
     for side in (100, 700):
         other = image.resize((side, side), Image.Resampling.BICUBIC)
         wanted = inversion.invert(to_tensor(other, (256, 256))[None], model, 2).w
@@ -146,7 +146,7 @@ def test_another_size_of_the_same_shape_is_resized_as_photos_are(model: ReStyle,
 
 
 @pytest.mark.parametrize(
-    ("images", "said"),
+    ("images", "message"),
     [
         (255 * torch.rand(1, 3, 256, 256), "values from .* uint8 from 0 to 255"),
         (255 * np.random.default_rng(0).random((256, 256, 3)), "values from"),
@@ -163,9 +163,9 @@ def test_another_size_of_the_same_shape_is_resized_as_photos_are(model: ReStyle,
         (None, "type NoneType is not an image"),
     ],
 )
-def test_what_cannot_be_meant_is_a_value_error(model: ReStyle, images: object, said: str) -> None:
+def test_wrong_images_are_a_value_error(model: ReStyle, images: object, message: str) -> None:
     for call in (lambda: restyle_cli.invert(images, model, 1), lambda: next(restyle_cli.iterate(images, [model]))):
-        with pytest.raises(ValueError, match=said) as caught:
+        with pytest.raises(ValueError, match=message) as caught:
             call()
         assert "\n" not in str(caught.value)
 
@@ -176,7 +176,7 @@ def test_values_from_0_to_1_warn(model: ReStyle) -> None:
     assert Path(caught[0].filename).name == "test_api.py"
 
 
-def test_optimisers_get_the_full_size(tmp_path: Path, tiny_store: Path) -> None:
+def test_methods_that_compare_get_the_full_size(tmp_path: Path, tiny_store: Path) -> None:
     write_module(tmp_path / "g.safetensors", tiny.generator(resolution=512), "stylegan2")
     with pytest.warns(restyle_cli.StandInWarning):
         model = restyle_cli.load("image2stylegan", generator=tmp_path / "g.safetensors")
@@ -188,7 +188,7 @@ def test_optimisers_get_the_full_size(tmp_path: Path, tiny_store: Path) -> None:
     restyle_cli.invert(large, model, 1)
     assert torch.equal(seen[0], large)
     restyle_cli.invert(large[..., :256, :256], model, 1)
-    assert seen[-1].shape == (1, 3, 256, 256), "nothing finer was given"
+    assert seen[-1].shape == (1, 3, 256, 256), "the image has no more detail"
 
 
 def test_an_endless_schedule(model: ReStyle) -> None:

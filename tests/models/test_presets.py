@@ -1,4 +1,4 @@
-"""What `--quality` chooses: the chain, and how long each link may go on."""
+"""The chain of each `--quality`, and how long its methods run."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ pytestmark = pytest.mark.usefixtures("tiny_store")
 
 
 def own_hypernetwork(name: str, generator: str) -> None:
-    """A hypernetwork of the person's own, for that generator."""
+    """An own hypernetwork for that generator."""
     path = catalog.own_file(name).with_suffix(".safetensors")
-    told = {"method": "hyperstyle", "generator": generator}
-    write_module(path, tiny.hypernetwork(), "small-hyper", told)
+    extra = {"method": "hyperstyle", "generator": generator}
+    write_module(path, tiny.hypernetwork(), "small-hyper", extra)
     unknown = {"licence_code": "?", "licence_weights": "?", "licence_data": "?", "commercial": "unclear"}
     catalog.write_own(
-        Entry(name=name, kind="encoder", domain=generator, file=path.name, summary="tiny", own=True, **told, **unknown)
+        Entry(name=name, kind="encoder", domain=generator, file=path.name, summary="tiny", own=True, **extra, **unknown)
     )
 
 
@@ -54,40 +54,40 @@ def test_with_a_hypernetwork() -> None:
     assert methods[15].encoder.config.targets
 
 
-def test_a_hypernetwork_of_another_generator_is_left_alone() -> None:
+def test_a_hypernetwork_of_another_generator_is_not_used() -> None:
     own_hypernetwork("mine", "toon")
     assert chain("balanced") == "restyle-psp-portrait:10,image2stylegan:100"
     assert chain("balanced", "restyle-psp-toon") == "restyle-psp-toon:10,mine:10"
 
 
-def test_the_encoder_may_be_chosen() -> None:
+def test_another_encoder() -> None:
     plan, patience = plan_quality("best", "psp-portrait")
-    assert plan.chain == "psp-portrait:1,pti:1000"  # it takes one step only
+    assert plan.chain == "psp-portrait:1,pti:1000"  # it makes only one step
     assert [one.steps for one in patience] == [1, 1000]
 
 
-def test_the_encoder_may_be_a_file(tiny_store: Path) -> None:
+def test_an_encoder_in_a_file(tiny_store: Path) -> None:
     own_hypernetwork("mine", "portrait")
     file = str(tiny_store / "restyle-psp-portrait.safetensors")
     assert chain("balanced", file) == f"{file}:10,mine:10"
 
 
-def test_what_stands_in_is_told() -> None:
+def test_stand_ins_have_notices() -> None:
     plan, _ = plan_quality("best", "restyle-psp")
     assert any("restyle-psp-ffhq is not installed" in notice for notice in plan.notices)
     assert plan.perceptual == "lpips-alex"
 
 
 @pytest.mark.parametrize("model", ["pti", "image2stylegan", "hyperstyle", "hyperstyle-ffhq", "pti-portrait", "hybrid"])
-def test_only_encoders_begin(model: str) -> None:
+def test_other_models_are_refused(model: str) -> None:
     with pytest.raises(UsageError, match="start with an encoder"):
         plan_quality("fast", model)
 
 
-def test_what_is_not_to_resemble_its_picture_makes_no_progress(tmp_path: Path) -> None:
-    told = {"method": "psp", "generator": "portrait", "task": "frontal"}
+def test_translations_are_refused(tmp_path: Path) -> None:
+    extra = {"method": "psp", "generator": "portrait", "task": "frontal"}
     file = tmp_path / "turns.safetensors"
-    write_module(file, tiny.encoder(channels=3), "small", told)
+    write_module(file, tiny.encoder(channels=3), "small", extra)
     (tmp_path / "portrait.safetensors").symlink_to(catalog_file())
     with pytest.raises(UsageError, match="translates images"):
         plan_quality("fast", str(file))

@@ -1,4 +1,4 @@
-"""From names, files and chains to methods."""
+"""Names, files and chains lead to the right models, and these to methods."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RESTYLE, PSP = "restyle-psp-portrait", "psp-portrait"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Networks that the catalog does not know: two generators of one space, one of another, an encoder of each."""
+    """Models that the catalog lacks: two generators of one latent space, one of another, and their encoders."""
     tiny.write_store(tmp_path)
     for name, space in (("mine", "mine"), ("tuned", "mine"), ("other", "other")):
         write_module(tmp_path / f"{name}.safetensors", tiny.generator(), "stylegan2", {"latent_space": space})
@@ -49,12 +49,12 @@ def folder(tmp_path: Path) -> Path:
         ("a:0", [Link("a", 0)]),  # refused later, by the method
     ],
 )
-def test_chains_are_read(text: str, links: list[Link]) -> None:
+def test_parse_chain(text: str, links: list[Link]) -> None:
     assert parse_chain(text) == links
 
 
 @pytest.mark.parametrize("text", ["", ",", "a,", "a:", ":5", "a:x", "a:-1", "a:1.5", "a:²", "a b:c"])
-def test_what_is_no_chain_is_refused(text: str) -> None:
+def test_a_malformed_chain_is_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_chain(text)
     assert "NAME[:STEPS]" in (caught.value.hint or "")
@@ -63,7 +63,7 @@ def test_what_is_no_chain_is_refused(text: str) -> None:
 # --- plans
 
 
-def test_steps_left_open_are_the_methods_own(tiny_store: Path) -> None:
+def test_default_steps(tiny_store: Path) -> None:
     assert plan(RESTYLE).chain == f"{RESTYLE}:5"
     assert plan(PSP).chain == f"{PSP}:1"
     assert plan(RESTYLE, 7).chain == f"{RESTYLE}:7"
@@ -71,7 +71,7 @@ def test_steps_left_open_are_the_methods_own(tiny_store: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "steps"), [(PSP, 2), (RESTYLE, 0), (RESTYLE, 101), (PSP, 0)])
-def test_too_many_or_no_steps_are_refused(tiny_store: Path, name: str, steps: int) -> None:
+def test_a_wrong_number_of_steps_is_refused(tiny_store: Path, name: str, steps: int) -> None:
     with pytest.raises(UsageError, match=str(steps)) as alone:
         plan(name, steps)
     with pytest.raises(UsageError) as chained:
@@ -79,27 +79,27 @@ def test_too_many_or_no_steps_are_refused(tiny_store: Path, name: str, steps: in
     assert alone.value.message == chained.value.message
 
 
-def test_a_chain_takes_no_steps_beside_it(tiny_store: Path) -> None:
+def test_steps_and_a_chain_cannot_be_combined(tiny_store: Path) -> None:
     with pytest.raises(UsageError, match="steps"):
         plan(RESTYLE, 5, via=PSP)
 
 
-def test_networks_are_known_by_their_bytes(tiny_store: Path) -> None:
+def test_networks_are_identified_by_sha256(tiny_store: Path) -> None:
     networks = plan("", via=f"{PSP},{RESTYLE}").networks()
     assert set(networks) == {PSP, RESTYLE, "portrait"}
     assert networks["portrait"] == sha256(tiny_store / "portrait.safetensors")
 
 
-def test_a_method_stands_for_the_embedded_network_and_says_so(tiny_store: Path) -> None:
+def test_a_method_uses_the_bundled_model_with_a_notice(tiny_store: Path) -> None:
     found = plan("restyle-psp")
     assert found.models[0].name == RESTYLE
     assert len(found.notices) == 1
     assert RESTYLE in found.notices[0]
     assert plan(RESTYLE).notices == []
-    assert len(plan("", via="psp,restyle-psp:2,restyle-psp:1").notices) == 2  # one for each name
+    assert len(plan("", via="psp,restyle-psp:2,restyle-psp:1").notices) == 2  # one per name
 
 
-def test_a_method_stands_for_the_published_network_where_it_is_installed(
+def test_a_method_uses_the_published_model_if_it_is_installed(
     tiny_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = catalog.entries()
@@ -121,7 +121,7 @@ def test_a_method_stands_for_the_published_network_where_it_is_installed(
     assert found.notices == []
 
 
-def test_only_what_is_named_outright_is_fetched(tiny_store: Path, tmp_path: Path) -> None:
+def test_only_a_model_named_outright_is_downloaded(tiny_store: Path, tmp_path: Path) -> None:
     fetched: list[str] = []
 
     def ensure(entry: catalog.Entry) -> Path:
@@ -143,7 +143,7 @@ def test_models_of_one_latent_space_are_chained(folder: Path) -> None:
     assert [model.generator_name for model in plan("", via=chain).models] == ["mine", "tuned"]
 
 
-def test_models_of_two_latent_spaces_are_not(folder: Path) -> None:
+def test_models_of_two_latent_spaces_are_refused(folder: Path) -> None:
     chain = f"{folder / 'restyle-mine.safetensors'}:1,{folder / 'restyle-other.safetensors'}:2"
     with pytest.raises(UsageError, match="do not share a latent space") as caught:
         plan("", via=chain)
@@ -151,10 +151,10 @@ def test_models_of_two_latent_spaces_are_not(folder: Path) -> None:
     assert "other" in caught.value.message
 
 
-# --- names that lead nowhere
+# --- unknown names and wrong files
 
 
-def test_an_unknown_model_is_answered_with_the_nearest(tiny_store: Path) -> None:
+def test_an_unknown_name_gets_the_closest_one_as_hint(tiny_store: Path) -> None:
     with pytest.raises(RestyleError, match="no model named 'restyle-psp-potrait'") as caught:
         plan("restyle-psp-potrait")
     assert f"did you mean '{RESTYLE}'?" in caught.value.hint
@@ -182,20 +182,20 @@ def test_a_generator_alone_means_the_projector_on_it(tiny_store: Path, folder: P
         plan("portrait", generator="toon")
 
 
-def test_a_missing_file_is_told_as_one(tiny_store: Path) -> None:
+def test_a_missing_file(tiny_store: Path) -> None:
     for name in ("nets/mine", "mine.safetensors"):
         with pytest.raises(RestyleError, match=f"no file '{name}'"):
             plan(name)
 
 
-def test_a_missing_embedded_network_is_told(empty_store: Path) -> None:
+def test_a_missing_bundled_model(empty_store: Path) -> None:
     with pytest.raises(RestyleError, match="portrait"):
         plan(RESTYLE)
     with pytest.raises(RestyleError, match="no model of 'restyle-psp' is installed"):
         plan("restyle-psp")
 
 
-def test_a_file_that_is_no_encoder_is_refused(folder: Path) -> None:
+def test_a_file_without_an_encoder_is_refused(folder: Path) -> None:
     write_module(folder / "id.safetensors", tiny.identity(), "drawn-identity")
     with pytest.raises(RestyleError, match="contains no encoder, but: perceptual"):
         plan(str(folder / "id.safetensors"))
@@ -215,7 +215,7 @@ def test_an_encoder_without_its_generator_is_refused(folder: Path) -> None:
 # --- loading
 
 
-def test_names_and_files_give_ready_methods(tiny_store: Path, folder: Path) -> None:
+def test_names_and_files_are_loaded(tiny_store: Path, folder: Path) -> None:
     x = torch.zeros(1, 3, 256, 256)
     for name, kind in ((RESTYLE, ReStyle), (PSP, SinglePass), (folder / "restyle-mine.safetensors", ReStyle)):
         method = load_method(name)
@@ -237,7 +237,7 @@ def test_a_schedule_has_a_method_for_every_step(tiny_store: Path) -> None:
     assert len(plan(RESTYLE).load()) == 5
 
 
-def test_networks_that_do_not_belong_together_are_refused(tiny_store: Path, folder: Path) -> None:
+def test_networks_that_do_not_fit_are_refused(tiny_store: Path, folder: Path) -> None:
     tiny.write_encoder(folder / "wide.safetensors", "restyle-psp", of="mine", styles=10)
     with pytest.raises(RestyleError, match="predicts latents of 10x16, mine takes 8x16"):
         load_method(folder / "wide.safetensors")
@@ -247,12 +247,12 @@ def test_networks_that_do_not_belong_together_are_refused(tiny_store: Path, fold
         load_method(folder / "six.safetensors")
 
 
-# --- files of other projects
+# --- foreign files
 
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ReStyle file with its decoder, one fine-tuned from it, one of another generator, and generators alone."""
+    """ReStyle files: with its decoder, fine-tuned from it, of another generator, without decoder; and generators."""
     folder = tmp_path_factory.mktemp("theirs")
     mine, tuned, other = foreign.generator(), foreign.generator(), foreign.generator(seed=4)
     tuned.convs[2].weight.mul_(1.1)
@@ -265,7 +265,7 @@ def theirs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_foreign_file_brings_its_decoder(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_foreign_file_uses_its_decoder(theirs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     monkeypatch.setattr(
         legacy, "open_parts", lambda path, *rest, whole=legacy.open_parts: opened.append(path) or whole(path)
@@ -276,13 +276,13 @@ def test_a_foreign_file_brings_its_decoder(theirs: Path, monkeypatch: pytest.Mon
     method, again = found.load()
     assert method is again
     assert opened == [theirs / "mine.pt"]
-    draws, finds, x = foreign.generator(), foreign.encoder(), torch.rand(1, 3, 256, 256)
-    expected = ReStyle("expected", finds, draws)
+    generator, encoder, x = foreign.generator(), foreign.encoder(), torch.rand(1, 3, 256, 256)
+    expected = ReStyle("expected", encoder, generator)
     state = expected.step(x, expected.start(x))
     torch.testing.assert_close(method.step(x, method.start(x)).w, state.w)
 
 
-def test_another_generator_takes_the_place_of_the_decoder(theirs: Path, tiny_store: Path) -> None:
+def test_another_generator_replaces_the_decoder(theirs: Path, tiny_store: Path) -> None:
     x = torch.rand(1, 3, 256, 256)
     for name in ("tuned-generator.pt", "tuned.pt"):  # a generator, or the decoder of another encoder
         method = load_method(theirs / "mine.pt", generator=theirs / name)
@@ -299,12 +299,12 @@ def test_another_generator_takes_the_place_of_the_decoder(theirs: Path, tiny_sto
         load_method(theirs / "mine.pt", generator="portrait")
 
 
-def test_generators_that_are_none(theirs: Path) -> None:
-    for generator, said in (
+def test_wrong_generators_are_refused(theirs: Path) -> None:
+    for generator, message in (
         ("nowhere.pt", "no generator 'nowhere.pt'"),
         (theirs / "alone.pt", "contains no generator"),
     ):
-        with pytest.raises(RestyleError, match=said):
+        with pytest.raises(RestyleError, match=message):
             load_method(theirs / "mine.pt", generator=generator)
     with pytest.raises(RestyleError, match="does not record its generator") as caught:
         load_method(theirs / "alone.pt")
@@ -312,8 +312,8 @@ def test_generators_that_are_none(theirs: Path) -> None:
     assert isinstance(load_method(theirs / "mine.pkl"), Projector)
 
 
-def test_foreign_files_of_one_mapping_are_chained_and_of_two_with_a_warning(theirs: Path) -> None:
-    """Fine-tuning usually leaves the mapping alone, but not always: another one does not say another space."""
+def test_foreign_files_of_two_mappings_are_chained_with_a_notice(theirs: Path) -> None:
+    """Fine-tuning usually keeps the mapping network, so another one only makes the latent space unknown."""
     assert plan("", via=f"{theirs / 'mine.pt'}:1,{theirs / 'tuned.pt'}:2").notices == []
     (notice,) = plan("", via=f"{theirs / 'mine.pt'}:1,{theirs / 'other.pt'}:2").notices
     assert "it is not known whether" in notice and "--latent-space" in notice
@@ -322,12 +322,12 @@ def test_foreign_files_of_one_mapping_are_chained_and_of_two_with_a_warning(thei
     assert not any("not known whether" in notice for notice in with_generator.notices)
 
 
-# --- chains of one's own files
+# --- own files
 
 
 @pytest.fixture
 def own(theirs: Path) -> Path:
-    """Two encoders of one's own, each with its decoder inside, and one that says nothing of a generator."""
+    """Two own encoders that contain their decoders, and one that records no generator."""
     for name in ("mine", "other"):
         adding.add(theirs / f"{name}.pt", f"my-{name}")
     write_module(theirs / "w.safetensors", tiny.encoder(channels=3), "small", {"method": "e4e-w"})
@@ -335,7 +335,7 @@ def own(theirs: Path) -> Path:
     return theirs
 
 
-def test_own_encoders_with_their_decoders_are_chained_with_a_warning(own: Path) -> None:
+def test_own_encoders_are_chained_with_a_notice(own: Path) -> None:
     chain = plan("", via="my-mine:1,my-other:2")
     (notice,) = chain.notices
     assert "it is not known whether my-mine and my-other share a latent space" in notice
@@ -347,7 +347,7 @@ def test_own_encoders_with_their_decoders_are_chained_with_a_warning(own: Path) 
     assert torch.equal(second.generator.w_avg, foreign.generator(seed=4).w_avg)
 
 
-def test_a_stated_latent_space_settles_it(own: Path) -> None:
+def test_a_stated_latent_space_needs_no_notice(own: Path) -> None:
     fetch.remove(catalog.find("my-other"))
     entry, _ = adding.add(own / "other.pt", "my-other", latent_space="my-mine")
     assert entry.latent_space == catalog.find("my-mine").latent_space
@@ -361,8 +361,8 @@ def test_a_stated_latent_space_settles_it(own: Path) -> None:
     assert plan("", via="ffhq-like:1,four:2").notices == []
 
 
-def test_what_is_known_to_differ_is_refused(theirs: Path) -> None:
-    """Also where the first of three is not known."""
+def test_latent_spaces_known_to_differ_are_refused(theirs: Path) -> None:
+    """Also if the first of three is unknown."""
     adding.add(theirs / "other.pt", "faces", latent_space="stylegan2-ffhq")
     adding.add(theirs / "mine.pt", "cars", latent_space="stylegan2-cars")
     for chain in ("faces:1,cars:2", f"{theirs / 'tuned.pt'}:1,faces:1,cars:2"):
@@ -371,25 +371,25 @@ def test_what_is_known_to_differ_is_refused(theirs: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "space", "said"),
+    ("file", "space", "message"),
     [
         ("mine.pt", "A b", "cannot be a latent space"),
         ("mine.pt", "my-generator", "the latent space of 'my-generator' is not known"),
         ("moco.pt", "clay", "takes no latent space: it compares images"),
     ],
 )
-def test_latent_spaces_that_are_none(theirs: Path, tmp_path: Path, file: str, space: str, said: str) -> None:
+def test_wrong_latent_spaces_are_refused(theirs: Path, tmp_path: Path, file: str, space: str, message: str) -> None:
     write_module(tmp_path / "g.safetensors", tiny.generator(), "stylegan2")
     adding.add(tmp_path / "g.safetensors", "my-generator")
     write_module(tmp_path / "moco.pt", tiny.identity(), "drawn-identity")
     path = theirs / file if file == "mine.pt" else tmp_path / file
-    with pytest.raises(RestyleError, match=said):
+    with pytest.raises(RestyleError, match=message):
         adding.add(path, "new", latent_space=space)
     assert "new" not in [entry.name for entry in catalog.entries()]
 
 
 @pytest.mark.parametrize("chain", ["my-w:1,{}:2", "{}:1,my-w:1", "my-w:1,image2stylegan:2,{}:1"])
-def test_an_encoder_that_names_no_generator_takes_its_neighbours(own: Path, tiny_store: Path, chain: str) -> None:
+def test_an_encoder_without_a_recorded_generator(own: Path, tiny_store: Path, chain: str) -> None:
     found = plan("", via=chain.format(RESTYLE))
     assert {model.generator_name for model in found.models} == {"portrait"}
     assert any("my-w does not record its generator; in this chain it uses portrait" in n for n in found.notices)
@@ -398,13 +398,13 @@ def test_an_encoder_that_names_no_generator_takes_its_neighbours(own: Path, tiny
     assert torch.equal(method.generator.w_avg, tiny.generator().w_avg)
 
 
-def test_it_may_be_followed_by_a_generator(own: Path, tiny_store: Path) -> None:
+def test_an_encoder_without_a_recorded_generator_before_a_generator(own: Path, tiny_store: Path) -> None:
     assert [model.generator_name for model in plan("", via="my-w:1,toon").models] == ["toon", "toon"]
     with pytest.raises(RestyleError, match="does not record its generator"):
         plan("", via="my-w:1,image2stylegan:2")
 
 
-def test_generators_of_ones_own_draw_what_others_found(tiny_store: Path, tmp_path: Path) -> None:
+def test_own_generators_render_latents_of_others(tiny_store: Path, tmp_path: Path) -> None:
     write_module(tmp_path / "g.safetensors", tiny.generator(5), "stylegan2")
     adding.add(tmp_path / "g.safetensors", "my-tuned")
     (notice,) = plan("", via=f"{RESTYLE}:1,my-tuned").notices
@@ -421,7 +421,7 @@ def test_published_names_have_the_published_latent_space(theirs: Path, tmp_path:
     assert len(plan("", via=chain).models) == 2
 
 
-def test_codes_that_are_not_relative_to_the_average(theirs: Path, tmp_path: Path) -> None:
+def test_latents_that_are_not_relative_to_the_average(theirs: Path, tmp_path: Path) -> None:
     finds = foreign.encoder(pyramid=True)
     for start in (True, False):
         content = foreign.checkpoint(
@@ -434,7 +434,7 @@ def test_codes_that_are_not_relative_to_the_average(theirs: Path, tmp_path: Path
         torch.testing.assert_close(found, finds(x) + (foreign.generator().w_avg if start else 0))
 
 
-def test_a_crop_comes_with_the_encoder(tmp_path: Path) -> None:
+def test_the_crop_follows_the_encoder(tmp_path: Path) -> None:
     draws = foreign.generator(resolution=512, channels={2**k: 4 for k in range(2, 10)})
     finds = foreign.encoder(styles=16, input_size=(48, 64))
     opts = {"encoder_type": "BackboneEncoder", "dataset_type": "cars_encode"}
@@ -443,9 +443,7 @@ def test_a_crop_comes_with_the_encoder(tmp_path: Path) -> None:
     assert load_method(tmp_path / "e.pt", generator=tmp_path / "g.pt").size == (192, 256)
 
 
-def test_a_first_code_comes_from_the_model_that_the_catalog_names(
-    tiny_store: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_catalog_names_the_model_of_the_first_latent(tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = [dataclasses.replace(entry, start=PSP) if entry.name == RESTYLE else entry for entry in catalog.entries()]
     monkeypatch.setattr(catalog, "entries", lambda: known)
     assert plan(RESTYLE, 3).chain == f"{PSP}:1,{RESTYLE}:3"
