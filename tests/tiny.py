@@ -26,6 +26,25 @@ def generator(seed: int = 0, resolution: int = 32) -> StyleGAN2:
     return network.eval().requires_grad_(False)
 
 
+def noisy_generator() -> StyleGAN2:
+    """A StyleGAN2 with noise maps that change the image visibly; its average latent is in W."""
+    torch.manual_seed(0)
+    channels = {2**k: 8 for k in range(2, 6)}
+    network = StyleGAN2(StyleGAN2Config(32, channels, z_dim=8, w_dim=W_DIM, mapping_layers=1, noise=True))
+    network.w_avg.copy_(torch.randn(W_DIM).expand_as(network.w_avg))
+    for conv in network.convs:
+        torch.nn.init.constant_(conv.noise_strength, 0.3)
+    return network.eval().requires_grad_(False)
+
+
+def images(network: StyleGAN2 | None = None, n: int = 2, side: int = 256) -> torch.Tensor:
+    """Images of random latents, with random noise where the generator has any, in the size of photos: [n, 3, H, W]."""
+    network = network or generator()
+    torch.manual_seed(3)
+    w = network.w_avg + torch.randn(n, network.layers, W_DIM)
+    return torch.nn.functional.interpolate(network(w, noise="random"), (side, side), mode="bilinear")
+
+
 def encoder(seed: int = 1, channels: int = 6, styles: int = 8) -> SmallEncoder:
     """An encoder whose codes move the picture of `generator` visibly; `styles` is 8 for 32 px."""
     torch.manual_seed(seed)

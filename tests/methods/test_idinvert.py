@@ -14,47 +14,44 @@ from torch import Tensor
 from typer.testing import Result
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.images import save_image, to_image
-from restyle_cli.inversion import State, invert, iterate
+from restyle_cli.images import fit, save_image, to_image
+from restyle_cli.inversion import MASK, State, invert, iterate
 from restyle_cli.methods import idinvert
 from restyle_cli.methods.idinvert import IDInvert
-from restyle_cli.models import installed, plan
+from restyle_cli.models import plan
 from restyle_cli.perceptual.structure import Structure
 from restyle_cli.perceptual.vgg16 import VGG16, VGG16Config
 
 
 @pytest.fixture
 def x() -> Tensor:
-    """Pictures that the tiny generator can draw, as photos come."""
-    draws = tiny.generator()
-    codes = draws.w_avg + torch.randn(2, 8, tiny.W_DIM, generator=torch.Generator().manual_seed(0))
-    return F.interpolate(draws(codes), (256, 256), mode="bilinear")
+    return tiny.images()
 
 
 def method(absolute: bool = False) -> IDInvert:
     return IDInvert("idinvert", tiny.encoder(channels=3), tiny.generator(), Structure(), absolute)
 
 
-def test_it_begins_with_what_the_encoder_sees(x: Tensor) -> None:
-    draws, encoder = tiny.generator(), tiny.encoder(channels=3)
+def test_it_starts_from_the_prediction_of_the_encoder(x: Tensor) -> None:
+    generator, encoder = tiny.generator(), tiny.encoder(channels=3)
     state = method().start(x)
-    assert torch.equal(state.w, draws.w_avg + encoder(x))
-    assert torch.equal(state.image, draws(state.w))
+    assert torch.equal(state.w, generator.w_avg + encoder(x))
+    assert torch.equal(state.image, generator(state.w))
     assert torch.equal(method(absolute=True).start(x).w, encoder(x))
 
 
 @pytest.mark.parametrize("absolute", [False, True])
 def test_it_equals_a_loop_written_by_hand(x: Tensor, absolute: bool) -> None:
-    draws, encoder, compare = tiny.generator(), tiny.encoder(channels=3), Structure()
-    origin = 0 if absolute else draws.w_avg
+    generator, encoder, perceptual = tiny.generator(), tiny.encoder(channels=3), Structure()
+    origin = 0 if absolute else generator.w_avg
     w = (origin + encoder(x)).requires_grad_(True)
     adam = torch.optim.Adam([w], lr=0.01)
     target = F.adaptive_avg_pool2d(x, 32)
     for _ in range(4):
-        image = draws(w)
+        image = generator(w)
         pixels = (image - target).square().mean(dim=(1, 2, 3))
-        outside = (w - origin - encoder(image)).square().mean(dim=(1, 2))
-        loss = pixels + 0.8 * compare(image, target) + 2 * outside
+        domain = (w - origin - encoder(image)).square().mean(dim=(1, 2))
+        loss = pixels + 0.8 * perceptual(image, target) + 2 * domain
         adam.zero_grad()
         loss.sum().backward()
         adam.step()
@@ -62,7 +59,25 @@ def test_it_equals_a_loop_written_by_hand(x: Tensor, absolute: bool) -> None:
     torch.testing.assert_close(state.w, w.detach(), rtol=1e-3, atol=1e-3)
 
 
-def test_the_encoders_view_stays_nearer_to_the_code_than_without(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_a_mask_the_domain_term_is_left_out() -> None:
+    """As in the published diffusion: the loss is that of the known pixels, and the encoder is not asked."""
+    generator, perceptual = tiny.generator(), Structure()
+    x = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    mask = torch.zeros(1, 1, 256, 256)
+    mask[..., :128] = 1
+    w = method().start(x).w.requires_grad_(True)
+    adam, target, known = torch.optim.Adam([w], lr=0.01), fit(x, (32, 32)), fit(mask, (32, 32))
+    for _ in range(3):
+        image = generator(w)
+        pixels = ((image - target).square() * known).sum() / (3 * known.sum())
+        adam.zero_grad()
+        (pixels + 0.8 * perceptual(known * image, known * target).sum()).backward()
+        adam.step()
+    *_, state = iterate(x, [method()] * 3, {MASK: mask})
+    torch.testing.assert_close(state.w, w.detach(), rtol=1e-3, atol=1e-3)
+
+
+def test_the_domain_term_keeps_w_near_the_prediction_for_its_image(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     def distance(state: State) -> Tensor:
         return (state.w - method().predict(state.image)).square().mean()
 
@@ -72,26 +87,26 @@ def test_the_encoders_view_stays_nearer_to_the_code_than_without(x: Tensor, monk
     assert distance(held) < 0.8 * distance(free)
 
 
-def test_it_comes_closer_to_the_picture_than_its_encoder(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_more_accurate_than_its_encoder(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idinvert, "DOMAIN_WEIGHT", 0.01)  # the tiny encoder knows nothing of the domain
     result = invert(x, method(), 60)
     assert (result.steps[60].l2 < 0.9 * result.steps[0].l2).all()
 
 
-def test_in_a_chain_it_goes_on_from_the_code_before(x: Tensor) -> None:
+def test_in_a_chain_it_continues_from_the_previous_latent(x: Tensor) -> None:
     before = State(tiny.generator().start(2) + 0.3, tiny.generator()(tiny.generator().start(2) + 0.3))
     state = method().step(x, before)
-    assert 0 < (state.w - before.w).abs().max() < 0.02  # one step of Adam at a rate of .01
+    assert 0 < (state.w - before.w).abs().max() < 0.02  # one step of Adam at a rate of 0.01
 
 
-def test_vgg16_weighs_as_published() -> None:
+def test_the_weight_of_vgg16_is_the_published_one() -> None:
     torch.manual_seed(0)
     network = VGG16(VGG16Config((4,) * 10))
     assert IDInvert("i", tiny.encoder(channels=3), tiny.generator(), network).weight == 5e-5
     assert method().weight == 0.8
 
 
-def test_vgg16_sees_as_caffe_did(tmp_path: Path) -> None:
+def test_vgg16_has_the_preprocessing_of_caffe(tmp_path: Path) -> None:
     """From the published names, counted with rectifiers and poolings, to the same features step by step."""
     from restyle_cli.store import files
 
@@ -121,28 +136,7 @@ def test_vgg16_sees_as_caffe_did(tmp_path: Path) -> None:
 # --- names and files
 
 
-def test_a_domain_without_an_encoder_for_it_lends_its_own(tiny_store: Path, x: Tensor) -> None:
-    found = plan("idinvert-portrait")
-    assert found.chain == "idinvert-portrait:100"
-    assert found.perceptual == "lpips-alex"
-    assert set(found.networks()) == {"idinvert-portrait", "portrait", "lpips-alex"}
-    (loaded,) = plan("idinvert-portrait", 1).load()
-    assert torch.equal(loaded.start(x).w, method().start(x).w)
-    assert "idinvert-portrait" in installed("idinvert")
-    assert plan("idinvert").models[0].name == "idinvert-portrait", "the embedded one stands in"
-
-
-def test_a_link_takes_the_encoder_before_it(tiny_store: Path, x: Tensor) -> None:
-    found = plan("-", via="psp-portrait,idinvert:2")
-    assert found.chain == "psp-portrait:1,idinvert:2"
-    assert found.models[1].encoder == found.models[0].encoder
-    assert plan("-", via="restyle-psp-portrait:2,idinvert-portrait:3,image2stylegan:2").steps == (2, 3, 2)
-    states = list(iterate(x, found.load()))
-    assert torch.equal(states[1].w, method().start(x).w)
-    assert (states[3].w - states[1].w).abs().max() > 0
-
-
-def test_published_files_are_run_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_published_file_runs_with_a_named_generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from restyle_cli.encoders.idinvert import IDInvertEncoder, IDInvertEncoderConfig
     from restyle_cli.generators.stylegan1 import StyleGAN1, StyleGAN1Config
     from restyle_cli.store.files import write_module
@@ -153,7 +147,7 @@ def test_published_files_are_run_by_their_names(tmp_path: Path, monkeypatch: pyt
     encoder = IDInvertEncoder(IDInvertEncoderConfig(styles=8, w_dim=8, input_size=32, widths=(4, 4, 4, 4)))
     write_module(tmp_path / "g.safetensors", draws, "stylegan1")
     write_module(tmp_path / "e.safetensors", encoder, "idinvert", {"method": "idinvert", "absolute": True})
-    with pytest.raises(RestyleError, match="which generator") as caught:
+    with pytest.raises(RestyleError, match="does not record its generator") as caught:
         plan(str(tmp_path / "e.safetensors"))
     assert "--generator" in (caught.value.hint or "")
     (loaded,) = plan(str(tmp_path / "e.safetensors"), 1, generator=str(tmp_path / "g.safetensors")).load()
@@ -161,21 +155,6 @@ def test_published_files_are_run_by_their_names(tmp_path: Path, monkeypatch: pyt
     assert torch.allclose(loaded.start(pictures).w, encoder.eval()(pictures), atol=1e-5)
     *_, state = iterate(pictures, [loaded])
     assert state.image.shape == (2, 3, 32, 32)
-
-
-def test_vgg16_is_taken_where_it_is_installed(tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from restyle_cli.store import catalog, fetch
-    from restyle_cli.store.files import write_module
-
-    path = fetch.path_of(catalog.find("vgg16"))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(0)
-    write_module(path, VGG16(VGG16Config((4,) * 10)), "vgg16")
-    assert plan("idinvert-portrait").perceptual == "vgg16"
-    assert plan("image2stylegan-portrait").perceptual == "vgg16", "the paper compares by its layers"
-    assert plan("pti-portrait").perceptual == "lpips-alex"
-    (loaded,) = plan("idinvert-portrait", 1).load()
-    assert loaded.weight == 5e-5
 
 
 def test_the_command(restyle: Callable[..., Result], tiny_store: Path, tmp_path: Path) -> None:

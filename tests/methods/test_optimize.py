@@ -1,33 +1,61 @@
-"""Adam as a function of the state, and Image2StyleGAN upon it."""
+"""What the methods that optimize share: Adam, the size and the network they compare at, masks, independent images."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
+from torch import Tensor
+from typer.testing import Result
 
-from restyle_cli.errors import RestyleError
-from restyle_cli.inversion import State, invert, iterate
-from restyle_cli.methods.image2stylegan import Image2StyleGAN
-from restyle_cli.methods.optimize import Adam
-from restyle_cli.models import load_method, plan
-from restyle_cli.perceptual.lpips import LPIPS
+from restyle_cli.align import aligned_mark
+from restyle_cli.images import fit, save_image, to_image
+from restyle_cli.inversion import MASK, TARGET, Method, State, full_size, invert, iterate
+from restyle_cli.methods.encoder import SinglePass
+from restyle_cli.methods.idinvert import IDInvert
+from restyle_cli.methods.image2stylegan import Image2StyleGAN, Image2StyleGANPlusPlus
+from restyle_cli.methods.optimize import Adam, Comparison, Optimization
+from restyle_cli.methods.projector import Projector, PTIPivot
+from restyle_cli.methods.pti import PTI
 from restyle_cli.perceptual.structure import Structure
 from restyle_cli.store.files import write_module
 
-
-@pytest.fixture
-def x() -> torch.Tensor:
-    """Pictures that the tiny generator can draw, as photos come."""
-    draws = tiny.generator()
-    codes = draws.w_avg + torch.randn(2, 8, tiny.W_DIM, generator=torch.Generator().manual_seed(0))
-    return torch.nn.functional.interpolate(draws(codes), (256, 256), mode="bilinear")
+LARGE = 512
 
 
-def method() -> Image2StyleGAN:
-    return Image2StyleGAN("image2stylegan", tiny.generator(), Structure())
+class Watching:
+    """A perceptual distance, the mean square of pixels, that records the sizes of its images."""
+
+    name = "watching"
+
+    def __init__(self) -> None:
+        self.sizes: set[tuple[int, int]] = set()
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        self.sizes.add((x.shape[-2], x.shape[-1]))
+        return [x]
+
+    def distances(self, x: list[Tensor], y: list[Tensor]) -> Tensor:
+        return (x[0] - y[0]).square().mean(dim=(1, 2, 3))
+
+
+def stripes(side: int = LARGE) -> Tensor:
+    """Columns of 0.5 and -0.5: grey at half of the size."""
+    image = torch.full((1, 3, side, side), 0.5)
+    image[..., ::2] = -0.5
+    return image
+
+
+def method(kind: type[Optimization], resolution: int = LARGE) -> Optimization:
+    return kind("m", tiny.generator(resolution=resolution), Watching())
+
+
+def compared(one: Optimization, x: Tensor, mask: Tensor | None = None) -> Comparison:
+    return one.comparison(x, State(torch.zeros(1), x, memory={} if mask is None else {MASK: mask}))
 
 
 # --- Adam
@@ -37,195 +65,174 @@ def test_adam_equals_torchs() -> None:
     torch.manual_seed(0)
     values = {"w": torch.randn(2, 3, 4), "bias": torch.randn(2, 5)}
     theirs = {name: value.clone().requires_grad_(True) for name, value in values.items()}
-    optimiser = torch.optim.Adam(list(theirs.values()), lr=0.03, betas=(0.8, 0.99), eps=1e-6)
-    memory: dict[str, torch.Tensor] = {}
-    adam = Adam(0.03, (0.8, 0.99), 1e-6)
+    optimizer = torch.optim.Adam(list(theirs.values()), lr=0.03, betas=(0.8, 0.99), eps=1e-6)
+    memory: dict[str, Tensor] = {}
     for _ in range(5):
         gradients = {name: torch.randn_like(value) for name, value in values.items()}
         for name, value in theirs.items():
             value.grad = gradients[name].clone()
-        optimiser.step()
-        values, memory = adam.step(values, gradients, memory)
+        optimizer.step()
+        values, memory = Adam(0.03, (0.8, 0.99), 1e-6).step(values, gradients, memory)
     for name, value in values.items():
         torch.testing.assert_close(value, theirs[name].detach(), rtol=1e-5, atol=1e-6)
     assert memory["count"].tolist() == [5, 5]
     assert all(len(kept) == 2 for kept in memory.values()), "a row for each image"
 
 
-def test_pictures_have_counts_and_rates_of_their_own() -> None:
-    """A picture that joins later goes its own way: as if it were alone."""
-    adam, gradient = Adam(0.1), {"w": torch.ones(1, 2, 2)}
-    first = adam.step({"w": torch.zeros(1, 2, 2)}, gradient, {})
-    alone, _ = adam.step(first[0], {"w": 2 * torch.ones(1, 2, 2)}, first[1])
-    fresh, _ = adam.step({"w": torch.zeros(1, 2, 2)}, {"w": 3 * torch.ones(1, 2, 2)}, {})
-    joined = {name: torch.cat([kept, torch.zeros_like(kept)]) for name, kept in first[1].items()}
-    both, _ = adam.step(
-        {"w": torch.cat([first[0]["w"], torch.zeros(1, 2, 2)])},
-        {"w": torch.cat([2 * torch.ones(1, 2, 2), 3 * torch.ones(1, 2, 2)])},
-        joined,
-    )
-    torch.testing.assert_close(both["w"], torch.cat([alone["w"], fresh["w"]]))
-    halved, _ = adam.step({"w": torch.zeros(2, 1)}, {"w": torch.ones(2, 1)}, {}, torch.tensor([1.0, 0.5]))
+def test_an_image_that_joins_later_is_as_if_alone() -> None:
+    adam, zero, one = Adam(0.1), torch.zeros(1, 2, 2), torch.ones(1, 2, 2)
+    first, memory = adam.step({"w": zero}, {"w": one}, {})
+    second, _ = adam.step(first, {"w": 2 * one}, memory)
+    alone, _ = adam.step({"w": zero}, {"w": 3 * one}, {})
+    joined = {name: torch.cat([kept, torch.zeros_like(kept)]) for name, kept in memory.items()}
+    both, _ = adam.step({"w": torch.cat([first["w"], zero])}, {"w": torch.cat([2 * one, 3 * one])}, joined)
+    torch.testing.assert_close(both["w"], torch.cat([second["w"], alone["w"]]))
+
+
+def test_ramp_and_zero_gradient() -> None:
+    halved, _ = Adam(0.1).step({"w": torch.zeros(2, 1)}, {"w": torch.ones(2, 1)}, {}, torch.tensor([1.0, 0.5]))
     assert halved["w"].flatten().tolist() == pytest.approx([-0.1, -0.05])
-
-
-def test_a_value_without_gradient_stays_where_it_is() -> None:
     moved, _ = Adam().step({"w": torch.ones(1, 2)}, {"w": torch.zeros(1, 2)}, {})
     assert torch.equal(moved["w"], torch.ones(1, 2))
 
 
-@pytest.mark.parametrize("mode", [torch.no_grad, torch.enable_grad])
-def test_a_step_works_in_either_gradient_mode_and_leaves_no_graph(
-    x: torch.Tensor, mode: type[torch.no_grad] | type[torch.enable_grad]
+# --- batches
+
+
+def chain(kind: type[Optimization], steps: int) -> list[Method]:
+    """`steps` steps of a method on a generator with noise maps, after an encoder if it needs one."""
+    generator = tiny.noisy_generator()
+    one = kind("m", generator, Structure()).over(steps)
+    first = [SinglePass("psp", tiny.encoder(channels=3), generator)] if kind.needs_start else []
+    return [*first, *[one] * steps]
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps"), [(Image2StyleGAN, 10), (Image2StyleGANPlusPlus, 20), (Projector, 12), (PTIPivot, 12), (PTI, 4)]
+)
+def test_images_of_a_batch_do_not_influence_each_other(kind: type[Optimization], steps: int) -> None:
+    x = tiny.images(tiny.noisy_generator())
+    both, alone = (invert(images, chain(kind, steps), keep="last") for images in (x, x[1:]))
+    torch.testing.assert_close(both.w[1:], alone.w, rtol=2e-2, atol=2e-3)  # sums in another order, through Adam
+    torch.testing.assert_close(both.images[1:], alone.images, rtol=2e-2, atol=1e-2)
+    assert all(not torch.equal(change[0], change[1]) for change in both.patch.values() if change[0].numel() > 100)
+
+
+# --- sizes
+
+
+@pytest.mark.parametrize(
+    ("kind", "side", "perceptual"),
+    [
+        (PTI, LARGE, 0.25),
+        (Image2StyleGAN, 256, 0.0),
+        (Image2StyleGANPlusPlus, 256, 0.0),
+        (Projector, 256, 0.0),
+        (PTIPivot, 256, 0.0),
+    ],
+)
+def test_the_perceptual_network_sees_the_size_of_the_original(
+    kind: type[Optimization], side: int, perceptual: float
 ) -> None:
-    with mode():
-        start = method().start(x)
-        state = method().step(x, start)
-    assert not any(values.requires_grad for values in (state.w, state.image, *state.memory.values()))
-    assert (state.w - start.w).abs().max() > 0
+    one = method(kind)
+    target, grey = compared(one, stripes()), torch.zeros(1, 3, LARGE, LARGE)
+    assert float(target.perceptual_distance(grey)) == pytest.approx(perceptual)
+    assert float(target.pixel_distance(grey)) == pytest.approx(0.25)
+    assert one.perceptual.sizes == {(side, side)}
 
 
-# --- Image2StyleGAN
+@pytest.mark.parametrize(
+    ("kind", "crop", "given", "seen"),
+    [
+        (PTI, None, (256, 256), (256, 256)),  # a small target is compared small
+        (PTI, (384, 512), (384, 512), (384, 512)),
+        (Projector, (384, 512), (384, 512), (192, 256)),
+    ],
+)
+def test_small_targets_and_generators_that_are_not_square(
+    kind: type[Optimization], crop: tuple[int, int] | None, given: tuple[int, int], seen: tuple[int, int]
+) -> None:
+    one = method(kind)
+    one.generator.config.__dict__["crop"] = crop
+    compared(one, torch.zeros(1, 3, *given)).perceptual_distance(torch.zeros(1, 3, *one.generator.size))
+    assert one.perceptual.sizes == {seen}
 
 
-def test_it_equals_a_loop_written_by_hand(x: torch.Tensor) -> None:
-    draws, compare = tiny.generator(), Structure()
-    w = draws.start(2).clone().requires_grad_(True)
-    adam = torch.optim.Adam([w], lr=0.01)
-    target = torch.nn.functional.adaptive_avg_pool2d(x, 32)  # the generator's size, the smaller one
-    for _ in range(4):
-        image = draws(w)
-        loss = compare(image, target) + (image - target).square().mean(dim=(1, 2, 3))
-        adam.zero_grad()
-        loss.sum().backward()
-        adam.step()
-    *_, state = iterate(x, [method()] * 4)
-    torch.testing.assert_close(state.w, w.detach(), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(state.image, draws(w).detach(), rtol=1e-3, atol=1e-3)
+def test_idinvert_shows_its_encoder_256_px() -> None:
+    seen = []
+
+    class Encoder(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x.shape[-1])
+            return torch.zeros(len(x), 16, tiny.W_DIM)
+
+    one = IDInvert("i", Encoder(), tiny.generator(resolution=LARGE), Watching())
+    one.step(stripes(256), one.start(stripes(256)))
+    assert set(seen) == {256}
 
 
-def test_it_finds_pictures_of_the_generator(x: torch.Tensor) -> None:
-    quick = method()
-    quick.adam = Adam(rate=0.05)
-    result = invert(x, quick, 80)
-    assert (result.steps[80].l2 < 0.1 * result.steps[0].l2).all()
-    assert (result.steps[80].l2 < result.steps[20].l2).all()
+def test_the_target_at_full_size_reaches_the_methods_that_compare_there() -> None:
+    first = SinglePass("psp", tiny.encoder(channels=3, styles=16), tiny.generator(resolution=LARGE))
+    pti = PTI("pti", first.generator, Watching())
+    assert first.size == (256, 256)
+    assert full_size([first, pti]) == (LARGE, LARGE)
+    assert full_size([first]) is None
+    assert full_size([method(PTI, 32)]) is None
+    list(iterate(fit(stripes(), (256, 256)), [first, pti], {TARGET: stripes()}))
+    assert pti.perceptual.sizes == {(LARGE, LARGE)}
+    invert(fit(stripes(), (256, 256)), [first, pti, pti], inputs={TARGET: stripes()})
+    assert pti.perceptual.sizes == {(LARGE, LARGE)}
 
 
-def test_pictures_of_a_batch_are_optimised_as_if_alone(x: torch.Tensor) -> None:
-    both, alone = invert(x, method(), 10, keep="last"), invert(x[1:], method(), 10, keep="last")
-    torch.testing.assert_close(both.w[1:], alone.w, rtol=1e-3, atol=1e-4)  # batches are summed in another order
+@pytest.mark.parametrize(
+    "command",
+    [("invert", "-m", "image2stylegan", "-n", 1), ("eval", "--methods", "image2stylegan:1", "--metrics", "l2")],
+)
+def test_commands_pass_photos_at_full_size(
+    restyle: Callable[..., Result],
+    tiny_store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: tuple[str | int, ...],
+) -> None:
+    write_module(tmp_path / "g.safetensors", tiny.generator(resolution=LARGE), "stylegan2")
+    save_image(to_image(stripes(2 * LARGE)[0, :, :LARGE, :LARGE]), tmp_path / "a.png", aligned_mark())
+    targets = []
+    distance = Comparison.pixel_distance
+    monkeypatch.setattr(Comparison, "pixel_distance", lambda self, y: targets.append(self.x) or distance(self, y))
+    name, *options = command
+    done = restyle(name, tmp_path / "a.png", *options, "--generator", tmp_path / "g.safetensors", "-o", tmp_path / "o")
+    assert done.exit_code == 0, done.output
+    assert targets[0].shape == (1, 3, LARGE, LARGE)
+    assert float(targets[0].std()) == pytest.approx(0.5, abs=0.01), "the stripes are still there"
 
 
-def test_it_goes_on_from_the_code_and_the_weights_before(x: torch.Tensor) -> None:
-    patch = {"convs.1": torch.full((2, 8, 8, 1, 1), 0.1)}
-    w = tiny.generator().start(2) + 0.3
-    state = State(w, tiny.generator()(w, patch=patch), patch)
-    after = method().step(x, state)
-    assert float((after.w - w).abs().max()) == pytest.approx(0.01, rel=0.01)  # Adam's first step
-    assert list(after.patch) == ["convs.1"] and torch.equal(after.patch["convs.1"], patch["convs.1"])
-    torch.testing.assert_close(after.image, tiny.generator()(after.w, patch=patch))
+def test_pages_and_reports_state_the_comparison(
+    restyle: Callable[..., Result], tiny_store: Path, tmp_path: Path
+) -> None:
+    page = restyle("methods", "projector", "--json")
+    assert "LPIPS (VGG-16)" in json.loads(page.stdout)["compares"]
+    assert "256 px" in restyle("methods", "projector").stdout
+    save_image(to_image(stripes(64)[0]), tmp_path / "a.png", aligned_mark())
+    restyle("eval", tmp_path / "a.png", "--methods", "pti-pivot-portrait:2", "--metrics", "l2", "-o", tmp_path / "out")
+    protocol = json.loads((tmp_path / "out" / "report.json").read_text())["protocol"]
+    assert "256 px" in protocol["optimising"] and "lpips-alex" in protocol["optimising"]
+    assert "optimising" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_the_generators_weights_are_left_alone(x: torch.Tensor) -> None:
-    one = method()
-    for parameter in one.generator.parameters():
-        parameter.requires_grad_(True)
-    invert(x, one, 2)
-    assert all(parameter.grad is None for parameter in one.generator.parameters())
+# --- masks
 
 
-# --- methods without an encoder, by name
-
-
-def test_names(tiny_store: Path) -> None:
-    alone = plan("image2stylegan", 3)
-    assert alone.chain == "image2stylegan-portrait:3"
-    assert any("stylegan2-ffhq" in notice for notice in alone.notices)
-    assert any("'lpips-alex', which stands in for vgg16" in notice for notice in alone.notices)
-    assert alone.perceptual == "lpips-alex"
-    outright = plan("image2stylegan-toon", 3)
-    assert outright.models[0].generator_name == "toon"
-    assert len(outright.notices) == 1  # only what compares is not what was asked for
-    assert set(outright.networks()) == {"toon", "lpips-alex"}
-    assert plan("image2stylegan").steps == (1000,)
-
-
-def test_in_a_chain_the_generator_is_the_one_before(tiny_store: Path) -> None:
-    chain = plan("", via="restyle-psp-toon:1,image2stylegan:2")
-    assert [model.generator_name for model in chain.models] == ["toon", "toon"]
-    assert chain.chain == "restyle-psp-toon:1,image2stylegan:2"
-    schedule = chain.load()
-    assert schedule[0].generator is schedule[1].generator
-    assert plan("", via=chain.chain).networks() == chain.networks()
-    tuned = plan("", via="restyle-psp-portrait:1,image2stylegan-toon:2")
-    assert [model.generator_name for model in tuned.models] == ["portrait", "toon"]
-
-
-def test_a_generator_of_ones_own(tiny_store: Path, tmp_path: Path) -> None:
-    file = tmp_path / "mine.safetensors"
-    write_module(file, tiny.generator(seed=5), "stylegan2")
-    schedule = plan("image2stylegan", 2, generator=str(file)).load()
-    assert torch.equal(schedule[0].generator.w_avg, tiny.generator(seed=5).w_avg)
-    with pytest.raises(RestyleError, match="no generator 'nowhere'"):
-        plan("image2stylegan", generator="nowhere")
-    tiny.write_encoder(tmp_path / "e.safetensors", "psp")
-    with pytest.raises(RestyleError, match="contains no generator"):
-        plan("image2stylegan", generator=str(tmp_path / "e.safetensors"))
-
-
-def test_without_any_generator_there_is_an_error(empty_store: Path) -> None:
-    with pytest.raises(RestyleError, match="no generator for 'image2stylegan' is installed"):
-        plan("image2stylegan")
-    with pytest.raises(RestyleError, match="stylegan2-cars"):
-        plan("image2stylegan-cars")
-
-
-def test_a_near_name_is_offered(tiny_store: Path) -> None:
-    with pytest.raises(RestyleError) as caught:
-        plan("image2stylegan-portait")
-    assert "did you mean 'image2stylegan-portrait'?" in (caught.value.hint or "")
-
-
-def test_lpips_compares(tiny_store: Path) -> None:
-    found = plan("image2stylegan", 1)
-    assert "lpips-alex" in found.networks()
-    (loaded,) = found.load()
-    assert isinstance(loaded.perceptual, LPIPS)
-    torch.manual_seed(0)
-    x = torch.rand(1, 3, 256, 256)
-    assert load_method("image2stylegan-portrait").step(x, loaded.start(x)).w.isfinite().all()
-
-
-def test_structure_compares_where_the_file_of_lpips_is_missing(without_lpips: None) -> None:
-    assert isinstance(load_method("image2stylegan-portrait").perceptual, Structure)
-
-
-# --- hybrid
-
-
-def test_hybrid_is_the_domains_encoder_and_then_optimisation(tiny_store: Path) -> None:
-    outright = plan("hybrid-toon", 7)
-    assert outright.chain == "restyle-psp-toon:5,image2stylegan:7"
-    assert outright.name == "hybrid-toon"
-    assert [model.generator_name for model in outright.models] == ["toon", "toon"]
-    assert plan("", via=outright.chain).name is None
-    alone = plan("hybrid", 7)
-    assert alone.chain == "restyle-psp-portrait:5,image2stylegan:7"
-    assert any("restyle-psp-ffhq" in notice for notice in alone.notices)
-    assert plan("", via="hybrid-portrait:7,image2stylegan:2").chain == f"{alone.chain},image2stylegan:2"
-    assert plan("hybrid").steps == (5, 1000)
-
-
-def test_hybrid_goes_on_from_the_encoders_code(tiny_store: Path, x: torch.Tensor) -> None:
-    result = invert(x, plan("hybrid", 4).load(), keep_w=True)
-    encoded = invert(x, load_method("restyle-psp-portrait"), 5, keep_w=True)
-    torch.testing.assert_close(result.w_steps[:, :6], encoded.w_steps)
-    assert float((result.w_steps[:, 6] - result.w_steps[:, 5]).abs().max()) == pytest.approx(0.01, rel=0.01)
-
-
-def test_names_near_hybrid_are_offered(tiny_store: Path) -> None:
-    for wrong, right in (("hybird", "hybrid"), ("hybrid-portait", "hybrid-portrait")):
-        with pytest.raises(RestyleError) as caught:
-            plan(wrong)
-        assert f"did you mean '{right}'?" in (caught.value.hint or "")
+@pytest.mark.parametrize("kind", [PTI, Image2StyleGAN, Projector])
+def test_the_mask_is_the_weight_of_each_pixel(kind: type[Optimization]) -> None:
+    one, x = method(kind, 32), torch.zeros(1, 3, 32, 32)
+    mask = torch.ones(1, 1, 32, 32)
+    mask[..., 16:] = 0.5
+    target = compared(one, x, mask)
+    for distance in (target.pixel_distance, target.perceptual_distance):
+        image = torch.full((1, 3, 32, 32), 0.1, requires_grad=True)
+        distance(image).sum().backward()
+        assert float(image.grad[..., 16:].mean() / image.grad[..., :16].mean()) == pytest.approx(0.5)
+    image = torch.zeros(1, 3, 32, 32)
+    image[..., 16:] = 1.0
+    assert float(target.pixel_distance(image)) == pytest.approx(0.5 / 1.5)

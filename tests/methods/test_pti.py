@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 
 import pytest
 import tiny
@@ -16,7 +15,6 @@ from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
 from restyle_cli.inversion import State, invert, iterate
 from restyle_cli.methods.encoder import ReStyle, SinglePass
 from restyle_cli.methods.pti import PTI, Locality
-from restyle_cli.models import plan
 from restyle_cli.perceptual.structure import Structure
 
 
@@ -35,7 +33,7 @@ def pti(first: SinglePass, **options: object) -> PTI:
 
 
 def by_hand(first: SinglePass, x: Tensor, w: Tensor, steps: int, rate: float) -> tuple[StyleGAN2, Tensor]:
-    """The generator after `steps` of torch's own Adam on its own parameters, and the picture that it draws."""
+    """The generator after `steps` of torch's own Adam on its own parameters, and the image that it renders."""
     tuned, structure = copy.deepcopy(first.generator).requires_grad_(True), Structure()
     target = torch.nn.functional.adaptive_avg_pool2d(x, 32)
     optimiser = torch.optim.Adam(tuned.parameters(), lr=rate)
@@ -48,19 +46,19 @@ def by_hand(first: SinglePass, x: Tensor, w: Tensor, steps: int, rate: float) ->
         return tuned, tuned(w)
 
 
-def test_it_equals_adam_on_a_generator_of_its_own(first: SinglePass, x: Tensor) -> None:
+def test_it_equals_adam_on_a_copied_generator(first: SinglePass, x: Tensor) -> None:
     *_, state = iterate(x[:1], [first] + [pti(first)] * 6)
-    tuned, picture = by_hand(first, x[:1], state.w, 6, rate=3e-4)
+    tuned, image = by_hand(first, x[:1], state.w, 6, rate=3e-4)
     before = first.generator(state.w)
     # Gradients are those at the rounded weights, in half precision: 11 bits.
-    assert (state.image - picture).norm() < 0.005 * (picture - before).norm()
+    assert (state.image - image).norm() < 0.005 * (image - before).norm()
     own = dict(first.generator.named_parameters())
     for name, value in synthesis_parameters(tuned).items():
         wanted = value.detach() - own[name]
         assert (state.patch[name][0] - wanted).norm() < 0.02 * wanted.norm(), name
 
 
-def test_the_code_stays_and_the_error_falls(first: SinglePass, x: Tensor) -> None:
+def test_w_stays_and_the_error_falls(first: SinglePass, x: Tensor) -> None:
     result = invert(x, [first] + [pti(first, rate=3e-3)] * 20, keep_w=True)
     assert result.w_steps is not None
     assert torch.equal(result.w_steps[:, 1], result.w_steps[:, -1])
@@ -69,24 +67,15 @@ def test_the_code_stays_and_the_error_falls(first: SinglePass, x: Tensor) -> Non
     assert [step.method for step in result.steps[:3]] == ["start", "psp", "pti"]
 
 
-def test_pictures_of_a_batch_are_tuned_as_if_alone(first: SinglePass, x: Tensor) -> None:
-    chain = [first] + [pti(first, rate=1e-3)] * 4
-    together = invert(x, chain)
-    for index in range(3):
-        alone = invert(x[index : index + 1], chain)
-        torch.testing.assert_close(together.images[index : index + 1], alone.images, rtol=1e-3, atol=1e-3)
-    assert not torch.equal(together.patch["convs.0.weight"][0], together.patch["convs.0.weight"][1])
-
-
-def test_what_is_shown_is_drawn_with_the_rounded_patch(first: SinglePass, x: Tensor) -> None:
+def test_images_are_rendered_with_the_rounded_patch(first: SinglePass, x: Tensor) -> None:
     *_, state = iterate(x, [first] + [pti(first, rate=1e-2)] * 3)
     assert set(state.patch) == set(synthesis_parameters(first.generator))
     assert all(change.dtype == torch.float16 for change in state.patch.values())
     torch.testing.assert_close(state.image, first.generator(state.w, patch=state.patch), rtol=1e-5, atol=1e-5)
 
 
-def test_small_steps_add_up_though_the_patch_is_rounded(first: SinglePass, x: Tensor) -> None:
-    """At .5 neighbouring half-precision numbers are 5e-4 apart: a step of 1e-5 would never move one."""
+def test_small_steps_add_up_although_the_patch_is_rounded(first: SinglePass, x: Tensor) -> None:
+    """At 0.5 neighbouring half-precision numbers are 5e-4 apart: a step of 1e-5 would never move one."""
     method = pti(first, rate=1e-5)
     start = list(iterate(x[:1], [first]))[-1]
     weight = {"convs.0.weight": torch.full((1, 8, 8, 3, 3), 0.5).half()}
@@ -96,7 +85,7 @@ def test_small_steps_add_up_though_the_patch_is_rounded(first: SinglePass, x: Te
     assert (state.patch["convs.0.weight"] != 0.5).any()
 
 
-def test_it_goes_on_from_changes_made_before(first: SinglePass, x: Tensor) -> None:
+def test_it_continues_from_earlier_changes(first: SinglePass, x: Tensor) -> None:
     """A second tuning, after another method, keeps the first one's weights."""
     generator = first.generator
     again = PTI("again", generator, Structure())
@@ -110,7 +99,7 @@ def test_it_goes_on_from_changes_made_before(first: SinglePass, x: Tensor) -> No
     assert after.memory["count"].tolist() == [1, 1, 1]
 
 
-def test_factors_of_a_hypernetwork_stay(first: SinglePass, x: Tensor) -> None:
+def test_deltas_of_a_hypernetwork_stay(first: SinglePass, x: Tensor) -> None:
     start = list(iterate(x, [first]))[-1]
     factor = {"convs.1": 0.3 * torch.randn(3, 8, 8, 1, 1)}
     state = State(start.w, first.generator(start.w, patch=factor), factor)
@@ -119,22 +108,22 @@ def test_factors_of_a_hypernetwork_stay(first: SinglePass, x: Tensor) -> None:
     assert (after.image - state.image).abs().max() < 0.1 < (start.image - state.image).abs().max()
 
 
-def test_locality_holds_the_neighbourhood(first: SinglePass, x: Tensor) -> None:
-    def strayed(method: PTI) -> float:
+def test_locality_regularization_keeps_images_near_the_pivot(first: SinglePass, x: Tensor) -> None:
+    def drift(method: PTI) -> float:
         with torch.no_grad():
             *_, state = iterate(x[:1], [first] + [method] * 25)
             w = torch.stack([method.near(state.w[0], seed, 3.0) for seed in range(100, 108)])
             patch = {name: change.expand(8, *change.shape[1:]) for name, change in state.patch.items()}
             return float((first.generator(w, patch=patch) - first.generator(w)).square().mean())
 
-    free = strayed(pti(first, rate=3e-3))
-    held = strayed(pti(first, rate=3e-3, locality=Locality(alpha=3.0, weight=10.0)))
-    seldom = strayed(pti(first, rate=3e-3, locality=Locality(alpha=3.0, weight=10.0, interval=1000)))
+    free = drift(pti(first, rate=3e-3))
+    held = drift(pti(first, rate=3e-3, locality=Locality(alpha=3.0, weight=10.0)))
+    seldom = drift(pti(first, rate=3e-3, locality=Locality(alpha=3.0, weight=10.0, interval=1000)))
     assert held < 0.5 * free
     assert held < seldom
 
 
-def test_the_point_to_hold_is_alpha_away(first: SinglePass) -> None:
+def test_the_point_compared_is_alpha_away(first: SinglePass) -> None:
     pivot = torch.randn(8, tiny.W_DIM)
     near, other, same = (pti(first).near(pivot, seed, 30.0) for seed in (0, 1, 0))
     assert float((near - pivot).norm()) == pytest.approx(30, rel=1e-4)
@@ -159,13 +148,7 @@ def test_noise_strengths_are_tuned_and_noise_maps_are_not(x: Tensor) -> None:
     assert not any(name.startswith("noise_") for name in state.patch)
 
 
-def test_alone_it_says_what_it_needs(first: SinglePass, x: Tensor) -> None:
+def test_alone_it_names_what_it_needs(first: SinglePass, x: Tensor) -> None:
     with pytest.raises(RestyleError, match="tunes the generator around a code") as caught:
         pti(first).start(x)
     assert "restyle-psp:5,pti:350" in (caught.value.hint or "")
-
-
-def test_with_locality_as_a_method_of_its_own(tiny_store: Path) -> None:
-    plain, local = (plan("", via=f"psp-portrait,{name}:3").load()[-1] for name in ("pti", "pti-local"))
-    assert plain.locality is None and local.locality == Locality()
-    assert local.name == "pti-local"

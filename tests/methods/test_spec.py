@@ -38,6 +38,7 @@ def test_an_entry_agrees_with_its_class(name: str) -> None:
     spec, method = SPECS[name], METHODS.load(CHAINS.get(name, name))
     with_encoder = bool({"encoder", "hypernetwork"} & set(spec.networks))
     assert spec.steps == method.default_steps
+    assert 1 <= method.default_steps <= method.max_steps
     assert with_encoder == (method.needs_encoder or name in CHAINS)
     assert (without_encoder(name) or name == OF_GENERATOR) == (not with_encoder)
     assert ("perceptual" in spec.networks) == method.compares == (spec.compares is not None)
