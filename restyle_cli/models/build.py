@@ -92,7 +92,7 @@ def crop_as_domain(generator: StyleGenerator, name: str) -> None:
     entry = next((e for e in catalog.entries() if file in (e.name, e.file)), None)
     domain = next((d for d in catalog.domains() if entry is not None and d.name == entry.domain), None)
     if domain is not None and domain.crop is not None and generator.config.crop is None:
-        generator.config = replace(generator.config, crop=domain.picture)
+        generator.config = replace(generator.config, crop=domain.image_size)
 
 
 def _adapt(encoder: Encoder, generator: StyleGenerator) -> None:

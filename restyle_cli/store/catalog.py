@@ -58,7 +58,7 @@ class Domain:
     title: str
     data: str
     resolution: int
-    picture: tuple[int, int]  # height, width
+    image_size: tuple[int, int]  # height, width
     input: tuple[int, int]  # height, width
     align: Literal["face", "centre", "none"]
     generator: str | None = None
@@ -69,7 +69,7 @@ class Domain:
     @property
     def crop(self) -> tuple[int, int, int, int] | None:
         """(top, left, bottom, right) of the image in the generator's square; None when it is all of it."""
-        height, width = self.picture
+        height, width = self.image_size
         top, left = (self.resolution - height) // 2, (self.resolution - width) // 2
         return (top, left, top + height, left + width) if top or left else None
 
@@ -166,14 +166,14 @@ def _read(path: Path) -> _Catalog:
     tables = tomllib.loads(path.read_text(encoding="utf-8"))
     domains = {name: _domain(name, table) for name, table in tables["domain"].items()}
     entries = {}
-    for name, table in tables["network"].items():
+    for name, table in tables["model"].items():
         table = tables["common"].get(table.get("common"), {}) | table
-        entries[name] = _entry(name, table, domains.get(table["domain"]), tables["places"])
+        entries[name] = _entry(name, table, domains.get(table["domain"]), tables["hosts"])
     return _Catalog(entries, domains, tables["default_domain"])
 
 
 def _domain(name: str, table: dict[str, Any]) -> Domain:
-    sizes = {key: tuple(table[key]) for key in ("picture", "input")}
+    sizes = {key: tuple(table[key]) for key in ("image_size", "input")}
     return Domain(name=name, **{**table, **sizes})
 
 

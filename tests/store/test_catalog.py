@@ -89,9 +89,9 @@ def test_published_networks_tell_that_they_are_not_for_commerce() -> None:
 def test_a_domain_is_complete(domain: catalog.Domain) -> None:
     assert domain.align in ("face", "centre", "none")
     assert domain.resolution.bit_count() == 1
-    assert max(domain.picture) == domain.resolution
+    assert max(domain.image_size) == domain.resolution
     assert max(domain.input) == 256
-    assert domain.picture[0] * domain.input[1] == domain.picture[1] * domain.input[0], "of one shape"
+    assert domain.image_size[0] * domain.input[1] == domain.image_size[1] * domain.input[0], "of one shape"
     if domain.encoder is not None:
         encoder = catalog.find(domain.encoder)
         assert (encoder.domain, encoder.generator) == (domain.name, domain.generator)
@@ -100,7 +100,7 @@ def test_a_domain_is_complete(domain: catalog.Domain) -> None:
 
 def test_cars_are_wide() -> None:
     cars = catalog.domain("cars")
-    assert (cars.resolution, cars.picture, cars.input, cars.align) == (512, (384, 512), (192, 256), "none")
+    assert (cars.resolution, cars.image_size, cars.input, cars.align) == (512, (384, 512), (192, 256), "none")
     assert cars.crop == (64, 0, 448, 512)
     assert catalog.domain("ffhq").crop is None
 
