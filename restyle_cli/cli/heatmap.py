@@ -71,13 +71,12 @@ def heatmap(
     )
     run = prepare_run(options_of_run, terminal)
     from restyle_cli.heatmap.changes import Mean
-    from restyle_cli.heatmap.measures import choose_measure
+    from restyle_cli.heatmap.measures import NAME, TITLE, load_lpips
     from restyle_cli.heatmap.results import Sheets, map_all, write_average
 
-    measure = choose_measure(run.machine.device)
-    sheets = Sheets(measure, normalise)
+    sheets = Sheets(load_lpips(run.machine.device), normalise)
     notes = {**run.notes, "generators": run.plan.generators}
-    results = sheets.results(output, {**run.settings, "measure": measure.name}, notes, run.numbered)
+    results = sheets.results(output, {**run.settings, "measure": NAME}, notes, run.numbered)
     mean = Mean()
     outcomes = map_all(run.sources, run.task(results), sheets, mean)
     tally = running.run(run.sources, run.missing, outcomes, "measuring", terminal)
@@ -86,7 +85,7 @@ def heatmap(
     values = {
         "command": "heatmap",
         **run.values,
-        "measure": measure.name,
+        "measure": NAME,
         "normalise": normalise,
         "notices": run.plan.notices,
         "images": tally.described,
@@ -96,7 +95,7 @@ def heatmap(
     views = _views(tally.first, average)
     if tally.total > 1:
         views.append(running.counts(summary, output))
-    terminal.result(values, Table(["", ""], [("change:", measure.title)]), *views)
+    terminal.result(values, Table(["", ""], [("change:", TITLE)]), *views)
     running.end(tally)
 
 

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.heatmap.measures import Floats, Measure, broad_share, half_area
+from restyle_cli.heatmap.measures import Floats, broad_share, half_area, lpips_maps
 from restyle_cli.images import displayed, fit, to_image
 from restyle_cli.inversion import Inversion
 from restyle_cli.io import write_atomic
+from restyle_cli.perceptual.lpips import LPIPS
 from restyle_cli.records import conform, parse_json
 
 Bytes = NDArray[np.uint8]
@@ -37,7 +38,7 @@ class Changes:
     steps: NDArray[np.int64]  # [S + 1], starts with 0; a selection in long schedules
     target: Bytes  # [H, W, 3]
     images: Bytes  # [S + 1, H, W, 3], generated images at the size of the target
-    maps: Floats  # [S, H, W], change by the measure
+    maps: Floats  # [S, H, W], LPIPS at each pixel
     layers: Floats  # [S, L], L2 norm of each layer's move
     area: Floats  # [S], smallest share of the image that has half of the change
     broad: Floats  # [S], see `broad_share`
@@ -84,7 +85,7 @@ class Changes:
 def changes_of(
     x: Tensor,  # [3, H, W] in [-1, 1], the target
     inversion: Inversion,  # of one image, with the images of step 0 and some later steps, and all w_steps
-    measure: Measure,
+    lpips: LPIPS,
 ) -> Changes:
     """The changes between consecutive steps that have an image. ValueError without `w_steps`."""
     size = (x.shape[1], x.shape[2])
@@ -93,7 +94,7 @@ def changes_of(
     if inversion.w_steps is None:
         raise ValueError("the inversion has no w_steps")
     w = inversion.w_steps[0, steps].float()
-    maps = measure.maps(images)
+    maps = lpips_maps(lpips, images)
     return Changes(
         steps=np.array(steps),
         target=np.asarray(to_image(x)),

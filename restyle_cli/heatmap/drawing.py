@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from restyle_cli.heatmap.changes import GROUPS, Bytes, Changes
-from restyle_cli.heatmap.measures import Floats, Measure
+from restyle_cli.heatmap.measures import TITLE, UNIT, Floats
 from restyle_cli.run.strip import HEIGHT, Cell, draw_strip, stack, text_sheet
 
 COLOURS = {"coarse": (68, 84, 160), "middle": (31, 138, 112), "fine": (214, 118, 28)}
@@ -17,7 +17,7 @@ _FAINT, _STRONG = 0.1, 0.9  # opacity of the colour map at 0 and at 1
 _BLACK, _GREY = (24, 24, 24), (200, 200, 200)
 
 
-def draw_changes(changes: Changes, measure: Measure, top: float) -> Image.Image:
+def draw_changes(changes: Changes, top: float) -> Image.Image:
     """Three rows: the changes over the images, on one scale up to `top`; each change on its own scale; moves per layer.
 
     The common scale shows the square root of a change, because the last steps would be black otherwise.
@@ -43,7 +43,7 @@ def draw_changes(changes: Changes, measure: Measure, top: float) -> Image.Image:
         bars.append(Cell(bar_chart, f"{record['way']:.0%} of the latent's path"))
     rows = stack([draw_strip(common), draw_strip(own), draw_strip(bars, _BARS)])
     text = [
-        f"Change: {measure.title}. Above: all steps on one scale, 0 to {format_number(top)} {measure.unit}, "
+        f"Change: {TITLE}. Above: all steps on one scale, 0 to {format_number(top)} {UNIT}, "
         "square root; below it: each step on its own scale. Bars: the share of each layer in the step's move."
     ]
     return stack([rows, text_sheet(text, rows.width)])

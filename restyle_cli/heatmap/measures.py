@@ -1,11 +1,11 @@
-"""Measures of the change of an image at each pixel: LPIPS, or colour distance where its bundled file is missing.
+"""How much an image changed: LPIPS at each pixel, and how concentrated and how broad the change is.
 
 Images are [N, 3, H, W] in [-1, 1], one per step; a map is [H, W] with values from 0 (no change) on.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 import cv2
 import numpy as np
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from restyle_cli.perceptual.lpips import LPIPS
 
 Floats = NDArray[np.float32]
-_BLUR = 1 / 64  # of the height; hides edges that moved by a pixel
-_BROAD = 1 / 32
+_BROAD = 1 / 32  # of the height: sigma of the blur that removes detail
 _XYZ = (
     (0.412453 / 0.95047, 0.357580 / 0.95047, 0.180423 / 0.95047),
     (0.212671, 0.715160, 0.072169),
@@ -32,66 +31,32 @@ _XYZ = (
 """From linear sRGB to X, Y and Z relative to the white point D65."""
 
 
-class Measure(Protocol):
-    """A measure of change. `name` is for files, `title` for people, `unit` for captions.
+NAME, TITLE, UNIT = "lpips", "LPIPS (AlexNet, version 0.1), at each place", "LPIPS"
+"""The measure of change: for files, for people, for captions."""
+TOP = 1.0
+"""A large change: the end of the colour scale that is the same for all images."""
 
-    `top`: a large change, the end of the colour scale that is the same for all images.
+
+def load_lpips(device: torch.device) -> LPIPS:
+    """The bundled LPIPS on AlexNet; RestyleError if its file is missing."""
+    return cast("LPIPS", read_module(fetch.installed_path(catalog.find("lpips-alex")), device, role="perceptual"))
+
+
+@torch.no_grad()
+def lpips_maps(lpips: LPIPS, images: Tensor) -> Floats:
+    """The change from each image to the next, [N - 1, H, W]: LPIPS before spatial averaging.
+
+    The distance maps of the five AlexNet layers are resized to full size and added.
     """
-
-    name: str
-    title: str
-    unit: str
-    top: float
-
-    def maps(self, images: Tensor) -> Floats:
-        """The change from each image to the next, [N - 1, H, W]."""
-
-
-class ColourDistance:
-    """Distance in CIELAB (1976), blurred: 2 is just noticeable, black and white are 100 apart."""
-
-    name = "lab"
-    title = f"distance of colours in CIELAB, blurred by 1/{round(1 / _BLUR)} of the height"
-    unit = "Lab"
-    top = 50.0
-
-    def maps(self, images: Tensor) -> Floats:
-        """The change from each image to the next, [N - 1, H, W]."""
-        distances = np.linalg.norm(np.diff(lab(images), axis=0), axis=3)
-        return np.stack([_blurred(distance, _BLUR) for distance in distances])
-
-
-class LPIPSDistance:
-    """LPIPS before spatial averaging: the distance maps of the five AlexNet layers, resized to full size and added."""
-
-    name = "lpips"
-    title = "LPIPS (AlexNet, version 0.1), at each place"
-    unit = "LPIPS"
-    top = 1.0
-
-    def __init__(self, lpips: LPIPS, device: torch.device) -> None:
-        self.lpips, self.device = lpips, device
-
-    @torch.no_grad()
-    def maps(self, images: Tensor) -> Floats:
-        """The change from each image to the next, [N - 1, H, W]."""
-        size = (images.shape[2], images.shape[3])
-        total = torch.zeros(len(images) - 1, *size, device=self.device)
-        with exactly(self.device):
-            maps = self.lpips.features(images.clamp(-1, 1).to(self.device))
-            for features, weight in zip(maps, self.lpips.weights, strict=True):
-                distance = ((features[1:] - features[:-1]).square() * weight[:, None, None]).sum(dim=1, keepdim=True)
-                total += F.interpolate(distance, size, mode="bilinear", align_corners=False)[:, 0]
-        return total.cpu().numpy()
-
-
-def choose_measure(device: torch.device) -> Measure:
-    """LPIPS, or the distance of the colours where the bundled file is missing."""
-    entry = catalog.find("lpips-alex")
-    if not fetch.installed(entry):
-        return ColourDistance()
-    lpips = read_module(fetch.installed_path(entry), device, role="perceptual")
-    return LPIPSDistance(cast("LPIPS", lpips), device)
+    weights = list(lpips.weights)
+    device, size = weights[0].device, (images.shape[2], images.shape[3])
+    total = torch.zeros(len(images) - 1, *size, device=device)
+    with exactly(device):
+        maps = lpips.features(images.clamp(-1, 1).to(device))
+        for features, weight in zip(maps, weights, strict=True):
+            distance = ((features[1:] - features[:-1]).square() * weight[:, None, None]).sum(dim=1, keepdim=True)
+            total += F.interpolate(distance, size, mode="bilinear", align_corners=False)[:, 0]
+    return total.cpu().numpy()
 
 
 def half_area(maps: Floats) -> Floats:
@@ -106,8 +71,8 @@ def broad_share(images: Tensor) -> Floats:
 
     Moving shapes and changes of colour are broad; strands of hair and edges are not.
     """
-    changes = np.diff(lab(images), axis=0)
-    left = np.stack([_blurred(change, _BROAD) for change in changes])
+    changes, sigma = np.diff(lab(images), axis=0), _BROAD * images.shape[2]
+    left = np.stack([cv2.GaussianBlur(one, (0, 0), sigma, borderType=cv2.BORDER_REFLECT) for one in changes])
     energy = np.square(changes).sum(axis=(1, 2, 3))
     return np.square(left).sum(axis=(1, 2, 3)) / np.maximum(energy, np.finfo(np.float32).tiny)
 
@@ -123,10 +88,3 @@ def lab(images: Tensor) -> Floats:
     f = torch.where(xyz > (6 / 29) ** 3, xyz.clamp(min=0) ** (1 / 3), xyz * (29 / 6) ** 2 / 3 + 4 / 29)
     x, y, z = f.unbind(dim=3)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], dim=3).numpy()
-
-
-def _blurred(values: Floats, part: float) -> Floats:
-    """`values` [H, W, ...] blurred with a sigma of `part` of the height."""
-    return np.asarray(
-        cv2.GaussianBlur(values, (0, 0), part * values.shape[0], borderType=cv2.BORDER_REFLECT), np.float32
-    )

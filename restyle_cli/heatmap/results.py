@@ -14,8 +14,9 @@ from PIL import Image
 from restyle_cli.errors import RestyleError
 from restyle_cli.heatmap.changes import Changes, Mean, changes_of, read_changes, write_changes
 from restyle_cli.heatmap.drawing import draw_changes
-from restyle_cli.heatmap.measures import Measure
+from restyle_cli.heatmap.measures import NAME, TOP
 from restyle_cli.images import save_image
+from restyle_cli.perceptual.lpips import LPIPS
 from restyle_cli.run.folder import Mark, Output
 from restyle_cli.run.outputs import Inverted, Results
 from restyle_cli.run.pipeline import Outcome, Task, invert_all
@@ -33,9 +34,9 @@ _DRAWN = "restyle-heatmap"  # PNG text chunk with the settings of the drawing
 
 @dataclass(frozen=True)
 class Sheets:
-    """Draws heatmap sheets, with the scale `normalise` for changes by `measure`."""
+    """Draws heatmap sheets, with the scale `normalise`."""
 
-    measure: Measure
+    lpips: LPIPS
     normalise: Normalise = "photo"
 
     def results(
@@ -56,16 +57,16 @@ class Sheets:
             outputs=[sheet],
             mark=maps,
             reserved=AVERAGE,
-            extra=lambda x, inversion, generator, dtype: changes_of(x, inversion, self.measure),
+            extra=lambda x, inversion, generator, dtype: changes_of(x, inversion, self.lpips),
             all_finite=True,
         )
 
     def draw(self, file: Path, changes: Changes, folder_top: float | None = None, force: bool = False) -> None:
         """Draw the sheet `file`. An existing sheet with the same settings is only redrawn with `force`."""
-        tops = {"photo": changes.top, "folder": folder_top or changes.top, "none": self.measure.top}
-        how = json.dumps({"top": tops[self.normalise], "count": changes.count, "measure": self.measure.name})
+        tops = {"photo": changes.top, "folder": folder_top or changes.top, "none": TOP}
+        how = json.dumps({"top": tops[self.normalise], "count": changes.count, "measure": NAME})
         if force or _drawn(file) != how:
-            sheet = draw_changes(changes, self.measure, tops[self.normalise])
+            sheet = draw_changes(changes, tops[self.normalise])
             save_image(sheet, file, {_DRAWN: how})
 
     def _write_sheet(self, file: Path, inverted: Inverted, record: Mapping[str, Any]) -> None:

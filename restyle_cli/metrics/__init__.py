@@ -37,8 +37,6 @@ IDENTITY = "id"
 IDENTITIES = ("id/curricularface", "id/dlib")
 """The identity metrics for photographs of faces, best first."""
 DEFAULT = ("l2", "lpips", "ms_ssim", IDENTITY)
-STAND_IN = {"lpips": "structure"}
-"""Measured by default, under its own name, where the bundled file of the other is missing."""
 UNSUPPORTED = {"fid": "restyle reads no Inception network"}
 """Metrics of the published tables that cannot be measured here, and why."""
 
@@ -83,10 +81,8 @@ def choose(
             if names is not None:
                 raise
             missing[name] = error
-            if name not in STAND_IN:
-                continue
-            metric = METRICS.load(STAND_IN[name])(device)
-        metrics.setdefault(metric.name, metric)
+        else:
+            metrics.setdefault(metric.name, metric)
     if names is None:
         missing |= {name: Missing(f"{name} cannot be measured: {reason}") for name, reason in UNSUPPORTED.items()}
     return Chosen(tuple(metrics.values()), missing)

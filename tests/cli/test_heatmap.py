@@ -149,17 +149,6 @@ def test_long_schedules_show_some_steps(restyle: Run, faces: Path) -> None:
     assert shown[-1]["since"] < 29
 
 
-def test_another_measure_is_another_result(restyle: Run, faces: Path, request: pytest.FixtureRequest) -> None:
-    run = ("heatmap", faces / "a.png", "-n", 2, "--json")
-    assert json.loads(restyle(*run).stdout)["measure"] == "lpips"
-    assert statuses(restyle(*run)) == ["skipped"]
-    request.getfixturevalue("without_lpips")
-    result = restyle(*run)
-    assert statuses(result) == ["done"]
-    assert json.loads(result.stdout)["measure"] == "lab"
-    assert "CIELAB" in restyle("heatmap", faces / "a.png", "-n", 2).stdout
-
-
 def test_a_bad_picture_does_not_stop_the_folder(restyle: Run, faces: Path) -> None:
     (faces / "b.png").write_bytes(b"rubbish")
     result = restyle("heatmap", faces, Path("missing"), "-n", 1, "--json")

@@ -12,7 +12,7 @@ import torch
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.heatmap.changes import Changes, Mean, changes_of, read_changes, write_changes
-from restyle_cli.heatmap.measures import ColourDistance
+from restyle_cli.heatmap.measures import lpips_maps
 from restyle_cli.images import displayed, fit, to_image
 from restyle_cli.inversion import Inversion, invert
 from restyle_cli.methods.encoder import ReStyle
@@ -27,7 +27,7 @@ def inverted() -> tuple[torch.Tensor, Inversion]:
 
 def of(inverted: tuple[torch.Tensor, Inversion], index: int) -> Changes:
     x, inversion = inverted
-    return changes_of(x[index], inversion.one(index), ColourDistance())
+    return changes_of(x[index], inversion.one(index), tiny.lpips())
 
 
 def test_changes_are_between_neighbouring_steps(inverted: tuple[torch.Tensor, Inversion]) -> None:
@@ -38,7 +38,7 @@ def test_changes_are_between_neighbouring_steps(inverted: tuple[torch.Tensor, In
     for k in range(4):
         np.testing.assert_allclose(changes.layers[k], (w[k + 1] - w[k]).norm(dim=1), rtol=1e-5)
         pair = torch.cat([fit(displayed(inversion.image_steps[j][1:]), (256, 256)) for j in (k, k + 1)])
-        np.testing.assert_allclose(changes.maps[k], ColourDistance().maps(pair)[0], rtol=1e-3, atol=1e-3)  # fp16
+        np.testing.assert_allclose(changes.maps[k], lpips_maps(tiny.lpips(), pair)[0], rtol=1e-3, atol=1e-3)  # fp16
         assert np.array_equal(changes.images[k + 1], np.asarray(to_image(pair[1])))
     assert np.array_equal(changes.target, np.asarray(to_image(x[1])))
 
@@ -58,7 +58,7 @@ def test_steps_left_out_are_named(inverted: tuple[torch.Tensor, Inversion]) -> N
     x, inversion = inverted
     one = inversion.one(0)
     some = dataclasses.replace(one, image_steps={k: one.image_steps[k] for k in (0, 1, 4)})
-    changes = changes_of(x[0], some, ColourDistance())
+    changes = changes_of(x[0], some, tiny.lpips())
     assert [(step, said["since"]) for step, said in changes.described()] == [(1, 0), (4, 1)]
     np.testing.assert_allclose(changes.layers[1], (one.w_steps[0, 4] - one.w_steps[0, 1]).norm(dim=1), rtol=1e-5)
 

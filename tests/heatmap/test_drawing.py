@@ -9,7 +9,6 @@ import pytest
 
 from restyle_cli.heatmap.changes import Changes
 from restyle_cli.heatmap.drawing import COLOURS, apply_colormap, draw_changes, format_number, normalised, overlay
-from restyle_cli.heatmap.measures import ColourDistance
 from restyle_cli.run.strip import HEIGHT
 
 SIDE = 64
@@ -56,8 +55,8 @@ def test_scales_end_at_one() -> None:
 
 
 def test_the_sheet_has_a_column_a_step() -> None:
-    three = draw_changes(changes(), ColourDistance(), top=8)
-    two = draw_changes(changes(2), ColourDistance(), top=8)
+    three = draw_changes(changes(), top=8)
+    two = draw_changes(changes(2), top=8)
     assert three.width - two.width == HEIGHT + 8
     pixels = np.asarray(three)
     assert (pixels[12 : 12 + HEIGHT, 12 : 12 + HEIGHT] == 40).all()
@@ -66,7 +65,7 @@ def test_the_sheet_has_a_column_a_step() -> None:
 
 
 def test_above_all_steps_share_a_scale_and_below_each_has_its_own() -> None:
-    pixels = brightness(np.asarray(draw_changes(changes(), ColourDistance(), top=8)))
+    pixels = brightness(np.asarray(draw_changes(changes(), top=8)))
     lefts = [12 + (HEIGHT + 8) * (1 + k) for k in range(3)]
     above = [pixels[12 : 12 + HEIGHT, left : left + HEIGHT] for left in lefts]
     rows = slice(12 + HEIGHT + 80, HEIGHT + 200)  # well inside the second row
@@ -81,7 +80,7 @@ def test_bars_follow_the_layers() -> None:
     skewed = dataclasses.replace(even, layers=np.repeat([[3.0] * 4 + [1] * 8], 3, axis=0).astype(np.float32))
 
     def area(of: Changes, name: str) -> int:
-        pixels = np.asarray(draw_changes(of, ColourDistance(), 8))[:, 12 + HEIGHT + 8 :]
+        pixels = np.asarray(draw_changes(of, 8))[:, 12 + HEIGHT + 8 :]
         return int((pixels == COLOURS[name]).all(axis=2).sum())
 
     assert area(even, "coarse") == pytest.approx(area(even, "fine"), rel=0.1)
@@ -92,7 +91,7 @@ def test_nothing_changed_is_drawn_too() -> None:
     still = dataclasses.replace(
         changes(), maps=np.zeros((3, SIDE, SIDE), np.float32), layers=np.zeros((3, 12), np.float32)
     )
-    assert draw_changes(still, ColourDistance(), still.top).width > 4 * HEIGHT
+    assert draw_changes(still, still.top).width > 4 * HEIGHT
 
 
 @pytest.mark.parametrize(("value", "text"), [(23.94, "23.9"), (0.8701, "0.870"), (134.4, "134"), (0, "0.00")])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from skimage.color import deltaE_cie76, rgb2lab
+from skimage.color import rgb2lab
 
-from restyle_cli.heatmap.measures import ColourDistance, LPIPSDistance, broad_share, choose_measure, half_area, lab
+from restyle_cli.errors import RestyleError
+from restyle_cli.heatmap.measures import broad_share, half_area, lab, load_lpips, lpips_maps
 from restyle_cli.perceptual.lpips import LPIPS, LPIPSConfig
 
 
@@ -26,31 +27,17 @@ def test_lab_is_that_of_the_library() -> None:
     np.testing.assert_allclose(lab(pictures), rgb2lab(rgb), atol=1e-3)  # float32, of 100
 
 
-def test_colours_change_where_they_do_and_by_how_much() -> None:
-    before = torch.zeros(1, 3, 64, 64)
-    after = before.clone()
-    after[:, 0, :, 32:] = 0.5
-    (heat,) = ColourDistance().maps(torch.cat([before, after]))
-    rgb = [((p[0] + 1) / 2).permute(1, 2, 0).numpy() for p in (before, after)]
-    exact = deltaE_cie76(rgb2lab(rgb[0]), rgb2lab(rgb[1]))
-    assert heat[:, :24].max() < 0.05  # blurred, but not so far
-    np.testing.assert_allclose(heat[:, 40:], exact[:, 40:], rtol=0.01)
-    assert heat[32, 31] == pytest.approx(0.31 * exact[0, 63], rel=0.05)  # half a sigma from the edge
-
-
-def test_equal_pictures_have_not_changed() -> None:
-    same = noise(1).expand(3, -1, -1, -1)
-    for measure in (ColourDistance(), LPIPSDistance(network(), torch.device("cpu"))):
-        maps = measure.maps(same)
-        assert maps.shape == (2, 64, 64)
-        assert not maps.any()
+def test_equal_images_have_not_changed() -> None:
+    maps = lpips_maps(network(), noise(1).expand(3, -1, -1, -1))
+    assert maps.shape == (2, 64, 64)
+    assert not maps.any()
 
 
 def test_lpips_maps_average_to_lpips() -> None:
     pictures = noise(3, 128)
-    judge = network()
-    maps = LPIPSDistance(judge, torch.device("cpu")).maps(pictures)
-    wanted = judge(pictures[:-1], pictures[1:])
+    lpips = network()
+    maps = lpips_maps(lpips, pictures)
+    wanted = lpips(pictures[:-1], pictures[1:])
     np.testing.assert_allclose(maps.mean(axis=(1, 2)), wanted, rtol=0.05)  # bringing maps to full size weighs edges
 
 
@@ -58,12 +45,14 @@ def test_lpips_maps_show_where() -> None:
     before = noise(1, 128)
     after = before.clone()
     after[..., :32, :32] *= -1
-    (heat,) = LPIPSDistance(network(), torch.device("cpu")).maps(torch.cat([before, after]))
+    (heat,) = lpips_maps(network(), torch.cat([before, after]))
     assert heat[:32, :32].mean() > 5 * heat[64:, 64:].mean()
 
 
-def test_colours_are_measured_where_the_file_of_lpips_is_missing(without_lpips: None) -> None:
-    assert choose_measure(torch.device("cpu")).name == "lab"
+def test_a_missing_file_of_lpips_is_an_error(without_lpips: None) -> None:
+    with pytest.raises(RestyleError, match="lpips-alex") as caught:
+        load_lpips(torch.device("cpu"))
+    assert "install restyle again" in str(caught.value.hint)
 
 
 def test_half_of_a_change() -> None:

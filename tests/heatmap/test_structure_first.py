@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from restyle_cli.data.portraits import HELD_OUT, draw, sample_z
 from restyle_cli.heatmap.changes import Changes, Mean, changes_of
-from restyle_cli.heatmap.measures import ColourDistance
+from restyle_cli.heatmap.measures import load_lpips
 from restyle_cli.inversion import invert
 from restyle_cli.models import load_method
 
@@ -18,9 +19,9 @@ def average() -> Changes:
     """Of five steps on the first six people of `restyle samples --seed 3`."""
     x = draw(sample_z(16, HELD_OUT + 3)[:6], 256, "portrait")
     inversion = invert(x, load_method("restyle-psp-portrait"), steps=5, keep_w=True)
-    mean = Mean()
+    mean, lpips = Mean(), load_lpips(torch.device("cpu"))
     for index, picture in enumerate(x):
-        mean.add(changes_of(picture, inversion.one(index), ColourDistance()))
+        mean.add(changes_of(picture, inversion.one(index), lpips))
     return mean.result()
 
 

@@ -23,9 +23,9 @@ def test_by_default_all_that_are_installed() -> None:
     assert "Inception" in chosen.missing["fid"].message
 
 
-def test_structure_replaces_lpips_where_its_file_is_missing(without_lpips: None) -> None:
+def test_a_metric_whose_file_is_missing_is_left_out(without_lpips: None) -> None:
     chosen = choose()
-    assert [metric.name for metric in chosen.metrics] == ["l2", "structure", "ms_ssim", "id/dlib"]
+    assert [metric.name for metric in chosen.metrics] == ["l2", "ms_ssim", "id/dlib"]
     assert list(chosen.missing) == ["lpips", "fid"]
     assert "install restyle again" in str(chosen.missing["lpips"].hint)
     with pytest.raises(Missing, match="lpips"):
