@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ COMMANDS = sorted(
         line.split("#")[0].split("|")[0].strip()
         for language, text in blocks(README + GUIDE)
         if language in ("bash", "sh")
-        for line in text.splitlines()
+        for line in text.replace("\\\n", "").splitlines()
         if line.startswith("restyle ")
     }
 )
@@ -38,18 +39,23 @@ def test_the_first_two_bash_blocks_are_the_two_commands():
     assert (ROOT / "restyle_cli/examples/portrait.png").is_file()
 
 
+@cache
+def help_of(*path: str) -> str:
+    shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
+    assert shown.exit_code == 0, shown.output
+    return shown.output
+
+
 @pytest.mark.parametrize("line", COMMANDS)
 def test_commands_and_options_exist(line):
     words = shlex.split(line)[1:]
-    path = words[:2] if words[0] == "weights" else words[:1]
-    shown = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"})
-    assert shown.exit_code == 0, shown.output
+    shown = help_of(*(words[:2] if words[0] == "weights" else words[:1]))
     for word in words:
         if word.startswith("-"):
-            assert re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", shown.output), f"{line}: no {word}"
+            assert re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", shown), f"{line}: no {word}"
 
 
-def test_pictures_exist():
+def test_images_exist():
     for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
         assert (ROOT / path).is_file(), path
 

@@ -1,10 +1,10 @@
 """Can ReStyle's steps be fewer and bigger? L2 over network evaluations and over seconds, for docs/fewer-steps.md.
 
-    python benchmarks/fewer_steps/study.py [--people 100] [--two-steps runs/two-steps/two-steps.safetensors]
+    python benchmarks/fewer_steps/study.py [--people 100] [--two-steps FILE]
 
 The portraits are held out from all trainings; step lengths are fitted on other ones. Seconds are processor seconds, in
-batches of four on one thread. `--two-steps` is the result of `restyle train benchmarks/fewer_steps/two-steps.toml`.
-`--anderson` compares forms of Anderson's acceleration.
+batches of four on one thread. `--two-steps` is an encoder trained for two steps. `--anderson` compares forms of
+Anderson's acceleration.
 """
 
 from __future__ import annotations
@@ -195,8 +195,6 @@ def main() -> None:
         compared = anderson_forms(x)
     else:
         compared = ways(x, fitting, options.two_steps)
-        if options.two_steps is None:
-            print("the encoder trained for two steps is left out: --two-steps names its file")
     for name, measure in compared.items():
         if name not in found:
             found[name] = measure()

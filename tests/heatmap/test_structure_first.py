@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from restyle_cli.data.portraits import HELD_OUT, draw, sample_z
+from restyle_cli.data.looks import looks, sample_z
+from restyle_cli.data.portraits import HELD_OUT, draw_looks
 from restyle_cli.heatmap.changes import Changes, Mean, changes_of
 from restyle_cli.heatmap.measures import load_lpips
 from restyle_cli.inversion import invert
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.weights
 @pytest.fixture(scope="module")
 def average() -> Changes:
     """Of five steps on the first six people of `restyle samples --seed 3`."""
-    x = draw(sample_z(16, HELD_OUT + 3)[:6], 256, "portrait")
+    x = draw_looks(looks(sample_z(16, HELD_OUT + 3)[:6]), 256, finer=1)
     inversion = invert(x, load_method("restyle-psp-portrait"), steps=5, keep_w=True)
     mean, lpips = Mean(), load_lpips(torch.device("cpu"))
     for index, picture in enumerate(x):
