@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from restyle_cli.data.looks import COLUMN_GROUPS, COLUMNS, FINE, TRAITS, LookSpace
-from restyle_cli.data.portraits import draw_looks, held_out
+from restyle_cli.data.looks import COLUMN_GROUPS, COLUMNS, FINE, TRAITS, LookSpace, looks, sample_z
+from restyle_cli.data.portraits import HELD_OUT, draw_looks
 from restyle_cli.images import fit
 from restyle_cli.inversion import invert, iterate
 from restyle_cli.models import load_method
@@ -42,14 +42,15 @@ def space():
 
 @pytest.fixture(scope="module")
 def people():
-    """(looks, pictures at 256 px) of twelve people nobody trained on."""
-    return held_out(12, 256, "portrait")
+    """(looks, images at 256 px) of twelve held-out people."""
+    values = looks(sample_z(12, HELD_OUT))
+    return values, draw_looks(values, 256, finer=1)
 
 
 def test_the_generator_draws_known_codes(generator, space, people):
-    looks, pictures = people
-    drawn = generator(generator.w_plus(space.embed(looks)))
-    error = (drawn - fit(pictures, generator.size)).square().mean(dim=(1, 2, 3))
+    values, images = people
+    drawn = generator(generator.w_plus(space.embed(values)))
+    error = (drawn - fit(images, generator.size)).square().mean(dim=(1, 2, 3))
     assert error.mean() < 0.008  # 27 dB on [0, 1]
     assert error.max() < 0.02
 
@@ -62,11 +63,11 @@ def test_the_average_code_is_the_mean_face(generator, space):
 
 def test_layers_answer_for_their_own_traits(generator, space, people):
     """Codes of two people, changed at layer 5, draw the first one's shapes in the second one's colours and light."""
-    looks = people[0]
-    others = looks.roll(1, dims=0)
-    w, other = (generator.w_plus(space.embed(values)) for values in (looks, others))
+    own = people[0]
+    others = own.roll(1, dims=0)
+    w, other = (generator.w_plus(space.embed(values)) for values in (own, others))
     mixed = generator(torch.cat([w[:, :5], other[:, 5:]], dim=1))
-    wanted = draw_looks(torch.where(COLUMN_GROUPS == FINE, others, looks), 128)
+    wanted = draw_looks(torch.where(COLUMN_GROUPS == FINE, others, own), 128)
     own, first, second = ((mixed - picture).square().mean() for picture in (wanted, generator(w), generator(other)))
     assert own < 0.008
     assert own < 0.1 * first and own < 0.1 * second

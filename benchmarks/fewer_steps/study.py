@@ -191,10 +191,7 @@ def main() -> None:
     found: dict[str, Curve] = {}
     if options.keep and options.keep.exists():
         found = {n: [Point(*p) for p in points] for n, points in torch.load(options.keep, weights_only=True).items()}
-    if options.anderson:
-        compared = anderson_forms(x)
-    else:
-        compared = ways(x, fitting, options.two_steps)
+    compared = anderson_forms(x) if options.anderson else ways(x, fitting, options.two_steps)
     for name, measure in compared.items():
         if name not in found:
             found[name] = measure()
