@@ -17,7 +17,7 @@ from restyle_cli.align import Aligned, AlignOptions, align_image
 from restyle_cli.devices import choose_device, choose_dtype, compute, exactly
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.base import StyleGenerator
-from restyle_cli.inversion import TARGET, Chain, Inversion, Method, State, Step, full_size
+from restyle_cli.inversion import Chain, Inversion, Method, State, Step, Target, full_size
 from restyle_cli.metrics import choose
 from restyle_cli.metrics.base import Metric
 from restyle_cli.run.batches import Batch, Images, as_batch, as_image
@@ -81,35 +81,36 @@ def invert(
     model: Method | Sequence[Method],
     steps: int | None = None,
     *,
-    inputs: Mapping[str, Tensor] | None = None,
+    mask: Tensor | None = None,
     **options: Any,
 ) -> Result:
     """Find the latents of images: a path, a PIL image, an array, a tensor, the result of `align`, or a list of these.
 
     Tensors are [N, 3, H, W] from -1 to 1, arrays [H, W, 3]; 8-bit values range from 0 to 255. Images are resized to the
     input of the model; faces are not aligned. `steps` is the number of steps of a single method, or of the last one of
-    a chain. `options` are those of `inversion.invert`: `keep`, `tolerance`, `stop`, `on_step`, `keep_images`, `keep_w`.
+    a chain. `mask` [N, 1, H, W] is 1 for known pixels and 0 for unknown ones, for methods that optimize. `options` are
+    those of `inversion.invert`: `keep`, `tolerance`, `stop`, `on_step`, `keep_images`, `keep_w`.
 
     ValueError for images of another range, type, shape or number of channels.
     """
     methods = [model] if isinstance(model, Method) else model
-    batch, extras = _prepare(images, methods)
+    batch, target = _prepare(images, methods, mask)
     with compute(batch.x.device, methods[0].dtype):
-        found = inversion.invert(batch.x, model, steps, inputs={**extras, **(inputs or {})}, **options)
+        found = inversion.invert(batch.x, model, steps, target=target, **options)
     recorded = {"keep": options.get("keep", "best"), "tolerance": options.get("tolerance")}
     return Result.of(found, batch, methods, recorded)
 
 
-def iterate(images: Images, schedule: Iterable[Method], inputs: Mapping[str, Tensor] | None = None) -> Iterator[State]:
+def iterate(images: Images, schedule: Iterable[Method], mask: Tensor | None = None) -> Iterator[State]:
     """Yield the first guess for `images`, then the state after each method of the schedule, which may be endless.
 
     `images` as for `invert`. The caller sets the gradient mode.
     """
     methods = iter(schedule)
     first = list(schedule) if isinstance(schedule, Sequence) else list(islice(methods, 1))
-    batch, extras = _prepare(images, first)
+    batch, target = _prepare(images, first, mask)
     rest = schedule if isinstance(schedule, Sequence) else chain(first, methods)
-    states = inversion.iterate(batch.x, rest, {**extras, **(inputs or {})})
+    states = inversion.iterate(batch.x, rest, target)
     while True:
         with compute(batch.x.device, first[0].dtype):  # not around the yield: it must not change the caller's precision
             state = next(states, None)
@@ -191,11 +192,11 @@ def _generator_of(model: str | Path | Method | Sequence[Method] | StyleGenerator
     return (model if isinstance(model, Method) else model[-1]).generator
 
 
-def _prepare(images: Images, methods: Sequence[Method]) -> tuple[Batch, dict[str, Tensor]]:
-    """The images on the device of the first method, and the inputs of the steps."""
+def _prepare(images: Images, methods: Sequence[Method], mask: Tensor | None) -> tuple[Batch, Target]:
+    """The images and the target on the device of the first method."""
     if not methods:
         raise ValueError("a schedule needs at least one method")
     batch = as_batch(images, methods[0].size, full_size(methods))
     device = methods[0].generator.w_avg.device
-    extras = {} if batch.full is None else {TARGET: batch.full.to(device)}
-    return replace(batch, x=batch.x.to(device)), extras
+    full, mask = (None if values is None else values.to(device) for values in (batch.full, mask))
+    return replace(batch, x=batch.x.to(device)), Target(full, mask)

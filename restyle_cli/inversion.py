@@ -23,12 +23,25 @@ from restyle_cli.images import displayed, fit
 from restyle_cli.stopping import ALL_STEPS, OUT_OF_TIME, PLATEAUED, Stop, StopRule, Tolerance
 
 KEEP = ("best", "last")
-MASK = "mask"
-"""Name of the input [N, 1, H, W] that weighs the target's pixels: 1 known, 0 unknown."""
-TARGET = "target"
-"""Name of the input [N, 3, H, W]: the target at the generator's full size, for methods that compare there."""
 START = "start"
 """Name of step 0, the first guess."""
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What methods compare with in addition to x, the images at the size of the encoder's input.
+
+    `full` has the same images at the generator's size, for methods that compare there. `mask` has the weight of each
+    pixel: 1 known, 0 unknown.
+    """
+
+    full: Tensor | None = None  # [N, 3, H, W] in [-1, 1]
+    mask: Tensor | None = None  # [N, 1, any, any] in [0, 1]
+
+    def rows(self, rows: Tensor) -> Target:
+        """The images `rows` [n] alone."""
+        full, mask = (None if values is None else _rows(values, rows) for values in (self.full, self.mask))
+        return Target(full, mask)
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,7 @@ class State:
     image: Tensor  # [N, 3, H, W] at the generator's full size, nominally in [-1, 1]
     patch: Mapping[str, Tensor] = field(default_factory=dict)  # [N, ...] each
     memory: Mapping[str, Tensor] = field(default_factory=dict)  # [N, ...] each
+    target: Target = Target()  # set by the loop before each step
 
     def __repr__(self) -> str:
         return f"State(w {list(self.w.shape)}, image {list(self.image.shape)})"
@@ -68,7 +82,7 @@ class Method(ABC):
     needs_encoder: ClassVar[bool] = False  # the constructor takes name, encoder and generator; else name and generator
     needs_start: ClassVar[bool] = False  # it improves the latent of another method and has no first guess
     compares: ClassVar[bool] = False  # it needs a perceptual network, and compares images at the generator's size
-    takes_mask: ClassVar[bool] = False  # it compares only the pixels of the input MASK
+    takes_mask: ClassVar[bool] = False  # it compares the pixels as `Target.mask` weighs them
     is_random: ClassVar[bool] = False  # its steps use random numbers, which depend on `seed`
     has_schedule: ClassVar[bool] = False  # its settings change over its steps, so that `over` must tell their number
     input_channels: ClassVar[int] = 3  # of its encoder
@@ -128,7 +142,7 @@ def target_size(generator: StyleGenerator) -> tuple[int, int]:
 
 
 def full_size(methods: Sequence[Method]) -> tuple[int, int] | None:
-    """(height, width) of the input TARGET for these methods; None if none compares at more than the size of x."""
+    """(height, width) of `Target.full` for these methods; None if none compares at more than the size of x."""
     largest = max((method.generator.size for method in methods if method.compares), default=(0, 0))
     return largest if largest > methods[0].size else None
 
@@ -232,11 +246,11 @@ def mean_square(x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
     return (weight * squares).sum(dim=(1, 2, 3)) / weight.sum(dim=(1, 2, 3)).clamp(min=1)
 
 
-def iterate(x: Tensor, schedule: Iterable[Method], inputs: Mapping[str, Tensor] | None = None) -> Iterator[State]:
+def iterate(x: Tensor, schedule: Iterable[Method], target: Target | None = None) -> Iterator[State]:
     """Yield the first guess for x [N, 3, H, W] in [-1, 1], then the state after each method of the schedule.
 
-    A state carries the graph of its own step only; the caller sets the gradient mode. `inputs` [N, ...] are in the
-    memory of every step. A schedule may be endless: its next method is asked for when the next state is.
+    A state carries the graph of its own step only; the caller sets the gradient mode. A schedule may be endless:
+    its next method is asked for when the next state is.
     """
     methods = iter(schedule)
     first = next(methods, None)
@@ -247,13 +261,8 @@ def iterate(x: Tensor, schedule: Iterable[Method], inputs: Mapping[str, Tensor] 
     for method, repeated in groupby(chain([first], methods)):
         state = replace(state, memory={})
         for _ in repeated:
-            state = _step(method, x, state, inputs or {})
+            state = method.step(x, replace(state.detach(), target=target or Target()))
             yield state
-
-
-def _step(method: Method, x: Tensor, state: State, inputs: Mapping[str, Tensor]) -> State:
-    state = state.detach()  # the inputs may carry a graph
-    return method.step(x, replace(state, memory={**state.memory, **inputs}))
 
 
 def invert(
@@ -267,7 +276,7 @@ def invert(
     on_step: Callable[[int, State, Tensor], None] | None = None,
     keep_images: Collection[int] | None = None,
     keep_w: bool = False,
-    inputs: Mapping[str, Tensor] | None = None,
+    target: Target | None = None,
     interruptible: bool = False,
 ) -> Inversion:
     """Find the latents of x and select each image's best step (or its last) among those of the last generator.
@@ -276,23 +285,23 @@ def invert(
     (`stopping.Tolerance`) or by another rule `stop`. The L2 is that of what files show, clamped to [-1, 1].
     `on_step(k, state, l2 [N])` is called after each step.
     `image_steps` has the images of the steps `keep_images`, or of all, which is much memory in a long schedule;
-    `keep_w` asks for `w_steps`. With the input MASK the L2 is that of the known pixels. `interruptible`: Ctrl-C ends
-    the loop, not the program.
+    `keep_w` asks for `w_steps`. With a mask the L2 is that of the known pixels. `interruptible`: Ctrl-C ends the loop,
+    not the program.
     """
     if keep not in KEEP:
         raise ValueError(f"keep is one of {KEEP}, not {keep!r}")
     methods = _as_schedule(schedule, steps)
     rule = stop or (StopRule() if tolerance is None else Tolerance(tolerance))
-    inputs = inputs or {}
+    target = target or Target()
     batch = BatchState(keep_images, keep_w, on_step)
     interrupted = False
     try:
         with torch.no_grad():  # a method that optimizes switches gradients on for itself
             first = methods[0].start(x)
-            errors = _displayed_l2(x, first.image, inputs.get(MASK))
+            errors = _displayed_l2(x, first.image, target.mask)
             batch.start(first, errors)
             rule.start(errors)
-            _run(x, methods, rule, batch, inputs)
+            _run(x, target, methods, rule, batch)
     except KeyboardInterrupt:
         if not interruptible or not batch.steps:
             raise
@@ -300,7 +309,7 @@ def invert(
     return batch.inversion("last" if any(method.keeps_last for method in methods) else keep, interrupted)
 
 
-def _run(x: Tensor, methods: Sequence[Method], rule: StopRule, batch: BatchState, inputs: Mapping[str, Tensor]) -> None:
+def _run(x: Tensor, target: Target, methods: Sequence[Method], rule: StopRule, batch: BatchState) -> None:
     """Each method in turn, with the images that are still active in it."""
     links = [list(repeated) for _, repeated in groupby(methods)]
     everything = torch.arange(len(x))
@@ -310,12 +319,12 @@ def _run(x: Tensor, methods: Sequence[Method], rule: StopRule, batch: BatchState
             return batch.leave(everything, OUT_OF_TIME)
         batch.begin(method, index > 0 and rule.restart_from_best)
         active, frozen = everything, everything[:0]
-        target, own_inputs = x, inputs
+        active_x, active_target = x, target
         for step in range(len(link)):
             if step and not rule.has_time():
                 return batch.leave(active if is_last else everything, OUT_OF_TIME)
-            state = _step(method, target, batch.last.rows(active), own_inputs)
-            errors = _displayed_l2(target, state.image, own_inputs.get(MASK))
+            state = method.step(active_x, replace(batch.last.rows(active).detach(), target=active_target))
+            errors = _displayed_l2(active_x, state.image, active_target.mask)
             batch.update(method.name, active, state, errors)
             plateaued = rule.observe(active, errors)
             if not plateaued.any():
@@ -327,7 +336,7 @@ def _run(x: Tensor, methods: Sequence[Method], rule: StopRule, batch: BatchState
             active = active[~plateaued]
             if not len(active):
                 break
-            target, own_inputs = _rows(x, active), {name: _rows(values, active) for name, values in inputs.items()}
+            active_x, active_target = _rows(x, active), target.rows(active)
         batch.leave(frozen, PLATEAUED, finished=is_last)
         batch.leave(active, ALL_STEPS, finished=is_last)
     return None

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from restyle_cli.images import fit
-from restyle_cli.inversion import MASK, Inversion, Method, State, invert, iterate, l2, target_size
+from restyle_cli.inversion import Inversion, Method, State, Target, invert, iterate, l2, target_size
 from restyle_cli.methods.encoder import ReStyle, SinglePass
 
 SIDE = 8
@@ -331,7 +331,7 @@ def test_the_best_step_is_that_of_what_is_known() -> None:
 
     mask = torch.zeros(1, 1, SIDE, SIDE)
     mask[:, :, : SIDE // 2] = 1
-    assert int(invert(plain(1.0), Two(), 2, inputs={MASK: mask}).best_step) == 1
+    assert int(invert(plain(1.0), Two(), 2, target=Target(mask=mask)).best_step) == 1
     assert int(invert(plain(1.0), Two(), 2).best_step) == 2
 
 
@@ -371,9 +371,10 @@ class Counting(Approach):
 
     def step(self, x: Tensor, state: State) -> State:
         count = state.memory.get("counting.count", torch.zeros(len(x))) + 1
-        given = state.memory.get("shift", torch.zeros(len(x)))
+        mask = state.target.mask
+        shift = torch.zeros(len(x)) if mask is None else mask.mean(dim=(1, 2, 3))
         made = super().step(x, state)
-        return State((count + given).view(-1, 1, 1), made.image, memory={"counting.count": count})
+        return State((count + shift).view(-1, 1, 1), made.image, memory={"counting.count": count})
 
 
 def test_memory_reaches_the_next_step_and_no_other_method() -> None:
@@ -382,10 +383,10 @@ def test_memory_reaches_the_next_step_and_no_other_method() -> None:
     assert result.w_steps[0].flatten().tolist() == [0, 1, 2, 1, 2, 3, 1]
 
 
-def test_what_is_given_is_found_at_every_step_by_every_method() -> None:
-    shift = torch.tensor([10.0, 20.0])
+def test_every_step_of_every_method_gets_the_target() -> None:
+    target = Target(mask=torch.tensor([10.0, 20.0]).view(-1, 1, 1, 1))
     chain = [Counting(0.1, name="first")] * 2 + [Counting(0.1, name="second")] * 2
-    result = invert(plain(1.0, 0.5), chain, keep_w=True, inputs={"shift": shift})
+    result = invert(plain(1.0, 0.5), chain, keep_w=True, target=target)
     assert result.w_steps.flatten(1).tolist() == [[0, 11, 12, 11, 12], [0, 21, 22, 21, 22]]
 
 
@@ -414,15 +415,15 @@ def test_settled_pictures_leave_the_batch_and_the_rest_goes_on_as_alone() -> Non
     colours = (0.5, 1.0, 0.1, -0.8)
     method, other = Watched(0.5), Watched(0.5, name="other", change="another")
     chain = [method] + [other] * 7
-    shift = torch.tensor([0.0, 10.0, 20.0, 30.0])
+    mask = torch.tensor([1.0, 11.0, 21.0, 31.0]).view(-1, 1, 1, 1)
     seen = []
     options = {"tolerance": 0.004, "keep_w": True}
-    together = invert(plain(*colours), chain, inputs={"shift": shift},
+    together = invert(plain(*colours), chain, target=Target(mask=mask),
                       on_step=lambda k, state, errors: seen.append((state, errors)), **options)  # fmt: skip
     assert together.last_step.tolist() == [4, 5, 2, 5]
     assert (method.given, other.given) == ([4], [4, 3, 3, 2])
     for index, colour in enumerate(colours):
-        alone = invert(plain(colour), chain, inputs={"shift": shift[index : index + 1]}, **options)
+        alone = invert(plain(colour), chain, target=Target(mask=mask[index : index + 1]), **options)
         one = together.one(index)
         assert torch.equal(one.w, alone.w) and torch.equal(one.images, alone.images)
         assert torch.equal(one.w_steps, alone.w_steps)

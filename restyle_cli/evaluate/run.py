@@ -33,7 +33,7 @@ from restyle_cli.evaluate.protocol import Evaluation, protocol
 from restyle_cli.evaluate.schedule import Item, Schedule
 from restyle_cli.evaluate.summary import MOST, summary, write_table
 from restyle_cli.images import open_image, to_image, to_tensor
-from restyle_cli.inversion import TARGET, Method, State, full_size, invert, iterate
+from restyle_cli.inversion import Method, State, Target, full_size, invert, iterate
 from restyle_cli.io import reason_of, write_atomic
 from restyle_cli.memory import Batches, OutOfMemory, enough_for
 from restyle_cli.metrics.base import SIZE, Metric
@@ -282,7 +282,7 @@ def _inverter(methods: Sequence[Method], schedule: Schedule, evaluation: Evaluat
         nonlocal is_warm
         x = torch.stack([item.x for item in batch]).to(device)
         full = [item.full for item in batch if item.full is not None]
-        inputs = {TARGET: torch.stack(full).to(device)} if full else {}
+        target = Target(torch.stack(full).to(device) if full else None)
         values: list[Tensor] = []
 
         def on_step(k: int, state: State, errors: Tensor) -> None:
@@ -292,11 +292,11 @@ def _inverter(methods: Sequence[Method], schedule: Schedule, evaluation: Evaluat
         with fork_rng([device] if device.type == "cuda" else []), compute(device, machine.dtype):
             if not is_warm:
                 with torch.no_grad():
-                    for _ in iterate(x, list(dict.fromkeys(methods)), inputs):
+                    for _ in iterate(x, list(dict.fromkeys(methods)), target):
                         pass
                 is_warm = True
             torch.manual_seed(0)  # the same random numbers for a batch whether or not the run was interrupted before it
-            inversion = invert(x, methods, keep="last", keep_images=(), on_step=on_step, inputs=inputs)
+            inversion = invert(x, methods, keep="last", keep_images=(), on_step=on_step, target=target)
         passed = accumulate(step.seconds for step in inversion.steps)
         seconds = [seconds for k, seconds in enumerate(passed) if k in steps]
         return _Measured(torch.stack(values, dim=1), seconds, x, inversion.images)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 from torch import Tensor
@@ -10,7 +11,7 @@ from restyle_cli.devices import without_autocast
 from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.generators.patching import noise_maps
 from restyle_cli.images import fit
-from restyle_cli.inversion import MASK, TARGET, State, mean_square
+from restyle_cli.inversion import State, mean_square
 from restyle_cli.methods.optimize import Adam, Optimization, exact_changes, steps_made
 from restyle_cli.perceptual import Perceptual
 from restyle_cli.perceptual.vgg16 import VGG16
@@ -87,9 +88,8 @@ class Image2StyleGANPlusPlus(Image2StyleGAN):
         if rendered is None and (not stored or (steps_made(state) < max(round(self.steps / 2), 1)).any()):
             return super().step(x, state)
         if rendered is None:
-            inputs = {name: value for name, value in state.memory.items() if name in (MASK, TARGET)}
-            rendered, state = state.image, State(state.w, state.image, state.patch, inputs)
-        target, unknown = self.comparison(x, state), rendered
+            rendered, state = state.image, replace(state, memory={})
+        unknown, target = rendered, self.comparison(x, state)
 
         def loss(after: State) -> Tensor:
             known = target.pixel_distance(after.image)
@@ -101,4 +101,4 @@ class Image2StyleGANPlusPlus(Image2StyleGAN):
 
         changes = exact_changes(state, {name: noise[0] for name, noise in stored.items()})
         after = self.descend(state, changes, loss, self.noise_adam)
-        return State(after.w, after.image, after.patch, {**after.memory, "rendered": unknown})
+        return replace(after, memory={**after.memory, "rendered": unknown})

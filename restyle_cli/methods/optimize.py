@@ -15,7 +15,7 @@ from torch import Tensor
 from restyle_cli.devices import without_autocast
 from restyle_cli.generators.base import StyleGenerator
 from restyle_cli.images import fit
-from restyle_cli.inversion import MASK, TARGET, Method, State, mean_square
+from restyle_cli.inversion import Method, State, mean_square
 from restyle_cli.perceptual import Perceptual
 
 Tensors = Mapping[str, Tensor]
@@ -157,8 +157,8 @@ class Optimization(Method):
         return method
 
     def comparison(self, x: Tensor, state: State) -> Comparison:
-        """The comparison with x, or with its version at the generator's size if there is one; kept between steps."""
-        x, mask = state.memory.get(TARGET, x), state.memory.get(MASK)
+        """The comparison with the target of `state`, or with x if it has no larger version; kept between steps."""
+        x, mask = x if state.target.full is None else state.target.full, state.target.mask
         known = self._comparison
         if known is None or known.x is not x or known.mask is not mask:
             known = Comparison(x, mask, self.generator.size, self.perceptual, self.perceptual_side)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ from restyle_cli.align import Aligned, AlignOptions, Size, align_image, matrix_o
 from restyle_cli.devices import compute
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import TURNED, open_image, to_tensor
-from restyle_cli.inversion import MASK, TARGET, Inversion, Method, full_size, invert
+from restyle_cli.inversion import Inversion, Method, Target, full_size, invert
 from restyle_cli.io import reason_of
 from restyle_cli.memory import Batches, OutOfMemory, enough_for
 from restyle_cli.methods.inputs import UnfitImage
@@ -211,14 +211,12 @@ def _batched(items: Iterable[Photo | Outcome], size: int) -> Iterator[list[Photo
 def _invert_batch(batch: Sequence[Photo], task: Task) -> list[Inverted | Outcome]:
     began = time.perf_counter()
     x = torch.stack([photo.x for photo in batch]).to(task.device)
-    inputs: dict[str, Tensor] = {}
-    if masks := [photo.mask for photo in batch if photo.mask is not None]:
-        inputs[MASK] = torch.stack(masks).to(task.device)
-    if full := [to_tensor(photo.full) for photo in batch if photo.full is not None]:
-        inputs[TARGET] = torch.stack(full).to(task.device)
+    full = [to_tensor(photo.full) for photo in batch if photo.full is not None]
+    masks = [photo.mask for photo in batch if photo.mask is not None]
+    target = Target(*(torch.stack(values).to(task.device) if values else None for values in (full, masks)))
     try:
-        inversion = _run(x, task.methods, task, inputs, task.stop_rule)
-        compared = _run(x, task.compare_with, task, inputs) if task.compare_with else None
+        inversion = _run(x, task.methods, task, target, task.stop_rule)
+        compared = _run(x, task.compare_with, task, target) if task.compare_with else None
     except UnfitImage as error:
         if len(batch) > 1:
             return [one for photo in batch for one in _invert_batch([photo], task)]
@@ -239,7 +237,7 @@ def _run(
     x: Tensor,
     methods: Sequence[Method],
     task: Task,
-    inputs: Mapping[str, Tensor],
+    target: Target,
     stop_rule: Callable[[], StopRule] | None = None,
 ) -> Inversion:
     on_step = task.on_step
@@ -253,7 +251,7 @@ def _run(
             on_step=None if on_step is None else lambda k, state, l2: on_step(k, l2),
             keep_images=task.results.image_steps(len(methods)),
             keep_w=task.results.needs_every_w,
-            inputs=inputs,
+            target=target,
             interruptible=on_step is not None,
         )
 

@@ -15,7 +15,7 @@ from typer.testing import Result
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import fit, save_image, to_image
-from restyle_cli.inversion import MASK, State, invert, iterate
+from restyle_cli.inversion import State, Target, invert, iterate
 from restyle_cli.methods import idinvert
 from restyle_cli.methods.idinvert import IDInvert
 from restyle_cli.models import plan
@@ -73,7 +73,7 @@ def test_with_a_mask_the_domain_term_is_left_out() -> None:
         adam.zero_grad()
         (pixels + 0.8 * perceptual(known * image, known * target).sum()).backward()
         adam.step()
-    *_, state = iterate(x, [method()] * 3, {MASK: mask})
+    *_, state = iterate(x, [method()] * 3, Target(mask=mask))
     torch.testing.assert_close(state.w, w.detach(), rtol=1e-3, atol=1e-3)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from restyle_cli.generators.patching import noise_maps
 from restyle_cli.generators.stylegan2 import StyleGAN2
-from restyle_cli.inversion import MASK, State, invert, iterate
+from restyle_cli.inversion import State, Target, invert, iterate
 from restyle_cli.methods.image2stylegan import Image2StyleGAN, Image2StyleGANPlusPlus, PaperLayers
 from restyle_cli.methods.optimize import Adam
 from restyle_cli.perceptual.structure import Structure
@@ -139,8 +139,8 @@ def left_half(n: int = 2) -> Tensor:
 def test_unknown_pixels_have_no_influence(noisy_x: Tensor) -> None:
     other_x = noisy_x.clone()
     other_x[..., 128:] = -other_x[..., 128:]
-    inputs = {MASK: left_half()}
-    found, other = (invert(images, plus_plus(), 20, inputs=inputs, keep="last") for images in (noisy_x, other_x))
+    target = Target(mask=left_half())
+    found, other = (invert(images, plus_plus(), 20, target=target, keep="last") for images in (noisy_x, other_x))
     assert torch.equal(found.w, other.w)
     assert torch.equal(found.images, other.images)
     assert torch.equal(found.steps[20].l2, other.steps[20].l2)
@@ -148,8 +148,8 @@ def test_unknown_pixels_have_no_influence(noisy_x: Tensor) -> None:
 
 
 def test_known_pixels_are_found_and_unknown_ones_keep_the_latents_rendering(noisy_x: Tensor) -> None:
-    states = list(iterate(noisy_x, [plus_plus(60)] * 60, {MASK: left_half()}))
+    states = list(iterate(noisy_x, [plus_plus(60)] * 60, Target(mask=left_half())))
     change = (states[60].image - states[30].image).square().mean(dim=(0, 1, 2))
     assert float(change[:12].mean()) > 10 * float(change[20:].mean())
-    masked = invert(noisy_x, plus_plus(60), 60, inputs={MASK: left_half()})
+    masked = invert(noisy_x, plus_plus(60), 60, target=Target(mask=left_half()))
     assert (masked.steps[60].l2 < 0.4 * masked.steps[0].l2).all()

@@ -14,7 +14,7 @@ from typer.testing import Result
 
 from restyle_cli.align import aligned_mark
 from restyle_cli.images import fit, save_image, to_image
-from restyle_cli.inversion import MASK, TARGET, Method, State, full_size, invert, iterate
+from restyle_cli.inversion import Method, State, Target, full_size, invert, iterate
 from restyle_cli.methods.encoder import SinglePass
 from restyle_cli.methods.idinvert import IDInvert
 from restyle_cli.methods.image2stylegan import Image2StyleGAN, Image2StyleGANPlusPlus
@@ -55,7 +55,7 @@ def method(kind: type[Optimization], resolution: int = LARGE) -> Optimization:
 
 
 def compared(one: Optimization, x: Tensor, mask: Tensor | None = None) -> Comparison:
-    return one.comparison(x, State(torch.zeros(1), x, memory={} if mask is None else {MASK: mask}))
+    return one.comparison(x, State(torch.zeros(1), x, target=Target(mask=mask)))
 
 
 # --- Adam
@@ -178,9 +178,9 @@ def test_the_target_at_full_size_reaches_the_methods_that_compare_there() -> Non
     assert full_size([first, pti]) == (LARGE, LARGE)
     assert full_size([first]) is None
     assert full_size([method(PTI, 32)]) is None
-    list(iterate(fit(stripes(), (256, 256)), [first, pti], {TARGET: stripes()}))
+    list(iterate(fit(stripes(), (256, 256)), [first, pti], Target(stripes())))
     assert pti.perceptual.sizes == {(LARGE, LARGE)}
-    invert(fit(stripes(), (256, 256)), [first, pti, pti], inputs={TARGET: stripes()})
+    invert(fit(stripes(), (256, 256)), [first, pti, pti], target=Target(stripes()))
     assert pti.perceptual.sizes == {(LARGE, LARGE)}
 
 
