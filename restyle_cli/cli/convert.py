@@ -84,7 +84,7 @@ def _find(source: str) -> Path:
     from restyle_cli.store import catalog, fetch
     from restyle_cli.store.inputs import check_input, is_file
 
-    if not is_file(source) and any(entry.name == source for entry in catalog.entries()):
+    if not is_file(source) and catalog.get(source):
         return fetch.installed_path(catalog.find(source))
     if os.path.lexists(source):
         check_input(Path(source))

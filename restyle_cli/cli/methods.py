@@ -52,7 +52,7 @@ def methods(name: Name = None, json: Json = False, quiet: Quiet = False, verbose
 def _spec(name: str) -> MethodSpec:
     if name in SPECS or name in METHODS:
         return spec_of(name)
-    if any(entry.name == name for entry in catalog.entries()):
+    if catalog.get(name):
         raise RestyleError(f"'{name}' is a model, not a method", f"see `restyle weights info {name}`")
     near, every = did_you_mean(name, [*SPECS, *METHODS.names()]), "see `restyle methods`"
     raise RestyleError(f"no method named '{name}'", f"{near}  {every}" if near else every)

@@ -234,7 +234,7 @@ def _end(terminal: Terminal, command: str, results: list[dict[str, Any]], views:
 
 def _find(name: str) -> Entry:
     """The model called `name`; RestyleError if it is unknown, or a method that uses other models' files."""
-    if all(entry.name != name for entry in catalog.entries()):
+    if catalog.get(name) is None:
         derived = next((method for method in [*METHODS.names(), *CHAINS] if name in installed(method)), None)
         if derived is not None:
             message = f"'{name}' has no file of its own: it is the method {derived} with the files of other models"

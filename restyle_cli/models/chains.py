@@ -22,7 +22,7 @@ from restyle_cli.models.resolve import (
     start_of,
 )
 from restyle_cli.store import catalog, fetch
-from restyle_cli.store.spaces import doubt, shared
+from restyle_cli.store.spaces import shared, unknown_notice
 
 if TYPE_CHECKING:
     import torch
@@ -238,6 +238,6 @@ def _check_spaces(models: Sequence[Model]) -> list[Model]:
                     "chain models of one generator, or of one fine-tuned from the other",
                 )
         if checked and shared(checked[-1].generator.spaces, model.generator.spaces) is None:
-            model = replace(model, notices=(*model.notices, doubt(checked[-1].name, model.name)))
+            model = replace(model, notices=(*model.notices, unknown_notice(checked[-1].name, model.name)))
         checked.append(model)
     return checked

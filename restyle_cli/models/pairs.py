@@ -12,7 +12,7 @@ from itertools import product
 from restyle_cli.errors import RestyleError, UsageError, did_you_mean
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.catalog import Entry
-from restyle_cli.store.spaces import doubt, shared
+from restyle_cli.store.spaces import shared, unknown_notice
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def find_pair(source: str, target: str, method: str = "restyle-psp") -> Pair:
     for first, last in fitting:
         if _installed(first) and _installed(last):
             notices = [_notice(first, last, requested)] if (first, last) != requested else []
-            notices += [doubt(first.name, last.name)] if _shared(first, last) is None else []
+            notices += [unknown_notice(first.name, last.name)] if _shared(first, last) is None else []
             return Pair(first, last, "; ".join(notices) or None)
     names = [entry.name for entry in fitting[0] if not _installed(entry)]
     raise RestyleError(f"not installed: {' and '.join(names)}", f"run `restyle weights get {' '.join(names)}`")

@@ -43,7 +43,8 @@ def plan_quality(
         f"--quality and --budget start with an encoder, and {model} is not one that works alone",
         "leave --model out, or name an encoder: -m e4e",
     )
-    method = next((entry.method for entry in catalog.entries() if entry.name == model), model)
+    entry = catalog.get(model)
+    method = entry.method if entry else model
     if method in METHODS and method not in _ENCODERS:  # before it is downloaded
         raise no_encoder
     encoder = plan(model, ensure=ensure, generator=generator, downscale=downscale)
@@ -68,6 +69,6 @@ def plan_quality(
 
 def _hypernetwork(model: Model) -> str | None:
     """The installed hypernetwork of the model's generator, if there is one."""
-    entries = {entry.name: entry for entry in catalog.entries()}
-    generator = entries[model.name].generator if model.name in entries else model.generator.name
-    return next((name for name in installed("hyperstyle") if entries[name].generator == generator), None)
+    entry = catalog.get(model.name)
+    generator = entry.generator if entry else model.generator.name
+    return next((name for name in installed("hyperstyle") if catalog.find(name).generator == generator), None)

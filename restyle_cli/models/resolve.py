@@ -92,7 +92,7 @@ def installed(method: str) -> list[str]:
         return [f"{method}-{domain.name}" for domain in catalog.domains() if _installed_generator(domain) is not None]
     entries = [entry for entry in catalog.entries() if entry.kind == "encoder" and entry.method == method]
     borrowed = [_borrowed_encoder(method, domain) for domain in catalog.domains()]
-    entries += [entry for entry in borrowed if entry is not None and _entry(entry.name) is None]
+    entries += [entry for entry in borrowed if entry is not None and catalog.get(entry.name) is None]
     return [entry.name for entry in entries if fetch.installed(entry)]
 
 
@@ -118,7 +118,7 @@ def find(name: str, options: LoadOptions, previous: Model | None = None) -> Mode
         return _of_entry(entry, options)
     if _is_generator(name):
         return _projector(name, options) if previous is None else _renderer(name, options)
-    if os.path.lexists(name) and _entry(name) is None:
+    if os.path.lexists(name) and catalog.get(name) is None:
         return _of_file(Path(name), options)
     raise _unknown(name)
 
@@ -148,7 +148,7 @@ def generator_of(name: str, options: LoadOptions) -> GeneratorFile | None:
 def start_of(model: Model) -> str | None:
     """Name of the model that must find the first latent; None if `model` has a first guess of its own."""
     if not METHODS.load(model.method).needs_start:
-        entry = _entry(model.name)
+        entry = catalog.get(model.name)
         return None if entry is None else entry.start
     split = split_domain(model.name, without_encoder)
     if split is not None and split[1] is not None:
@@ -156,24 +156,9 @@ def start_of(model: Model) -> str | None:
     return next((d.encoder for d in catalog.domains() if d.generator == model.generator.name), None)
 
 
-def perceptual_network(name: str = LPIPS) -> tuple[str, Path | None]:
-    """Name and file of the perceptual network `name`; if it is not installed of LPIPS, else of `Structure`."""
-    from restyle_cli.perceptual.structure import Structure
-
-    for entry in (catalog.find(name), catalog.find(LPIPS)):
-        if fetch.installed(entry):
-            return entry.name, fetch.path_of(entry)
-    return Structure.name, None
-
-
-def _entry(name: str) -> Entry | None:
-    """The catalog entry of exactly this name."""
-    return next((entry for entry in catalog.entries() if entry.name == name), None)
-
-
 def _encoder_entry(name: str) -> Entry | None:
     """The encoder of this name in the catalog, or the one that a method borrows."""
-    entry = _entry(name)
+    entry = catalog.get(name)
     if entry is not None:
         return entry if entry.kind == "encoder" else None
     split = split_domain(name, borrows)
@@ -183,7 +168,7 @@ def _encoder_entry(name: str) -> Entry | None:
 def _borrowed_encoder(method: str, domain: Domain) -> Entry | None:
     """The encoder of another method that `method` uses in this domain, as an entry of its own."""
     for lender in borrows(method):
-        entry = _entry(f"{lender}-{domain.name}")
+        entry = catalog.get(f"{lender}-{domain.name}")
         if entry is not None and entry.kind == "encoder":
             return replace(entry, name=f"{method}-{domain.name}", method=method)
     return None
@@ -191,7 +176,7 @@ def _borrowed_encoder(method: str, domain: Domain) -> Entry | None:
 
 def _unknown(name: str) -> RestyleError:
     hint = "`restyle methods` shows the installed models, `restyle weights list` shows all"
-    if _entry(name) is not None:
+    if catalog.get(name) is not None:
         return RestyleError(f"'{name}' is not a model that inverts", hint)
     if Path(name).suffix or "/" in name or "\\" in name:
         return RestyleError(f"no file {name!r}", "check the path, or name a model; " + hint)
@@ -345,7 +330,7 @@ def _default_domain(method: str) -> tuple[Domain, tuple[str, ...]]:
 
 def _is_generator(name: str) -> bool:
     """Whether `name` is a generator of the catalog, or a file with a generator and no encoder."""
-    entry = _entry(name)
+    entry = catalog.get(name)
     if entry is not None:
         return entry.kind == "generator"
     from restyle_cli.images import SUFFIXES
@@ -381,7 +366,7 @@ def _domain_generator(domain: Domain, options: LoadOptions) -> GeneratorFile:
 
 def _named_generator(name: str, options: LoadOptions) -> GeneratorFile:
     """The generator of this name in the catalog, or in this file."""
-    entry = _entry(name)
+    entry = catalog.get(name)
     if entry is not None:
         return _generator_in(options.ensure(entry), name)
     if not os.path.lexists(name):
@@ -396,7 +381,7 @@ def _recorded_generator(name: Any, encoder: Path, options: LoadOptions) -> Gener
         if options.fallback is not None and name is None:
             return options.fallback
         raise GeneratorUnknown(f"{str(encoder)!r} does not record its generator", "name one with --generator")
-    if _entry(name) is not None:
+    if catalog.get(name) is not None:
         return _named_generator(name, options)
     path = encoder.parent / f"{name}.safetensors"
     if not path.is_file():
@@ -428,8 +413,11 @@ def _with_perceptual(model: Model) -> Model:
     method = METHODS.load(model.method)
     if not method.compares:
         return model
+    from restyle_cli.perceptual.structure import Structure
+
     own = method.own_perceptual or LPIPS
-    name, path = perceptual_network(own)
+    entry = next((entry for entry in map(catalog.find, (own, LPIPS)) if fetch.installed(entry)), None)
+    name, path = (entry.name, fetch.path_of(entry)) if entry else (Structure.name, None)
     notices = model.notices
     if name != own:
         get = "install restyle again" if own == LPIPS else f"run `restyle weights get {own}`"

@@ -96,6 +96,11 @@ def problems() -> list[RestyleError]:
     return list(_own()[1].values())
 
 
+def get(name: str) -> Entry | None:
+    """The model called `name`; None if there is none."""
+    return next((entry for entry in entries() if entry.name == name), None)
+
+
 def find(name: str) -> Entry:
     """The model called `name`; RestyleError with the nearest name when there is none."""
     known = _known()

@@ -15,15 +15,15 @@ UNNAMED = "unnamed-"
 
 
 def shared(one: Iterable[str], other: Iterable[str]) -> bool | None:
-    """Whether spaces of these names are one; None where that is not known."""
+    """Whether latent spaces with these names are the same; None if unknown."""
     one, other = frozenset(one), frozenset(other)
     if one & other:
         return True
     return False if _stated(one) and _stated(other) else None
 
 
-def doubt(first: str, other: str) -> str:
-    """What people should know when `shared` does not know."""
+def unknown_notice(first: str, other: str) -> str:
+    """A line for people about two models for which `shared` returns None."""
     return (
         f"it is not known whether {first} and {other} share a latent space: {other} may generate anything; "
         "`restyle weights add FILE --latent-space NAME` states it"

@@ -374,7 +374,7 @@ def test_latent_spaces_known_to_differ_are_refused(theirs: Path) -> None:
     ("file", "space", "message"),
     [
         ("mine.pt", "A b", "cannot be a latent space"),
-        ("mine.pt", "my-generator", "the latent space of 'my-generator' is not known"),
+        ("mine.pt", "my-generator", "the latent space of 'my-generator' is unknown"),
         ("moco.pt", "clay", "takes no latent space: it compares images"),
     ],
 )
