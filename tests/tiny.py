@@ -9,7 +9,6 @@ import torch
 from restyle_cli.encoders.hyper import SmallHyperConfig, SmallHyperNetwork, choose_targets
 from restyle_cli.encoders.small import SmallEncoder, SmallEncoderConfig
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
-from restyle_cli.perceptual.identity import DrawnIdentity, DrawnIdentityConfig
 from restyle_cli.perceptual.lpips import LPIPS, LPIPSConfig
 from restyle_cli.store.files import write_module
 
@@ -66,15 +65,6 @@ def hypernetwork() -> SmallHyperNetwork:
     return network.eval().requires_grad_(False)
 
 
-def identity() -> DrawnIdentity:
-    """A network that tells who is who, at random."""
-    torch.manual_seed(2)
-    config = DrawnIdentityConfig(
-        input_channels=3, styles=8, w_dim=W_DIM, input_size=16, widths=(8, 8), blocks=(1, 1), hidden=16, size=8
-    )
-    return DrawnIdentity(config).eval().requires_grad_(False)
-
-
 def lpips() -> LPIPS:
     """LPIPS of a few random channels."""
     torch.manual_seed(3)
@@ -92,7 +82,6 @@ def write_store(folder: Path) -> None:
     write_module(folder / "portrait.safetensors", generator(), "stylegan2")
     write_encoder(folder / "restyle-psp-portrait.safetensors", "restyle-psp")
     write_encoder(folder / "psp-portrait.safetensors", "psp")
-    write_module(folder / "id-portrait.safetensors", identity(), "drawn-identity")
     write_module(folder / "lpips-alex.safetensors", lpips(), "lpips-alex")
     toons = generator()  # a second domain, whose generator is the portraits' fine-tuned
     toons.to_rgbs[0].bias.add_(0.5)

@@ -27,7 +27,7 @@ from restyle_cli.data.looks import COLUMNS, looks, sample_z
 from restyle_cli.data.portraits import HELD_OUT, draw_looks
 from restyle_cli.errors import RestyleError
 from restyle_cli.inversion import invert, l2
-from restyle_cli.metrics.identity import PortraitIdentity
+from restyle_cli.metrics.identity import DlibIdentity
 from restyle_cli.models import Plan, parse_chain, plan
 
 SEED = 20
@@ -172,14 +172,14 @@ def measure(
             readings.moved.append(change[:, move.places].mean(dim=1))
             readings.others.append(change[:, others])
             if identity is not None:
-                readings.identity.append(identity.measure(rendering, image))
+                readings.identity.append(identity.measure(rendering, image)[:, 0])
         print(f"measured {move.title}", flush=True)
     return measured
 
 
-def _identity() -> PortraitIdentity | None:
+def _identity() -> DlibIdentity | None:
     try:
-        return PortraitIdentity()
+        return DlibIdentity()
     except RestyleError as error:
         print(f"without identity: {error.message}")
         return None

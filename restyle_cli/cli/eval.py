@@ -53,7 +53,7 @@ Metrics = Annotated[
     typer.Option(
         "--metrics",
         metavar="A,B",
-        help="Metrics: l2, lpips, structure, ms_ssim, id, id/curricularface, id/dlib, id/portrait. Default: all "
+        help="Metrics: l2, lpips, structure, ms_ssim, id, id/curricularface, id/dlib. Default: all "
         "installed ones, and the one identity metric that fits the domain.",
         show_default=False,
     ),
@@ -101,7 +101,7 @@ def evaluate(
     from restyle_cli.evaluate import schedule
     from restyle_cli.evaluate.protocol import Evaluation
     from restyle_cli.evaluate.schedule import Item
-    from restyle_cli.metrics import choose
+    from restyle_cli.metrics import IDENTITIES, choose
 
     machine = choose_machine(MachineOptions(device, precision, batch_size, offline))
     items = [Item(source.path) for source in sources]
@@ -115,7 +115,7 @@ def evaluate(
         for notice in dict.fromkeys(notice for plan in plans for notice in plan.notices):
             terminal.note(notice)
     rule = schedule.rule(plans)
-    chosen = choose(names, machine.device, schedule.identities(plans, rule))
+    chosen = choose(names, machine.device, IDENTITIES if rule == "face" else ())
     check_writable(output)
     framing = AlignOptions(align, rule=rule)
     measured = (chosen.metrics, chosen.missing)

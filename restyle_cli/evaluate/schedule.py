@@ -11,7 +11,6 @@ from restyle_cli.align import Rule, alignment_rule
 from restyle_cli.errors import RestyleError, UsageError
 from restyle_cli.inversion import START
 from restyle_cli.methods import METHODS
-from restyle_cli.metrics import IDENTITIES
 from restyle_cli.models import Ensure, Plan, parse_chain, plan
 from restyle_cli.run.sources import Source
 from restyle_cli.run.strip import shown_steps
@@ -86,14 +85,6 @@ def rule(plans: Sequence[Plan]) -> Rule:
         if other != one:
             raise UsageError(f"{first} and {name} need different crops", "compare them in two runs")
     return one
-
-
-def identities(plans: Sequence[Plan], rule: Rule) -> tuple[str, ...]:
-    """The identity metrics for these plans, best first; empty if the images are not faces."""
-    if rule != "face":
-        return ()
-    domain = catalog.domain_of(plans[0].models[0].name, plans[0].models[0].generator_name) if plans else None
-    return (domain.identity,) if domain is not None and domain.identity else IDENTITIES
 
 
 def pairs(folder: Path, sources: Sequence[Source], against: Path, others: Sequence[Source]) -> list[Item]:

@@ -26,7 +26,6 @@ METRICS: Registry[type[Metric]] = Registry(
         "ms_ssim": "restyle_cli.metrics.pixel:MSSSIM",
         "id/curricularface": "restyle_cli.metrics.identity:CurricularFaceIdentity",
         "id/dlib": "restyle_cli.metrics.identity:DlibIdentity",
-        "id/portrait": "restyle_cli.metrics.identity:PortraitIdentity",
     },
     group="restyle.metrics",
     base="restyle_cli.metrics.base:Metric",

@@ -23,7 +23,7 @@ PERCEPTUAL: Registry[type[nn.Module]] = Registry(
         "resnet34": "restyle_cli.perceptual.resnet34:ImageNetResNet34",
         "lpips-alex": "restyle_cli.perceptual.lpips:LPIPS",
         "lpips-vgg": "restyle_cli.perceptual.lpips:LPIPSVGG",
-        "drawn-identity": "restyle_cli.perceptual.identity:DrawnIdentity",
+        "dlib-face": "restyle_cli.perceptual.dlib_face:DlibFace",
         "vgg16": "restyle_cli.perceptual.vgg16:VGG16",
         "stylegan2-discriminator": "restyle_cli.generators.discriminators:StyleGAN2Discriminator",
         "latent-discriminator": "restyle_cli.generators.discriminators:LatentDiscriminator",

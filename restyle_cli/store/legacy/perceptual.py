@@ -117,6 +117,18 @@ class ResNet34Family(PerceptualFamily):
         return {"widths": widths, "blocks": blocks}
 
 
+class DlibFaceFamily(PerceptualFamily):
+    """What `dlib.read_dlib` returns."""
+
+    title = "dlib's face network"
+    network = "dlib-face"
+    keys = ("dlib.linear.weight",)
+    renames = ((r"dlib\.(.+)", r"\1"),)
+
+    def config_from(self, tensors: dict[str, Tensor], found: StateDict) -> dict[str, Any]:
+        return {}
+
+
 class LPIPSFamily(PerceptualFamily):
     """Torchvision's AlexNet, with LPIPS' weights in the same file; else those of the package `lpips` are added."""
 

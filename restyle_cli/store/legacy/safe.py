@@ -1,7 +1,7 @@
 """Reading checkpoints of other projects: tensors and plain values come out, and nothing inside is ever run.
 
-Four forms are read, each also packed with gzip: PyTorch's archives (`torch.save` since 1.6), its older files, NVIDIA's
-network pickles, and safetensors. The first three contain pickles, which `unpickle` reads.
+Five forms are read, each also packed with gzip: PyTorch's archives (`torch.save` since 1.6), its older files, NVIDIA's
+network pickles, safetensors, and dlib's face network. The first three contain pickles, which `unpickle` reads.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from torch import Tensor
 from restyle_cli.errors import RestyleError
 from restyle_cli.io import check_regular, open_regular
 from restyle_cli.store.inputs import metadata, read_safetensors_header, written_by_restyle
+from restyle_cli.store.legacy import dlib
 from restyle_cli.store.legacy.allowlist import find
 from restyle_cli.store.legacy.unpickle import BoundedFile, RefusedFile, check_storage, damaged, read_old_torch, unpickle
 
@@ -49,7 +50,7 @@ def is_foreign(path: Path) -> bool:
     start = _beginning(path)
     if _is_safetensors(start):
         return _of_another_project(path)
-    return start.startswith((b"PK", b"\x80", b"\x93NUMPY", _GZIP)) or start[257:262] == b"ustar"
+    return start.startswith((b"PK", b"\x80", b"\x93NUMPY", _GZIP, dlib.START)) or start[257:262] == b"ustar"
 
 
 def read_checkpoint(path: Path, mapped: bool = False) -> Any:
@@ -78,6 +79,8 @@ def _read(path: Path, mapped: bool) -> Any:
     if start.startswith(_OLD_TORCH):
         with _bounded(path) as file:
             return read_old_torch(file, path.stat().st_size, find)
+    if start.startswith(dlib.START):
+        return dlib.read_dlib(path)
     if start.startswith(b"\x80"):
         with _bounded(path) as file:
             return unpickle(file, find)
