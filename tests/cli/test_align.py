@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from commands import LANDMARKS, Run, as_json
 from PIL import Image
-from typer.testing import Result
 
 from restyle_cli.align import align, aligned_mark, crop_quad, mapped
 from restyle_cli.images import open_image, save_image
 
-Run = Callable[..., Result]
-POINTS = [[80, 90], [130, 90], [105, 120], [85, 150], [125, 150]]
 QUAD = [[-3, -12], [-3, 204], [213, 204], [213, -12]]
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture
@@ -32,12 +21,8 @@ def photo(here: Path) -> Path:
     """A photo with the points of its face beside it."""
     colours = np.random.default_rng(0).integers(0, 255, (6, 6, 3), np.uint8)
     Image.fromarray(colours).resize((250, 220), Image.Resampling.BICUBIC).save("photo.png")
-    Path("points.json").write_text(json.dumps(POINTS))
+    Path("points.json").write_text(json.dumps(LANDMARKS))
     return Path("photo.png")
-
-
-def as_json(result: Result) -> dict[str, Any]:
-    return json.loads(result.stdout)
 
 
 def test_a_crop_and_its_transform(restyle: Run, photo: Path) -> None:
@@ -130,7 +115,7 @@ def test_bad_files_do_not_stop_a_folder(restyle: Run, photo: Path, here: Path) -
     photo.rename("photos/photo.png")
     Path("photos/text.jpg").write_text("no picture")
     Image.new("RGB", (96, 96)).save("photos/black.png")
-    Path("points.json").write_text(json.dumps({"photo.png": POINTS}))
+    Path("points.json").write_text(json.dumps({"photo.png": LANDMARKS}))
     result = restyle("align", "photos", "--landmarks", "points.json", "--json")
     assert result.exit_code == 1
     assert {image["input"]: image["status"] for image in as_json(result)["images"]} == {

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from commands import Run, files, put
 from PIL import Image
-from typer.testing import Result
 
-from restyle_cli.align import aligned_mark
-from restyle_cli.images import displayed, fit, open_image, save_image, to_image, to_tensor
+from restyle_cli.images import displayed, fit, open_image, to_image, to_tensor
 from restyle_cli.inversion import iterate
 from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.models import load_method
 from restyle_cli.store.files import read_latent
 
-Run = Callable[..., Result]
 FIRST, TARGET = "restyle-psp-portrait", "restyle-psp-toon"
 
 
@@ -27,13 +24,7 @@ FIRST, TARGET = "restyle-psp-portrait", "restyle-psp-toon"
 def face(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The picture a.png in an empty working folder; networks of portraits and toons are installed."""
     monkeypatch.chdir(tmp_path)
-    small = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    save_image(to_image(fit(small, (64, 64))[0]), Path("a.png"), aligned_mark())
-    return Path("a.png")
-
-
-def files() -> list[str]:
-    return sorted(path.name for path in Path("restyle-out/bootstrap").iterdir())
+    return put(Path("a.png"))
 
 
 def cells(row: int = 0, height: int = 12 + 256 + 8 + 2 * 24) -> list[np.ndarray]:
@@ -51,7 +42,7 @@ def test_it_is_the_chain_of_the_two(restyle: Run, face: Path) -> None:
     assert values["chain"] == f"{FIRST}:1,{TARGET}:2"
     (image,) = values["images"]
     assert [step["method"] for step in image["steps"]] == ["start", FIRST, TARGET, TARGET]
-    assert files() == ["a.png", "a.safetensors", "a.strip.png"]
+    assert files("restyle-out/bootstrap") == ["a.png", "a.safetensors", "a.strip.png"]
 
     x = to_tensor(open_image(face), (256, 256))[None]
     first, target = load_method(FIRST), load_method(TARGET)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from commands import RESTYLE, Run
 from PIL import Image
 from typer.testing import Result
 
@@ -17,8 +18,6 @@ from restyle_cli.images import save_image
 from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.store.files import read_latent, write_latent
 
-Run = Callable[..., Result]
-RESTYLE = "restyle-psp-portrait"
 DEEP = "[" * 100_000
 CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate"
 
@@ -49,9 +48,13 @@ CHANGES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "three corners": lambda made: made | {"alignment": made["alignment"] | {"quad": made["alignment"]["quad"][:3]}},
     "doubts are text": lambda made: made | {"alignment": made["alignment"] | {"doubts": "many"}},
     "files are a number": lambda made: made | {"files": 3},
+    "files are lists": lambda made: made | {"files": [["image"]]},
+    "only the source": lambda made: {"source": made["source"]},
+    "nothing": lambda made: {},
 }
 OF_STEPS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "no steps": lambda made: without(made, "steps"),
+    "steps are numbers": lambda made: made | {"steps": [1]},
     "empty steps": lambda made: made | {"steps": []},
     "a step without L2": lambda made: made | {"steps": [without(step, "l2") for step in made["steps"]]},
     "an L2 that is text": lambda made: made | {"steps": [step | {"l2": "low"} for step in made["steps"]]},
@@ -120,18 +123,6 @@ def test_a_damaged_journal_is_named_with_the_line(
     error, hint = done.stderr.splitlines()
     assert error.startswith("error: 'report/journal.jsonl' is damaged: ") and told in error
     assert "--overwrite" in hint
-
-
-@pytest.mark.parametrize("command", ["align", "invert"])
-def test_bytes_of_a_name_that_are_no_text(restyle: Run, faces: Path, command: str) -> None:
-    try:
-        photo = (faces / "a.png").rename(faces / "a\udcff.png")
-    except OSError:
-        pytest.skip("this file system has only names that are text")
-    done = restyle(command, photo, "--json", "-o", "out")
-    assert done.exit_code == 0
-    assert json.loads(done.stdout)["images"][0]["input"] == str(photo)
-    assert statuses(restyle(command, photo, "--json", "-o", "out")) == ["skipped"]
 
 
 # --- memory

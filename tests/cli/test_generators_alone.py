@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny
 import torch
+from commands import Run, put
 from typer.testing import Result
 
-from restyle_cli.align import aligned_mark
-from restyle_cli.images import save_image, to_image
 from restyle_cli.run.latents import read, render_latent
 from restyle_cli.store.files import write_module
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture
 def photo(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    small = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    large = torch.nn.functional.interpolate(small, (64, 64), mode="bilinear")
-    save_image(to_image(large[0]), tmp_path / "a.png", aligned_mark())
+    put(tmp_path / "a.png")
     write_module(tmp_path / "mine.safetensors", tiny.generator(seed=5), "stylegan2")
     return Path("a.png")
 

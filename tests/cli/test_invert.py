@@ -19,12 +19,11 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from commands import LANDMARKS, PSP, RESTYLE, Run, as_json, astronaut, files, picture, put, statuses, two_faces
 from PIL import Image
-from typer.testing import Result
 
 import restyle_cli
 from restyle_cli import __version__
-from restyle_cli.align import aligned_mark
 from restyle_cli.align.paste import paste
 from restyle_cli.cli import output
 from restyle_cli.images import displayed, fit, open_image, save_image, to_image, to_tensor
@@ -34,37 +33,8 @@ from restyle_cli.models import load_method
 from restyle_cli.run import outputs, pipeline, strip
 from restyle_cli.store.files import read_latent, sha256, write_module
 
-Run = Callable[..., Result]
 Python = Callable[[str], subprocess.Popen[str]]
-RESTYLE, PSP = "restyle-psp-portrait", "psp-portrait"
 SUFFIXES = [".png", ".safetensors", ".strip.png"]
-
-
-def picture(seed: int, size: int = 64) -> Image.Image:
-    """Soft colours, others for another seed."""
-    small = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-    return to_image(fit(small, (size, size))[0])
-
-
-def put(path: Path, seed: int) -> Path:
-    """A picture that alignment leaves alone."""
-    save_image(picture(seed), path, aligned_mark() if path.suffix == ".png" else None)
-    return path
-
-
-@pytest.fixture
-def here(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def faces(here: Path) -> Path:
-    """The folder `faces` with a.png, b.png and sub/c.png."""
-    for seed, name in enumerate(("a.png", "b.png", "sub/c.png")):
-        put(here / "faces" / name, seed)
-    return Path("faces")
 
 
 @pytest.fixture
@@ -79,20 +49,8 @@ def python(here: Path) -> Python:
     return start
 
 
-def files(folder: str | Path = "restyle-out/invert") -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
-
-
 def result_names(*names: str) -> list[str]:
     return sorted(name + suffix for name in names for suffix in SUFFIXES)
-
-
-def as_json(result: Result) -> dict[str, Any]:
-    return json.loads(result.stdout)
-
-
-def statuses(result: Result) -> dict[str, str]:
-    return {image["input"]: image["status"] for image in as_json(result)["images"]}
 
 
 # --- what is written
@@ -528,8 +486,7 @@ def test_a_picture_without_a_face(restyle: Run, here: Path) -> None:
 
 
 def test_a_photograph_is_aligned(restyle: Run, here: Path) -> None:
-    data = pytest.importorskip("skimage.data")
-    Image.fromarray(data.astronaut()).save("astronaut.jpg", quality=95)
+    astronaut().save("astronaut.jpg", quality=95)
     values = as_json(restyle("invert", "astronaut.jpg", "-n", 1, "--json"))
     assert values["summary"]["done"] == 1
     made = read_latent(Path("restyle-out/invert/astronaut.safetensors"))[1]
@@ -538,17 +495,6 @@ def test_a_photograph_is_aligned(restyle: Run, here: Path) -> None:
 
 
 # --- faces
-
-
-def astronaut() -> Image.Image:
-    return Image.fromarray(pytest.importorskip("skimage.data").astronaut())
-
-
-def two_faces(path: str) -> None:
-    both = Image.new("RGB", (620, 320), "grey")
-    both.paste(astronaut().resize((256, 256)), (10, 30))
-    both.paste(astronaut().resize((320, 320)), (300, 0))
-    both.save(path)
 
 
 def test_each_face_of_a_photo(restyle: Run, here: Path) -> None:
@@ -595,19 +541,18 @@ def test_faces_are_not_written_over_pictures(restyle: Run, faces: Path) -> None:
 def test_own_landmarks(restyle: Run, here: Path) -> None:
     picture(0, 200).save("a.png")
     picture(1, 200).save("b.png")
-    points = [[80, 90], [130, 90], [105, 120], [85, 150], [125, 150]]
-    Path("table.json").write_text(json.dumps({"a.png": points, "c.png": points}))
+    Path("table.json").write_text(json.dumps({"a.png": LANDMARKS, "c.png": LANDMARKS}))
     result = restyle("invert", "a.png", "--landmarks", "table.json", "-m", RESTYLE, "-n", 1, "--json")
     (image,) = as_json(result)["images"]
     assert image["alignment"]["how"] == "aligned"
     assert np.allclose(image["alignment"]["quad"], [(-3, -12), (-3, 204), (213, 204), (213, -12)])
     assert "'table.json' has landmarks for 'c.png', which is not one of the images" in result.stderr
-    Path("table.json").write_text(json.dumps({"a.png": np.add(points, 5).tolist()}))
+    Path("table.json").write_text(json.dumps({"a.png": np.add(LANDMARKS, 5).tolist()}))
     run = ("invert", "a.png", "--landmarks", "table.json", "-m", RESTYLE, "-n", 1, "--json")
     assert statuses(restyle(*run)) == {"a.png": "done"}  # other points, another result
     assert statuses(restyle(*run)) == {"a.png": "skipped"}
 
-    Path("one.json").write_text(json.dumps(points))
+    Path("one.json").write_text(json.dumps(LANDMARKS))
     result = restyle("invert", "a.png", "b.png", "--landmarks", "one.json", "-m", RESTYLE)
     assert result.exit_code == 2
     assert "there are 2" in result.stderr
@@ -617,8 +562,7 @@ def test_own_landmarks(restyle: Run, here: Path) -> None:
 
 
 def test_paste_back(restyle: Run, here: Path) -> None:
-    points = [[80, 90], [130, 90], [105, 120], [85, 150], [125, 150]]
-    Path("points.json").write_text(json.dumps(points))
+    Path("points.json").write_text(json.dumps(LANDMARKS))
     photo = picture(0, 400)
     photo.save("photo.png")
     run = ("invert", "photo.png", "--landmarks", "points.json", "--paste-back", "-m", RESTYLE, "--json")
@@ -698,7 +642,10 @@ def test_a_full_disk(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch,
     assert error == f"error: 'faces/a.png': cannot write 'restyle-out/invert/{full_at}': no space left on device"
     assert "free some space" in hint
     assert not [name for name in files() if name.startswith(("a.", "."))]  # nothing of it is left
-    assert [name for name in files() if name.endswith(".safetensors")] == ["b.safetensors", "sub/c.safetensors"]
+    assert [name for name in files() if name.endswith(".safetensors")] == [
+        "b.safetensors",
+        "sub/c.safetensors",
+    ]
 
 
 def test_networks_that_give_no_numbers(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -724,7 +671,7 @@ def test_a_step_that_gives_no_numbers_costs_no_earlier_one(
     monkeypatch.setattr(ReStyle, "step", lost_from_the_third_on)
     result = restyle("invert", faces / "a.png", "-m", RESTYLE, "-n", 4, "--json")
     assert result.exit_code == 0
-    (image,) = json.loads(result.stdout)["images"]
+    (image,) = as_json(result)["images"]
     assert [step["l2"] is None for step in image["steps"]] == [False, False, False, True, True]
     assert "steps from 3 on produced NaN" in result.stderr
     calls.clear()
@@ -749,7 +696,7 @@ def test_an_earlier_result_does_not_vouch_for_half_a_new_one(
 def test_what_is_not_asked_for_any_more_is_done_again(restyle: Run, faces: Path) -> None:
     def status(*options: object) -> str:
         result = restyle("invert", faces / "a.png", "--json", *options)
-        return json.loads(result.stdout)["images"][0]["status"]
+        return as_json(result)["images"][0]["status"]
 
     for with_it, without in (
         (("-m", PSP, "--downscale", 8), ("-m", PSP)),

@@ -5,61 +5,24 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from commands import LANDMARKS, RESTYLE, Run, as_json, files, picture, put, statuses, two_faces
 from PIL import Image
 from safetensors.torch import save_file
-from typer.testing import Result
 
-from restyle_cli.align import aligned_mark
 from restyle_cli.align import mask as mask_module
 from restyle_cli.align.paste import paste
-from restyle_cli.images import fit, save_image, to_image
-from restyle_cli.store.files import read_latent, write_latent
+from restyle_cli.store.files import read_latent
 
-Run = Callable[..., Result]
-RESTYLE = "restyle-psp-portrait"
 INVERT = ("invert", "-m", RESTYLE, "-n", 1)
 BOOTSTRAP = ("bootstrap", "--from", "portrait", "--to", "toon", "-n", 1)
 HEATMAP = ("heatmap", "-m", RESTYLE, "-n", 1)
-POINTS = [[80, 90], [130, 90], [105, 120], [85, 150], [125, 150]]
 needs_other_bytes = pytest.mark.skipif(sys.platform != "linux", reason="the file system takes names in UTF-8 alone")
-
-
-def picture(seed: int, size: int = 64) -> Image.Image:
-    small = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) * 2 - 1
-    return to_image(fit(small, (size, size))[0])
-
-
-def put(path: Path, seed: int = 0) -> Path:
-    """An image that alignment leaves alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_image(picture(seed), path.with_suffix(".png"), aligned_mark())
-    return path.with_suffix(".png").rename(path)
-
-
-@pytest.fixture
-def here(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def as_json(result: Result) -> dict[str, Any]:
-    return json.loads(result.stdout)
-
-
-def statuses(result: Result) -> dict[str, str]:
-    return {image["input"]: image["status"] for image in as_json(result)["images"]}
-
-
-def files(folder: str | Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
 
 
 # --- inputs
@@ -188,7 +151,7 @@ def test_names_that_differ_in_case_are_written_side_by_side(restyle: Run, here: 
     for seed, name in enumerate(("a.jpg", "a.JPG")):
         put(Path("photos/x.png"), seed).rename(f"photos/{name}")
     assert restyle(*INVERT, "photos", "--save", "image").exit_code == 0
-    assert files("restyle-out/invert") == ["a-2.png", "a-2.safetensors", "a.png", "a.safetensors"]
+    assert files() == ["a-2.png", "a-2.safetensors", "a.png", "a.safetensors"]
 
 
 def test_formulas_in_tables(restyle: Run, here: Path) -> None:
@@ -209,43 +172,6 @@ def test_another_precision_is_another_result(restyle: Run, here: Path, command: 
     precisions = ["bf16", "fp32", "auto", "bf16"]
     told = [restyle(*run, "--precision", precision) for precision in precisions]
     assert [statuses(result)["a.png"] for result in told] == ["done", "done", "skipped", "done"]
-
-
-def damaged(**values: object) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    return lambda made: {**made, **values}
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        damaged(source={}),
-        damaged(source="a.png"),
-        damaged(source={"name": "a.png", "sha256": None}),
-        damaged(files=5),
-        damaged(files=[["image"]]),
-        damaged(steps=[]),
-        damaged(steps=[1]),
-        damaged(steps=None),
-        damaged(kept_step=7),
-        damaged(kept_step="1"),
-        damaged(alignment=[]),
-        damaged(alignment={"faces": "two"}),
-        damaged(links=[{}]),
-        lambda made: {},
-        lambda made: {"source": {"name": "a.png", "sha256": made["source"]["sha256"]}},
-    ],
-)
-def test_a_damaged_record_is_no_result(
-    restyle: Run, here: Path, change: Callable[[dict[str, Any]], dict[str, Any]]
-) -> None:
-    photo, latent = put(Path("a.png")), Path("restyle-out/invert/a.safetensors")
-    restyle(*INVERT, photo, "-q")
-    tensors, made = read_latent(latent)
-    write_latent(latent, tensors, change(made))
-    assert statuses(restyle(*INVERT, photo, "--json")) == {"a.png": "done"}
-    assert read_latent(latent)[1]["source"] == made["source"]
-    write_latent(latent, tensors, change(made))
-    assert restyle(*INVERT, photo).exit_code == 0
 
 
 @pytest.mark.parametrize("content", ["cut", "foreign", "empty", "folder"])
@@ -288,21 +214,12 @@ def test_damaged_results_of_other_commands(restyle: Run, here: Path, command: tu
 # --- several faces, several photos
 
 
-def two_faces(path: str) -> Image.Image:
-    astronaut = Image.fromarray(pytest.importorskip("skimage.data").astronaut())
-    both = Image.new("RGB", (620, 320), "grey")
-    both.paste(astronaut.resize((256, 256)), (10, 30))
-    both.paste(astronaut.resize((320, 320)), (300, 0))
-    both.save(path)
-    return both
-
-
 def test_all_faces_are_pasted_into_one_photo(restyle: Run, here: Path) -> None:
     photo = two_faces("us.png")
     run = (*INVERT, "us.png", "--face", "all", "--paste-back", "--json")
     images = as_json(restyle(*run))["images"]
     names = {f"us.{n}{end}" for n in (1, 2) for end in (".png", ".strip.png", ".safetensors")}
-    assert set(files("restyle-out/invert")) == names | {"us.pasted.png"}
+    assert set(files()) == names | {"us.pasted.png"}
     assert {image["outputs"]["pasted"] for image in images} == {"restyle-out/invert/us.pasted.png"}
     for image in images:
         photo = paste(photo, Image.open(image["outputs"]["image"]), image["alignment"]["quad"])
@@ -320,7 +237,7 @@ def test_a_second_photo_is_framed_by_its_own_face_and_read_once(
         picture(seed, 200).save(name)
     two_faces("other.png")  # which has no face where the points of a.png are
     Image.new("L", (200, 200), 255).save("mask.png")
-    Path("table.json").write_text(json.dumps({"a.png": POINTS, "b.png": POINTS}))
+    Path("table.json").write_text(json.dumps({"a.png": LANDMARKS, "b.png": LANDMARKS}))
     framed = []
     align_image = mask_module.align_image
 
@@ -334,7 +251,7 @@ def test_a_second_photo_is_framed_by_its_own_face_and_read_once(
     assert set(statuses(result).values()) == {"done"}
     assert [one[:2] for one in framed] == [("other.png", 1)]
     framed.clear()
-    Path("points.json").write_text(json.dumps(POINTS))  # of a.png alone
+    Path("points.json").write_text(json.dumps(LANDMARKS))  # of a.png alone
     result = restyle(*INVERT, "a.png", *run[7:], "--landmarks", "points.json", "--json", "-o", "one")
     assert statuses(result) == {"a.png": "done"}
     assert framed == [("other.png", 1, None)]
