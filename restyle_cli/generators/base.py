@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
+from restyle_cli.generators.patching import SplitPatch, generate_one_by_one, split_patch
 from restyle_cli.registry import NetworkConfig
 
 NOISE_MODES = ("fixed", "random", "none")
@@ -86,7 +87,6 @@ class StyleGenerator(nn.Module):
 
     __call__: Callable[..., Tensor]
 
-    @abstractmethod
     def forward(
         self,
         w: Tensor,  # [N, L, w_dim]
@@ -101,6 +101,19 @@ class StyleGenerator(nn.Module):
         changes of the generator per image, see `patching`. Changes of layers above `upto` and, without "fixed" noise,
         of noise maps have no effect.
         """
+        noise = self.noise_mode if noise is None else noise
+        if noise not in NOISE_MODES:
+            raise ValueError(f"noise is one of {NOISE_MODES}, not {noise!r}")
+        changes = split_patch(self, patch, len(w))
+        if changes.parameters:
+            return generate_one_by_one(self, w, changes, features, noise=noise, upto=upto)
+        return self._render(w, noise, upto, features, changes)
+
+    @abstractmethod
+    def _render(
+        self, w: Tensor, noise: str, upto: int | None, features: dict[int, Tensor] | None, changes: SplitPatch
+    ) -> Tensor:
+        """`forward`, with the patch split and no changed parameters."""
 
     @property
     def layers(self) -> int:

@@ -14,13 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError, did_you_mean
-from restyle_cli.generators.base import StyleGenerator
+
+if TYPE_CHECKING:
+    from restyle_cli.generators.base import StyleGenerator
 
 MAPPING = "mapping."
 """Prefix of the parameters of the mapping network, which a patch cannot change."""

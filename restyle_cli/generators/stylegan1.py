@@ -8,7 +8,7 @@ ToRGB of the last map only. Progressive growing left a ToRGB at each smaller res
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.generators.base import NOISE_MODES, GeneratorConfig, StyleGenerator, paper_channels
-from restyle_cli.generators.patching import generate_one_by_one, split_patch
+from restyle_cli.generators.base import GeneratorConfig, StyleGenerator, paper_channels
+from restyle_cli.generators.patching import SplitPatch
 from restyle_cli.ops.adain import smooth, stylise, up_conv
 from restyle_cli.ops.layers import GAIN, SLOPE, pixel_norm
 
@@ -172,21 +172,9 @@ class StyleGAN1(StyleGenerator):
                 side = 4 * 2 ** (index // 2)
                 self.register_buffer(f"noise_{index}", torch.randn(1, 1, side, side))
 
-    def forward(
-        self,
-        w: Tensor,  # [N, L, w_dim]
-        noise: str | None = None,
-        upto: int | None = None,
-        features: dict[int, Tensor] | None = None,
-        patch: Mapping[str, Tensor] | None = None,
+    def _render(
+        self, w: Tensor, noise: str, upto: int | None, features: dict[int, Tensor] | None, changes: SplitPatch
     ) -> Tensor:
-        """Render w; see `StyleGenerator.forward`."""
-        noise = self.noise_mode if noise is None else noise
-        if noise not in NOISE_MODES:
-            raise ValueError(f"noise is one of {NOISE_MODES}, not {noise!r}")
-        changes = split_patch(self, patch, len(w))
-        if changes.parameters:
-            return generate_one_by_one(self, w, changes, features, noise=noise, upto=upto)
         deltas, block = changes.factors, 0
         x = self.const.expand(len(w), -1, -1, -1)
         for index, conv in enumerate(self.convs):

@@ -7,7 +7,6 @@ modulated by one style. In W+ each of the L = 2 log2(resolution) - 2 styles has 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from restyle_cli.devices import without_autocast
-from restyle_cli.generators.base import NOISE_MODES, GeneratorConfig, StyleGenerator
-from restyle_cli.generators.patching import SplitPatch, generate_one_by_one, split_patch
+from restyle_cli.generators.base import GeneratorConfig, StyleGenerator
+from restyle_cli.generators.patching import SplitPatch
 from restyle_cli.ops import fir
 from restyle_cli.ops.layers import GAIN, SLOPE, EqualLinear, pixel_norm
 from restyle_cli.ops.modconv import clamped, modulated_conv
@@ -115,21 +114,9 @@ class StyleGAN2(StyleGenerator):
                 side = 2 ** ((index + 5) // 2)
                 self.register_buffer(f"noise_{index}", torch.randn(1, 1, side, side))
 
-    def forward(
-        self,
-        w: Tensor,  # [N, L, w_dim]
-        noise: str | None = None,
-        upto: int | None = None,
-        features: dict[int, Tensor] | None = None,
-        patch: Mapping[str, Tensor] | None = None,
+    def _render(
+        self, w: Tensor, noise: str, upto: int | None, features: dict[int, Tensor] | None, changes: SplitPatch
     ) -> Tensor:
-        """Render w; see `StyleGenerator.forward`."""
-        noise = self.noise_mode if noise is None else noise
-        if noise not in NOISE_MODES:
-            raise ValueError(f"noise is one of {NOISE_MODES}, not {noise!r}")
-        changes = split_patch(self, patch, len(w))
-        if changes.parameters:
-            return generate_one_by_one(self, w, changes, features, noise=noise, upto=upto)
         deltas, noises = changes.factors, changes.noises
         x = self.const.expand(w.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
         x = self.convs[0](x, w[:, 0], self._noise(0, x, noise, noises), deltas.get("convs.0"))
