@@ -80,7 +80,7 @@ def _table(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise RecordError("is there twice", next(key for key in keys if keys.count(key) > 1))
+        raise RecordError("appears twice", next(key for key in keys if keys.count(key) > 1))
     return table
 
 
@@ -135,12 +135,12 @@ def _plain(value: Any, kind: type) -> Any:
         except OverflowError:
             number = math.inf
         if not math.isfinite(number):
-            raise RecordError("must be a number of usual size")
+            raise RecordError("must be a finite number")
         return number
     if not (isinstance(value, dict) if kind is dict else type(value) is kind):
         raise RecordError(f"must be {_NAMES[kind]}")
     if kind is int and abs(value) > _MAX_INT:
-        raise RecordError("must be a number of usual size")
+        raise RecordError("must fit in 64 bits")
     return value
 
 

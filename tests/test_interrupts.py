@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end the command line in the same way, also before a command has begun."""
+"""Ctrl-C and SIGTERM end the command line in the same way, also during the imports."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ finally:
 
 
 def started(code: str) -> subprocess.Popen[str]:
-    """A process of the code, once it has said that it is ready."""
+    """Start a process and wait until it is ready."""
     environment = {**os.environ, "PYTHONPATH": str(Path(restyle_cli.__file__).parent.parent)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen([sys.executable, "-c", code], text=True, env=environment, **pipes)
@@ -60,8 +60,8 @@ def started(code: str) -> subprocess.Popen[str]:
 def test_an_interruption_of_the_imports(module: str, arguments: list[str], number: int) -> None:
     process = started(SLOW_IMPORT.format(module=module, arguments=arguments))
     process.send_signal(number)
-    _, told = process.communicate(timeout=30)
-    assert (process.returncode, told) == (130, "error: interrupted\n")
+    _, message = process.communicate(timeout=30)
+    assert (process.returncode, message) == (130, "error: interrupted\n")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -75,8 +75,8 @@ def test_the_second_one_ends_at_once(number: int) -> None:
     assert process.returncode == 130
 
 
-def test_what_is_ignored_stays_ignored() -> None:
-    """As `nohup` has it, and the shell for jobs in the background of a script."""
+def test_ignored_signals_stay_ignored() -> None:
+    """Started with `nohup`, or in the background of a script."""
     code = f"import signal; signal.signal(signal.SIGINT, signal.SIG_IGN){STUBBORN}"
     process = started(code)
     process.send_signal(signal.SIGINT)
@@ -88,7 +88,7 @@ def test_what_is_ignored_stays_ignored() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_inside_held_the_first_is_noted_and_the_second_acts(number: int) -> None:
+def test_the_first_is_delayed_and_the_second_is_not(number: int) -> None:
     seen: list[int] = []
     before = signal.signal(number, lambda got, frame: seen.append(got))
     try:
@@ -104,7 +104,7 @@ def test_inside_held_the_first_is_noted_and_the_second_acts(number: int) -> None
         signal.signal(number, before)
 
 
-def test_held_in_a_thread_changes_nothing() -> None:
+def test_no_delay_in_a_thread() -> None:
     seen: list[bool] = []
 
     def work() -> None:

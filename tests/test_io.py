@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, also by processes that are killed, and never disturbed by others."""
+"""Files are written completely or not at all, also by processes that are killed or that write at the same time."""
 
 import errno
 import json
@@ -58,13 +58,13 @@ def test_an_interrupted_write_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_written_has_the_usual_permissions(tmp_path):
+def test_written_files_have_the_usual_permissions(tmp_path):
     (tmp_path / "usual").touch()
     write_atomic(tmp_path / "ours", lambda path: path.touch())
     assert (tmp_path / "ours").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
-def test_the_next_write_of_the_same_file_clears_what_a_killed_one_left(tmp_path):
+def test_the_next_write_of_the_same_file_removes_an_abandoned_one(tmp_path):
     write_atomic(tmp_path / "x.bin", lambda part: part.write_bytes(b"old"))
     kill_while_writing(tmp_path / "x.bin")
     assert len(names(tmp_path)) == 2
@@ -74,7 +74,7 @@ def test_the_next_write_of_the_same_file_clears_what_a_killed_one_left(tmp_path)
     assert (tmp_path / "x.bin").read_bytes() == b""  # and nothing of the other
 
 
-def test_the_next_process_clears_what_a_killed_one_left_of_any_file_in_the_folder(tmp_path):
+def test_the_next_process_removes_all_abandoned_files_in_the_folder(tmp_path):
     kill_while_writing(tmp_path / "x.bin")
     kill_while_writing(tmp_path / "y.bin")
     assert len(names(tmp_path)) == 1  # the second cleared that of the first
@@ -157,6 +157,6 @@ def test_json_of_names_that_are_not_utf8():
 
 
 @pytest.mark.parametrize("name", ["=1+1.jpg", "+a.jpg", "-a.jpg", "@a.jpg", "\ta.jpg", "\ra.jpg"])
-def test_names_are_no_formulas(name):
+def test_names_in_csv_files_are_no_formulas(name):
     assert csv_name(name) == f"./{name}"
     assert csv_name(f"x{name}") == f"x{name}"

@@ -1,4 +1,4 @@
-"""Work that does not fit in memory is recognised on every device, and goes on with less at a time."""
+"""Errors of missing memory are recognised on every device, and batches become smaller."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ CPU = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't 
     ],
     ids=repr,
 )
-def test_errors_that_mean_it(error: Exception) -> None:
+def test_errors_of_missing_memory(error: Exception) -> None:
     assert is_out_of_memory(error)
 
 
@@ -46,17 +46,17 @@ def test_errors_that_mean_it(error: Exception) -> None:
     ],
     ids=repr,
 )
-def test_errors_that_do_not(error: Exception) -> None:
+def test_other_errors(error: Exception) -> None:
     assert not is_out_of_memory(error)
 
 
-def test_the_real_error_of_the_cpu() -> None:
+def test_the_error_of_pytorch_on_the_cpu() -> None:
     with pytest.raises(OutOfMemory, match="not enough memory for the test"), enough_for("for the test"):
         torch.empty(2**50)
 
 
 class Machine:
-    """Has memory for so many items at once, and none for those of `never`."""
+    """Has memory for `room` items at once, and never for the items `never`."""
 
     def __init__(self, room: int, never: Sequence[int] = ()) -> None:
         self.room, self.never = room, never
@@ -92,7 +92,7 @@ def test_an_item_that_does_not_fit_fails_alone() -> None:
     assert sorted(item for part, result in done for item in part) == [0, 1, 2, 3]
 
 
-def test_the_thread_beside_is_there_before_memory_is_used() -> None:
+def test_the_background_thread_starts_before_memory_is_used() -> None:
     threads: list[int] = []
 
     def items() -> Iterator[int]:
@@ -104,7 +104,7 @@ def test_the_thread_beside_is_there_before_memory_is_used() -> None:
     assert threads == [before + 1]
 
 
-def test_other_errors_pass() -> None:
+def test_other_errors_are_raised() -> None:
     def broken(items: Sequence[int]) -> None:
         raise ZeroDivisionError
 

@@ -1,8 +1,7 @@
-"""JSON and TOML are read strictly, and checked against a type that says what they hold."""
+"""JSON and TOML are read strictly, and checked against a type."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
@@ -10,7 +9,6 @@ from typing import Any, Literal, NotRequired, TypedDict
 import pytest
 
 from restyle_cli.errors import RestyleError
-from restyle_cli.io import to_json
 from restyle_cli.records import RecordError, conform, parse_json, parse_toml, read
 
 
@@ -38,7 +36,7 @@ def test_lists_become_tuples_and_tables_dataclasses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"name": 1}, "'name' must be text"),
         ({"kind": "huge"}, "'kind' must be one of 'small', 'large'"),
@@ -48,22 +46,22 @@ def test_lists_become_tuples_and_tables_dataclasses() -> None:
         ({"points": [{"x": True}]}, r"'points\[0\].x' must be a number"),
         ({"points": [{"y": 1}]}, r"'points\[0\].x' is missing"),
         ({"points": [{"x": 1, "z": 1}]}, r"'points\[0\].z' is not known"),
-        ({"points": [{"x": 10**400}]}, r"'points\[0\].x' must be a number of usual size"),
-        ({"points": [{"x": float("nan")}]}, r"'points\[0\].x' must be a number of usual size"),
+        ({"points": [{"x": 10**400}]}, r"'points\[0\].x' must be a finite number"),
+        ({"points": [{"x": float("nan")}]}, r"'points\[0\].x' must be a finite number"),
         ({"size": [1]}, "'size' must be a list of 2"),
         ({"size": [1, 2.0]}, r"'size\[1\]' must be a whole number"),
-        ({"size": [1, 2**70]}, r"'size\[1\]' must be a number of usual size"),
+        ({"size": [1, 2**70]}, r"'size\[1\]' must fit in 64 bits"),
         ({"size": [1, True]}, r"'size\[1\]' must be a whole number"),
         ({"more": {"a": 1}}, "'more.a' must be true or false"),
         ({"more": None}, "'more' must be a table"),
     ],
 )
-def test_what_does_not_fit_is_named(change: dict[str, Any], told: str) -> None:
-    with pytest.raises(RecordError, match=told):
+def test_invalid_values(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecordError, match=message):
         conform(GOOD | change, Thing)
 
 
-def test_a_missing_key_and_no_table_at_all() -> None:
+def test_a_missing_key_and_a_list_instead_of_a_table() -> None:
     with pytest.raises(RecordError, match="'kind' is missing"):
         conform({"name": "a"}, Thing)
     with pytest.raises(RecordError, match=r"^must be a table"):
@@ -71,10 +69,10 @@ def test_a_missing_key_and_no_table_at_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (b"", "is not valid JSON"),
-        (b'{"a": 1, "a": 2}', "'a' is there twice"),
+        (b'{"a": 1, "a": 2}', "'a' appears twice"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"a":' * 100_000, "nested too deeply"),
         (b"1" * 5000, "too many digits"),
@@ -84,20 +82,14 @@ def test_a_missing_key_and_no_table_at_all() -> None:
     ],
     ids=range(8),
 )
-def test_json_that_is_none(text: bytes, told: str) -> None:
-    with pytest.raises(RecordError, match=told):
+def test_invalid_json(text: bytes, message: str) -> None:
+    with pytest.raises(RecordError, match=message):
         parse_json(text)
 
 
-def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
+def test_a_byte_order_mark_is_ignored() -> None:
     assert parse_json(b"\xef\xbb\xbf[1]") == [1]
     assert parse_toml(b"\xef\xbb\xbfa = 1") == {"a": 1}
-
-
-def test_json_that_is_written_can_always_be_encoded() -> None:
-    assert to_json({"name": "Zoë"}) == '{"name": "Zoë"}'
-    text = to_json({"name": "a\udcff"})
-    assert json.loads(text.encode("utf-8")) == {"name": "a\udcff"}
 
 
 def test_a_file_is_named_with_the_place(tmp_path: Path) -> None:

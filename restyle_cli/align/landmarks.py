@@ -131,7 +131,7 @@ def _read_text(file: Path) -> Any:
         raise RecordError("its lines have different lengths")
     ((name, times),) = Counter(row[0] for row in rows).most_common(1) or [("", 0)]
     if times > 1:
-        raise RecordError("is there twice", name)
+        raise RecordError("appears twice", name)
     return {row[0]: [float(cell) for cell in row[1:]] for row in rows}
 
 

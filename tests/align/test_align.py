@@ -12,26 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from restyle_cli.align import (
-    Aligned,
-    AlignOptions,
-    Quad,
-    align,
-    align_image,
-    aligned_mark,
-    alignment_rule,
-    crop_quad,
-    detect,
-    find_faces,
-    inverse_of,
-    mapped,
-    matrix_of,
-    quad_of,
-    read_landmarks,
-    side_of,
-    tilt_of,
-)
-from restyle_cli.align.landmarks import Landmarks
+from restyle_cli.align import Aligned, AlignOptions, align, align_image, aligned_mark, alignment_rule, crop_quad, detect
+from restyle_cli.align.detect import find_faces
+from restyle_cli.align.geometry import Quad, inverse_of, mapped, matrix_of, quad_of, side_of, tilt_of
+from restyle_cli.align.landmarks import Landmarks, read_landmarks
 from restyle_cli.align.warnings import crop_warnings
 from restyle_cli.errors import RestyleError, UsageError
 from restyle_cli.images import open_image, save_image
@@ -405,9 +389,9 @@ def test_numpy_files(tmp_path):
         ("p.json", [[1e300, y] for _, y in FIVE], "not all numbers up to 1,000,000"),
         ("p.json", [[str(x), y] for x, y in FIVE], "not all numbers"),
         ("p.json", "[" * 100_000, "nested too deeply"),
-        ("p.json", '{"a.jpg": [[1, 2]], "a.jpg": [[1, 2]]}', "'a.jpg' is there twice"),
+        ("p.json", '{"a.jpg": [[1, 2]], "a.jpg": [[1, 2]]}', "'a.jpg' appears twice"),
         ("p.json", b"\xff", "is not UTF-8 text"),
-        ("p.txt", "a.jpg 1 2 3 4 5 6 7 8 9 10\n" * 2, "'a.jpg' is there twice"),
+        ("p.txt", "a.jpg 1 2 3 4 5 6 7 8 9 10\n" * 2, "'a.jpg' appears twice"),
         ("p.txt", b"1 2\n\xff 3\n", "cannot be read as landmarks"),
         ("p.npy", b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (9" + b"9" * 30, "damaged"),
         ("p.npz", b"PK\x03\x04 and no archive", "damaged"),

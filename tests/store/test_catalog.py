@@ -179,7 +179,7 @@ def own_text(**values: object) -> bytes:
         (own_text(sources="https://a"), "'sources' must be a list"),
         (own_text(sources=["https://a", 1]), r"'sources\[1\]' must be text"),
         (own_text(bytes="7"), "'bytes' must be a whole number"),
-        (own_text(bytes=10**30), "'bytes' must be a number of usual size"),
+        (own_text(bytes=10**30), "'bytes' must fit in 64 bits"),
         (own_text(holds_generator=1), "'holds_generator' must be true or false"),
         (own_text(embedded=True), "'embedded' is not known"),
         (own_text(colour="red"), "'colour' is not known"),
