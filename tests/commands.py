@@ -29,8 +29,9 @@ def picture(seed: int, size: int = 64) -> Image.Image:
 
 def put(path: Path, seed: int = 0, size: int = 64) -> Path:
     """Write an image that alignment leaves unchanged; also under a name with another suffix than .png."""
-    save_image(picture(seed, size), path.with_suffix(".png"), aligned_mark())
-    return path.with_suffix(".png").rename(path)
+    made = path.with_name(f"{path.stem}.made.png")
+    save_image(picture(seed, size), made, aligned_mark())
+    return made.rename(path)
 
 
 def astronaut() -> Image.Image:
