@@ -11,13 +11,43 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from restyle_cli.encoders.psp import PSPEncoder, PSPEncoderConfig
 from restyle_cli.encoders.restyle import ReStyleEncoder, ReStyleEncoderConfig
+from restyle_cli.errors import RestyleError
 from restyle_cli.generators.stylegan2 import StyleGAN2, StyleGAN2Config
+from restyle_cli.store import files
 from restyle_cli.store.legacy.rosinality import to_rosinality
+
+
+def write(path: Path, content: Any, zipped: bool = True) -> Path:
+    """`torch.save`, in the format since PyTorch 1.6 or in the older one."""
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    return path
+
+
+def assert_equal(one: nn.Module, other: nn.Module, tolerance: float = 0.0) -> None:
+    """Both have the same configuration and tensors."""
+    assert one.config == other.config
+    expected = other.state_dict()
+    assert one.state_dict().keys() == expected.keys()
+    for name, tensor in one.state_dict().items():
+        assert tensor.dtype == expected[name].dtype
+        torch.testing.assert_close(tensor, expected[name], rtol=tolerance, atol=tolerance, msg=name)
+
+
+def refused(path: Path, message: str, role: str | None = None) -> RestyleError:
+    """The error that reading the file raises: one line with the file's name, and a hint."""
+    with pytest.raises(RestyleError, match=message) as caught:
+        files.read_module(path, role=role)
+    assert path.name in caught.value.message
+    assert "\n" not in caught.value.message
+    assert caught.value.hint
+    return caught.value
+
 
 CHANNELS = {4: 12, 8: 10, 16: 8, 32: 6, 64: 4}
 STYLES = 10  # of 64 px

@@ -18,25 +18,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from misbehaving import FILE, TAG, Server, serving
+from misbehaving import FILE, TAG, Server
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.store import catalog
-from restyle_cli.store import download as module
 from restyle_cli.store.catalog import Entry
 from restyle_cli.store.download import Limits, download
 
 SHA256 = hashlib.sha256(FILE).hexdigest()
 QUICK = Limits(timeout=0.5, attempts=3, pause=0.01)
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with serving() as server:
-        monkeypatch.setattr(module, "DRIVE", server.address("uc?export=download&id="))
-        yield server
 
 
 @pytest.fixture

@@ -7,26 +7,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from misbehaving import FILE, Server, serving
+from misbehaving import FILE, Server
 
 from restyle_cli.errors import RestyleError
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.catalog import Entry
 
 SHA256 = hashlib.sha256(FILE).hexdigest()
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY", "RESTYLE_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-    with serving() as server:
-        yield server
 
 
 def published(*sources: str, **known: object) -> Entry:

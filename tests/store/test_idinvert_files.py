@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from foreign import write
 from torch import Tensor
 
 from restyle_cli.errors import RestyleError
@@ -131,11 +132,6 @@ def their_codes(state: Network, x: Tensor) -> Tensor:
     weight = state[f"block{index}.fc.weight"]
     x = x.flatten(1) @ weight.t() / math.sqrt(weight.shape[1])
     return norm(f"block{index}.bn", x[:, :, None, None])[:, :, 0, 0]
-
-
-def write(path: Path, content: Any) -> Path:
-    torch.save(content, path)
-    return path
 
 
 def test_a_published_generator_draws_as_its_own_code_does(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import foreign
 import numpy as np
 import pytest
 import torch
+from foreign import assert_equal, refused, write
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -35,29 +36,6 @@ def draws() -> StyleGAN2:
 def state(draws: StyleGAN2) -> State:
     """The generator in rosinality's names."""
     return to_rosinality(draws)["g_ema"]
-
-
-def write(path: Path, content: Any, zipped: bool = True) -> Path:
-    torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    return path
-
-
-def assert_equal(one: nn.Module, other: nn.Module, tolerance: float = 0.0) -> None:
-    expected = other.state_dict()
-    assert one.state_dict().keys() == expected.keys()
-    for name, tensor in one.state_dict().items():
-        assert tensor.dtype == expected[name].dtype
-        torch.testing.assert_close(tensor, expected[name], rtol=tolerance, atol=tolerance, msg=name)
-
-
-def refused(path: Path, said: str, role: str | None = None) -> RestyleError:
-    """The one line that reading gives; looking at the file must not end in anything else either."""
-    with pytest.raises(RestyleError, match=said) as caught:
-        files.read_module(path, role=role)
-    assert path.name in caught.value.message
-    assert "\n" not in caught.value.message
-    assert caught.value.hint
-    return caught.value
 
 
 def other(state: State) -> State:
@@ -108,6 +86,7 @@ AVERAGES: dict[str, Callable[[np.ndarray], Any]] = {
     "array, other end first": lambda average: average.astype(">f4"),
     "array by columns": lambda average: np.asfortranarray(np.tile(average, (foreign.STYLES, 1))),
     "row": lambda average: average[None],
+    "double": lambda average: torch.from_numpy(average).double(),
     "half": lambda average: torch.from_numpy(average).half(),
     "bfloat": lambda average: torch.from_numpy(average).bfloat16(),
     "list": lambda average: average.tolist(),
@@ -188,6 +167,9 @@ def conditional(state: State) -> State:
 
 
 BESIDE: dict[str, Callable[[State], Any]] = {
+    "g": lambda g: {"g": g},
+    "bare": lambda g: dict(g),
+    "parallel": lambda g: {"g_ema": {f"module.{key}": value for key, value in g.items()}},
     "params, params_ema": lambda g: {"params": other(g), "params_ema": g},
     "params_ema, params": lambda g: {"params_ema": g, "params": other(g)},
     "ema, model": lambda g: {"ema": g, "model": other(g)},
