@@ -97,12 +97,12 @@ def encoder_state(network: nn.Module) -> dict[str, Tensor]:
     return state
 
 
-def checkpoint(draws: StyleGAN2 | None, finds: nn.Module | None, **opts: Any) -> dict[str, Any]:
+def checkpoint(generator: StyleGAN2 | None, encoder: nn.Module | None, **opts: Any) -> dict[str, Any]:
     """What the ReStyle family saves: encoder and decoder in one table, options and average code beside it."""
-    state, average = ({} if finds is None else encoder_state(finds)), None
-    if draws is not None:
-        state |= {f"decoder.{key}": value for key, value in to_rosinality(draws)["g_ema"].items()}
-        average = draws.w_avg.clone()
+    state, average = ({} if encoder is None else encoder_state(encoder)), None
+    if generator is not None:
+        state |= {f"decoder.{key}": value for key, value in to_rosinality(generator)["g_ema"].items()}
+        average = generator.w_avg.clone()
     content = {"state_dict": OrderedDict(state), "opts": {"device": "cuda:3", **opts}}
     return content if average is None else content | {"latent_avg": average}
 

@@ -1,4 +1,4 @@
-"""Files that a person brings."""
+"""Adding the user's own files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from restyle_cli.store.files import sha256, write_latent, write_module
 
 @pytest.fixture
 def encoder(tmp_path: Path) -> Path:
-    """An encoder's file for drawn portraits, outside of the networks."""
+    """An encoder for drawn portraits that is not installed."""
     path = tmp_path / "My Encoder.safetensors"
     tiny.write_encoder(path, "restyle-psp")
     return path
@@ -41,7 +41,7 @@ def knows(monkeypatch: pytest.MonkeyPatch, entry: Entry) -> None:
     monkeypatch.setattr(catalog, "entries", lambda: list(known.values()))
 
 
-def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
     write_latent(tmp_path / "w.safetensors", {"w": tiny.generator().w_avg}, {})
     with pytest.raises(RestyleError, match="contains a latent, not a model"):
         adding.add(tmp_path / "w.safetensors")
@@ -71,7 +71,7 @@ def test_published_files_are_recognised(tmp_path: Path) -> None:
         adding.add(fetch.installed_path(entry), "resnet34")
 
 
-def test_it_becomes_a_network_of_the_persons_own(encoder: Path) -> None:
+def test_it_becomes_a_model_of_the_users_own(encoder: Path) -> None:
     entry, digest = adding.add(encoder)
     assert (entry.name, entry.kind, entry.method, entry.generator, entry.own) == (
         "my-encoder",
@@ -164,7 +164,7 @@ def test_a_home_that_cannot_be_written_is_told(encoder: Path, tmp_path: Path, mo
 def test_a_full_disk_leaves_nothing_of_it(
     encoder: Path, monkeypatch: pytest.MonkeyPatch, late: str, move: bool
 ) -> None:
-    """Whichever of the files it is that finds no space."""
+    """Whichever of the three files cannot be written."""
     content = encoder.read_bytes()
 
     def full(source: Path, target: Path, whole: Callable[[Path, Path], Path] = Path.replace) -> Path:

@@ -1,4 +1,4 @@
-"""Published files of latent autoencoders, in small: recognised, renamed, and the same numbers as their own layout."""
+"""Small files in the layout of latent autoencoders: recognised, renamed, and the numbers of the published code."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def shifted(k: Tensor) -> Tensor:
     return k[:, :, 1:, 1:] + k[:, :, :-1, 1:] + k[:, :, 1:, :-1] + k[:, :, :-1, :-1]
 
 
-def their_picture(state: Network, w: Tensor, noises: StyleGAN1) -> Tensor:
-    """What the published layout draws of w [1, 2 BLOCKS, W_DIM] with the noise maps of `noises`."""
+def their_image(state: Network, w: Tensor, noises: StyleGAN1) -> Tensor:
+    """The image of w [1, 2 BLOCKS, W_DIM] as the published code computes it, with the noise maps of `noises`."""
     x = state["const"]
     for i in range(BLOCKS):
         part = {key.removeprefix(f"decode_block.{i}."): value for key, value in state.items()}
@@ -100,8 +100,8 @@ def their_picture(state: Network, w: Tensor, noises: StyleGAN1) -> Tensor:
     return F.conv2d(x, state[f"{last}.weight"], state[f"{last}.bias"])
 
 
-def their_code(state: Network, x: Tensor) -> Tensor:
-    """What the published layout finds in x [N, 3, 128, 128]: [N, W_DIM]."""
+def their_latent(state: Network, x: Tensor) -> Tensor:
+    """The latent [N, W_DIM] of x [N, 3, 128, 128] as the published code computes it."""
     x = F.conv2d(x, state["from_rgb.0.from_rgb.weight"], state["from_rgb.0.from_rgb.bias"])
     x, w = F.leaky_relu(F.leaky_relu(x, 0.2), 0.2), torch.zeros(len(x), W_DIM)
     for i in range(BLOCKS):
@@ -141,11 +141,11 @@ def test_a_file_holds_an_encoder_a_generator_and_a_head(path: Path) -> None:
     assert found["alae-discriminator"].role == "discriminator"
 
 
-def test_its_generator_draws_as_its_own_code_does(path: Path) -> None:
+def test_its_generator_agrees_with_the_published_code(path: Path) -> None:
     network = files.read_module(path, role="generator")
     models = published()["models"]
     w = torch.randn(1, 2 * BLOCKS, W_DIM)
-    assert torch.allclose(network(w), their_picture(models["generator_s"], w, network), atol=5e-5)
+    assert torch.allclose(network(w), their_image(models["generator_s"], w, network), atol=5e-5)
     assert torch.equal(network.w_avg, models["dlatent_avg"]["buff"])
     assert torch.equal(network.noise_5, files.read_module(path, role="generator").noise_5)
     z = torch.randn(2, W_DIM)
@@ -156,12 +156,12 @@ def test_its_generator_draws_as_its_own_code_does(path: Path) -> None:
     assert torch.allclose(network.mapping(z), x, atol=1e-5)
 
 
-def test_its_encoder_finds_the_code_of_its_own_code(path: Path) -> None:
+def test_its_encoder_agrees_with_the_published_code(path: Path) -> None:
     network = files.read_module(path, role="encoder")
     x = torch.rand(2, 3, 128, 128) * 2 - 1
     codes = network(x)
     assert codes.shape == (2, 2 * BLOCKS, W_DIM)
-    expected = their_code(published()["models"]["discriminator_s"], x)
+    expected = their_latent(published()["models"]["discriminator_s"], x)
     assert torch.allclose(codes, expected[:, None].expand_as(codes), atol=2e-5)
 
 
@@ -217,6 +217,6 @@ def test_the_file_alone_inverts(path: Path) -> None:
     method, x = load_method(path), torch.rand(1, 3, 128, 128) * 2 - 1
     assert method.size == (128, 128)
     state = method.step(x, method.start(x))
-    expected = their_code(published()["models"]["discriminator_s"], x)
+    expected = their_latent(published()["models"]["discriminator_s"], x)
     assert torch.allclose(state.w[:, 3], expected, atol=2e-5)
     assert state.image.shape == (1, 3, 128, 128)

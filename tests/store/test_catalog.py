@@ -157,7 +157,7 @@ def test_an_own_entry_may_tell_of_a_file_whose_name_is_no_text() -> None:
 
 
 def own_text(**values: object) -> bytes:
-    """A whole entry of the person's own as TOML, with these fields changed; None leaves one out."""
+    """A complete entry of the user's own as TOML, with these fields changed; None leaves one out."""
     texts = ("domain", "licence_code", "licence_weights", "licence_data", "summary")
     fields = {**dict.fromkeys(texts, "mine"), "kind": "encoder", "file": "mine.pt", "commercial": "unclear"}
     lines = [f"{key} = {json.dumps(value)}" for key, value in (fields | values).items() if value is not None]
@@ -165,7 +165,7 @@ def own_text(**values: object) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"kind = ", "is not valid TOML"),
         (own_text(kind=None), "'kind' is missing"),
@@ -189,11 +189,11 @@ def own_text(**values: object) -> bytes:
         (own_text() + b"\n# \xff", "is not UTF-8"),
     ],
 )
-def test_a_damaged_own_entry_is_named_and_the_others_stay(data: bytes, said: str) -> None:
+def test_a_damaged_own_entry_is_named_and_the_others_stay(data: bytes, message: str) -> None:
     file = catalog.own_file("mine")
     file.write_bytes(data)
     catalog.write_own(own("fine"))
-    with pytest.raises(RestyleError, match=said) as caught:
+    with pytest.raises(RestyleError, match=message) as caught:
         catalog.find("mine")
     assert str(file) in caught.value.message
     assert "delete it" in (caught.value.hint or "")

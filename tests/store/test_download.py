@@ -119,7 +119,7 @@ def test_a_file_inside_an_archive(server: Server, target: Path, manner: str) -> 
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (archive(net=FILE[:-1]), f"sent {len(FILE) - 1} bytes, not {len(FILE)}"),
         (archive(net=FILE * 3), f"bytes, not {len(FILE)}"),
@@ -130,9 +130,9 @@ def test_a_file_inside_an_archive(server: Server, target: Path, manner: str) -> 
     ],
     ids=["short", "long", "another", "absent", "cut", "no archive"],
 )
-def test_an_archive_without_the_file(server: Server, target: Path, content: bytes, said: str) -> None:
+def test_an_archive_without_the_file(server: Server, target: Path, content: bytes, message: str) -> None:
     server.file = content
-    assert said in refusal(wanted(f"{server.address()}#package/net"), target).message
+    assert message in refusal(wanted(f"{server.address()}#package/net"), target).message
     assert leftovers(target) == []
 
 
@@ -140,7 +140,7 @@ def test_an_archive_without_the_file(server: Server, target: Path, content: byte
 
 
 @pytest.mark.parametrize(
-    ("manner", "said"),
+    ("manner", "message"),
     [
         ("missing", "answers 404 Not Found"),
         ("busy", "answers 503 Service Unavailable"),
@@ -159,12 +159,12 @@ def test_an_archive_without_the_file(server: Server, target: Path, content: byte
     ],
 )
 def test_a_bad_source_is_named_with_its_reason_and_the_next_one_serves(
-    server: Server, target: Path, manner: str, said: str
+    server: Server, target: Path, manner: str, message: str
 ) -> None:
     server.failures = 3
     error = refusal(wanted(server.address(manner)), target)
     assert error.message.startswith("'net' could not be downloaded: 127.0.0.1 ")
-    assert said in error.message
+    assert message in error.message
     server.failures = 3
     assert download(wanted(server.address(manner), server.address()), target, limits=QUICK) == SHA256
     assert target.read_bytes() == FILE
@@ -172,7 +172,7 @@ def test_a_bad_source_is_named_with_its_reason_and_the_next_one_serves(
 
 
 @pytest.mark.parametrize(
-    ("manner", "said"),
+    ("manner", "message"),
     [
         ("hidden-page", "sends a web page instead of the file"),
         ("promises-too-much", f"cut the connection after {len(FILE)} of {len(FILE) + 1000} bytes"),
@@ -182,10 +182,10 @@ def test_a_bad_source_is_named_with_its_reason_and_the_next_one_serves(
     ],
 )
 def test_a_file_of_which_nothing_is_known_is_still_looked_at(
-    server: Server, target: Path, manner: str, said: str
+    server: Server, target: Path, manner: str, message: str
 ) -> None:
     limits = Limits(timeout=0.5, attempts=3, pause=0.01, most=9_000_000)
-    assert said in refusal(unknown(server.address(manner)), target, limits).message
+    assert message in refusal(unknown(server.address(manner)), target, limits).message
 
 
 NONSENSE = ("9" * 20, "9" * 400, "9" * 5000, "-5", "many", "")
@@ -200,11 +200,11 @@ ANSWERS = [
 ]
 
 
-@pytest.mark.parametrize(("manner", "odd", "said"), ANSWERS, ids=[f"{m} {odd[:25]}" for m, odd, _ in ANSWERS])
-def test_answers_that_make_no_sense(server: Server, target: Path, manner: str, odd: str, said: str) -> None:
+@pytest.mark.parametrize(("manner", "odd", "message"), ANSWERS, ids=[f"{m} {odd[:25]}" for m, odd, _ in ANSWERS])
+def test_answers_that_make_no_sense(server: Server, target: Path, manner: str, odd: str, message: str) -> None:
     """One line with the reason, and the next source serves."""
     server.odd = odd
-    assert said in refusal(unknown(server.address(manner)), target).message
+    assert message in refusal(unknown(server.address(manner)), target).message
     assert download(unknown(server.address(manner), server.address()), target, limits=QUICK) == SHA256
     assert target.read_bytes() == FILE
 
@@ -217,8 +217,8 @@ def test_a_question_of_drives_that_makes_no_sense(server: Server, target: Path) 
 def test_every_source_is_named_when_none_serves(server: Server, target: Path) -> None:
     error = refusal(wanted(server.address("missing"), "drive:quota", "http://127.0.0.1:1/x"), target)
     assert error.message.count("127.0.0.1 ") == 3
-    for said in ("404", "Quota exceeded", "cannot be reached: connection refused"):
-        assert said in error.message
+    for message in ("404", "Quota exceeded", "cannot be reached: connection refused"):
+        assert message in error.message
     assert f"by hand from {server.address('missing')} " in error.hint
     assert "`restyle weights add FILE --as net`" in error.hint
 
@@ -243,8 +243,8 @@ def test_a_cut_line_is_taken_up_where_it_broke(server: Server, target: Path) -> 
 
 def test_a_line_that_always_breaks_is_given_up_but_progress_counts(server: Server, target: Path) -> None:
     server.cuts = [1_000_000, 1_000_000, 10, 10]
-    said = "cut the connection after 2000020 of 3000000 bytes"
-    assert said in refusal(wanted(server.address("cuts")), target).message
+    message = "cut the connection after 2000020 of 3000000 bytes"
+    assert message in refusal(wanted(server.address("cuts")), target).message
     assert server.times("cuts") == 4
     assert download(wanted(server.address("cuts")), target, limits=QUICK) == SHA256  # and another time it goes on
     assert wished_ranges(server)[-1] == "bytes=2000020-"

@@ -52,27 +52,27 @@ def test_other_entry_lies_in_home(empty_store: Path) -> None:
 
 def test_what_is_missing_is_fetched_once_and_announced(server: Server) -> None:
     entry = published(server.address(), sha256=SHA256)
-    said: list[str] = []
-    assert fetch.ensure(entry, note=said.append) == fetch.home() / "net.pt"
-    assert said == [
+    notes: list[str] = []
+    assert fetch.ensure(entry, note=notes.append) == fetch.home() / "net.pt"
+    assert notes == [
         "downloading net: 3.0 MB from 127.0.0.1; licence: BSD 3-clause; commercial use: unclear",
     ]
-    assert fetch.ensure(entry, note=said.append).read_bytes() == FILE
-    assert (len(server.asked), len(said)) == (1, 1)
+    assert fetch.ensure(entry, note=notes.append).read_bytes() == FILE
+    assert (len(server.asked), len(notes)) == (1, 1)
     assert fetch.remembered(entry) is None
 
 
 def test_an_unknown_hash_is_shown_and_held_against_later_files(server: Server) -> None:
     entry = published(server.address())
-    said: list[str] = []
-    path = fetch.ensure(entry, note=said.append)
-    assert SHA256 in said[-1]
+    notes: list[str] = []
+    path = fetch.ensure(entry, note=notes.append)
+    assert SHA256 in notes[-1]
     assert fetch.remembered(entry) == fetch.expected(entry) == SHA256
     path.unlink()
     with pytest.raises(RestyleError, match=f"sent another file: its SHA-256 begins with .*, not {SHA256[:8]}"):
         fetch.ensure(replace(entry, sources=(server.address("another"),)))
-    assert fetch.ensure(entry, note=said.append) == path
-    assert len(said) == 3, "the hash is known by now"
+    assert fetch.ensure(entry, note=notes.append) == path
+    assert len(notes) == 3, "the hash is known by now"
 
 
 def test_a_damaged_record_of_a_hash_is_none(server: Server) -> None:
@@ -161,11 +161,11 @@ def test_the_lock_of_a_killed_process_does_not_bar_the_next(server: Server) -> N
         until_some_came()
         running.kill()
     server.rate = 1e9
-    said: list[str] = []
-    fetch.ensure(published(server.address("slow")), note=said.append)
+    notes: list[str] = []
+    fetch.ensure(published(server.address("slow")), note=notes.append)
     assert fetch.path_of(published()).read_bytes() == FILE
     assert server.asked[1][1]["Range"].startswith("bytes=")
-    assert not any("waiting" in line for line in said)
+    assert not any("waiting" in line for line in notes)
 
 
 # --- checking and removing

@@ -174,7 +174,7 @@ def _rewrite(path: Path, change: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ("missing", "tensor 'const' is missing"),
         ("left over", "tensor 'more' is unexpected"),
@@ -189,11 +189,11 @@ def _rewrite(path: Path, change: str) -> None:
         ("no family", "does not say what it contains"),
     ],
 )
-def test_network_that_does_not_fit_is_refused(network: StyleGAN2, tmp_path: Path, change: str, said: str) -> None:
+def test_network_that_does_not_fit_is_refused(network: StyleGAN2, tmp_path: Path, change: str, message: str) -> None:
     path = tmp_path / "g.safetensors"
     files.write_module(path, network, "stylegan2")
     _rewrite(path, change)
-    with pytest.raises(RestyleError, match=said) as caught:
+    with pytest.raises(RestyleError, match=message) as caught:
         files.read_module(path)
     assert "g.safetensors" in caught.value.message
     assert "\n" not in caught.value.message

@@ -1,4 +1,4 @@
-"""Published files of in-domain inversion, in small: recognised, renamed, and the same numbers as their own layout."""
+"""Small files in the layout of in-domain inversion: recognised, renamed, and the numbers of the published code."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def published_generator(per_style: bool = True, seed: int = 0) -> Network:
     return state
 
 
-def their_picture(state: Network, w: Tensor, tanh: bool = True) -> Tensor:
-    """What the published layout draws of w [1, L, W_DIM]: each kind of layer as that code has it."""
+def their_image(state: Network, w: Tensor, tanh: bool = True) -> Tensor:
+    """The image of w [1, L, W_DIM] as the published code computes it."""
     x = state["synthesis.layer0.const"]
     for layer in range(LAYERS):
         part = {key.removeprefix(f"synthesis.layer{layer}."): value for key, value in state.items()}
@@ -108,8 +108,8 @@ def published_encoder(side: int = 32, seed: int = 1, bn: bool = True) -> Network
     return state
 
 
-def their_codes(state: Network, x: Tensor) -> Tensor:
-    """What the published layout makes of x [N, 3, side, side]: [N, L * W_DIM]."""
+def their_latents(state: Network, x: Tensor) -> Tensor:
+    """The latents [N, L * W_DIM] of x [N, 3, side, side] as the published code computes them."""
 
     def norm(name: str, y: Tensor) -> Tensor:
         got = [
@@ -134,13 +134,13 @@ def their_codes(state: Network, x: Tensor) -> Tensor:
     return norm(f"block{index}.bn", x[:, :, None, None])[:, :, 0, 0]
 
 
-def test_a_published_generator_draws_as_its_own_code_does(tmp_path: Path) -> None:
+def test_a_generator_agrees_with_the_published_code(tmp_path: Path) -> None:
     state = published_generator()
     network = files.read_module(write(tmp_path / "styleganinv_generator.pth", state))
     w = torch.randn(1, LAYERS, W_DIM)
     assert network.config.per_style
     assert network.config.tanh
-    assert torch.allclose(network(w), their_picture(state, w), atol=2e-5)
+    assert torch.allclose(network(w), their_image(state, w), atol=2e-5)
     assert torch.equal(network.w_avg, state["truncation.w_avg"].expand(LAYERS, -1))
 
 
@@ -148,7 +148,7 @@ def test_an_official_one_has_one_w_and_no_bound(tmp_path: Path) -> None:
     state = published_generator(per_style=False)
     network = files.read_module(write(tmp_path / "g.pth", state))
     w = 3 * torch.randn(1, LAYERS, W_DIM)
-    assert torch.allclose(network(w), their_picture(state, w, tanh=False), atol=5e-5)
+    assert torch.allclose(network(w), their_image(state, w, tanh=False), atol=5e-5)
     assert network.mapping(torch.randn(2, 5)).shape == (2, W_DIM)
 
 
@@ -159,14 +159,14 @@ def test_an_average_of_zeros_is_none_and_is_computed(tmp_path: Path) -> None:
     assert network.w_avg.abs().max() > 0.01
 
 
-def test_a_published_encoder_finds_the_codes_of_its_own_code(tmp_path: Path) -> None:
+def test_an_encoder_agrees_with_the_published_code(tmp_path: Path) -> None:
     state = published_encoder()
     path = write(tmp_path / "styleganinv_encoder.pth", state)
     network = files.read_module(path)
     x = torch.rand(2, 3, 32, 32) * 2 - 1
     codes = network(x)
     assert codes.shape == (2, 8, W_DIM)
-    assert torch.allclose(codes.flatten(1), their_codes(state, x), atol=2e-5)
+    assert torch.allclose(codes.flatten(1), their_latents(state, x), atol=2e-5)
     (part,) = legacy.describe(path)
     assert (part.role, part.family, part.extra) == ("encoder", "idinvert", {"method": "idinvert", "absolute": True})
 
@@ -236,7 +236,7 @@ def test_both_files_invert_under_the_catalogs_name(tmp_path: Path) -> None:
     (method,) = plan("idinvert-ffhq", 1).load()
     x = torch.rand(1, 3, *method.size) * 2 - 1
     start = method.start(x)
-    expected = their_codes(encoder, F.adaptive_avg_pool2d(x, SIDE))
+    expected = their_latents(encoder, F.adaptive_avg_pool2d(x, SIDE))
     assert torch.allclose(start.w.flatten(1), expected, atol=1e-4)
-    assert torch.allclose(start.image, their_picture(generator, start.w), atol=1e-4)
+    assert torch.allclose(start.image, their_image(generator, start.w), atol=1e-4)
     assert (method.step(x, start).w - start.w).abs().max() == pytest.approx(0.01, rel=0.01)

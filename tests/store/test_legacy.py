@@ -23,7 +23,7 @@ from restyle_cli.store.legacy.rosinality import not_representable, to_rosinality
 
 
 @pytest.fixture(scope="module")
-def draws() -> StyleGAN2:
+def generator() -> StyleGAN2:
     return foreign.generator()
 
 
@@ -31,25 +31,25 @@ def draws() -> StyleGAN2:
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "old"])
-def test_a_generator_of_a_training(draws: StyleGAN2, tmp_path: Path, zipped: bool) -> None:
-    state = to_rosinality(draws)["g_ema"]
+def test_a_generator_of_a_training(generator: StyleGAN2, tmp_path: Path, zipped: bool) -> None:
+    state = to_rosinality(generator)["g_ema"]
     content = {
         "g": {key: value + 1 for key, value in state.items()},
         "d": {"unknown": torch.zeros(2)},
         "g_ema": state,
         "g_optim": {"state": {0: {"step": 1}}},
-        "latent_avg": draws.w_avg[0],
+        "latent_avg": generator.w_avg[0],
         "args": argparse.Namespace(size=64),
     }
     path = write(tmp_path / "g.pt", content, zipped)
-    assert_equal(files.read_module(path), draws)
+    assert_equal(files.read_module(path), generator)
     (part,) = legacy.describe(path)
     assert (part.role, part.family) == ("generator", "stylegan2")
     assert all(tensor.is_meta for tensor in part.tensors.values())
 
 
-def test_a_generator_without_noise_maps_gets_some_and_always_the_same(draws: StyleGAN2, tmp_path: Path) -> None:
-    content = to_rosinality(draws)
+def test_a_generator_without_noise_maps_gets_some_and_always_the_same(generator: StyleGAN2, tmp_path: Path) -> None:
+    content = to_rosinality(generator)
     content["g_ema"] = {key: value for key, value in content["g_ema"].items() if not key.startswith("noises.")}
     path = write(tmp_path / "g.pt", content)
     first, second = files.read_module(path), files.read_module(path)
@@ -58,10 +58,10 @@ def test_a_generator_without_noise_maps_gets_some_and_always_the_same(draws: Sty
     assert "noise" in legacy.describe(path)[0].extra
 
 
-def test_a_generator_without_an_average_gets_the_mean_of_its_mapping(draws: StyleGAN2, tmp_path: Path) -> None:
-    path = write(tmp_path / "g.pt", {"g_ema": to_rosinality(draws)["g_ema"]})
+def test_a_generator_without_an_average_gets_the_mean_of_its_mapping(generator: StyleGAN2, tmp_path: Path) -> None:
+    path = write(tmp_path / "g.pt", {"g_ema": to_rosinality(generator)["g_ema"]})
     read = files.read_module(path)
-    expected = draws.mean_w(legacy.MEAN_SAMPLES)
+    expected = generator.mean_w(legacy.MEAN_SAMPLES)
     assert torch.equal(read.w_avg, expected.expand(foreign.STYLES, -1))
     assert expected.abs().max() > 0.01
 
@@ -88,10 +88,10 @@ def test_the_rosinality_layout_of_a_network_that_departs(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-def test_network_pickles(draws: StyleGAN2, tmp_path: Path, protocol: int) -> None:
+def test_network_pickles(generator: StyleGAN2, tmp_path: Path, protocol: int) -> None:
     init = {"c_dim": 0, "synthesis_kwargs": {"conv_clamp": 256, "num_fp16_res": 4}}
-    path = foreign.write_nvidia(tmp_path / "net.pkl", foreign.nvidia_state(draws), protocol, init=init)
-    assert_equal(files.read_module(path), draws)
+    path = foreign.write_nvidia(tmp_path / "net.pkl", foreign.nvidia_state(generator), protocol, init=init)
+    assert_equal(files.read_module(path), generator)
     (part,) = legacy.describe(path)
     assert part.extra["conv_clamp"] == 256
 
@@ -103,7 +103,7 @@ def test_a_shallow_mapping_and_any_channels(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "init", "said"),
+    ("change", "init", "message"),
     [
         ({"mapping.embed.weight": torch.zeros(16, 3)}, {}, "trained with labels"),
         ({}, {"synthesis_kwargs": {"architecture": "resnet"}}, "architecture 'resnet'"),
@@ -117,10 +117,10 @@ def test_a_shallow_mapping_and_any_channels(tmp_path: Path) -> None:
     ],
 )
 def test_network_pickles_that_cannot_be_used(
-    draws: StyleGAN2, tmp_path: Path, change: dict[str, Tensor], init: dict[str, Any], said: str
+    generator: StyleGAN2, tmp_path: Path, change: dict[str, Tensor], init: dict[str, Any], message: str
 ) -> None:
-    path = foreign.write_nvidia(tmp_path / "net.pkl", foreign.nvidia_state(draws) | change, init=init)
-    refused(path, said)
+    path = foreign.write_nvidia(tmp_path / "net.pkl", foreign.nvidia_state(generator) | change, init=init)
+    refused(path, message)
 
 
 def test_a_stylegan3_is_recognised_and_refused(tmp_path: Path) -> None:
@@ -142,24 +142,24 @@ ENCODERS = [
 
 @pytest.mark.parametrize(("opts", "options", "method"), ENCODERS, ids=[str(i) for i in range(len(ENCODERS))])
 def test_encoders_with_their_decoder(
-    draws: StyleGAN2, tmp_path: Path, opts: dict[str, Any], options: dict[str, Any], method: str
+    generator: StyleGAN2, tmp_path: Path, opts: dict[str, Any], options: dict[str, Any], method: str
 ) -> None:
-    finds = foreign.encoder(**options)
-    path = write(tmp_path / "e.pt", foreign.checkpoint(draws, finds, start_from_latent_avg=True, **opts))
-    found, drawn = legacy.open_parts(path)
+    encoder = foreign.encoder(**options)
+    path = write(tmp_path / "e.pt", foreign.checkpoint(generator, encoder, start_from_latent_avg=True, **opts))
+    found, generator_part = legacy.open_parts(path)
     assert found.extra["method"] == method
     assert "absolute" not in found.extra
-    x = torch.randn(2, finds.config.input_channels, 64, 64)
-    torch.testing.assert_close(legacy.build(found)(x), finds(x))
-    assert_equal(legacy.build(drawn), draws)
-    for role, expected in (("encoder", finds), ("generator", draws)):
+    x = torch.randn(2, encoder.config.input_channels, 64, 64)
+    torch.testing.assert_close(legacy.build(found)(x), encoder(x))
+    assert_equal(legacy.build(generator_part), generator)
+    for role, expected in (("encoder", encoder), ("generator", generator)):
         alone = files.read_module(path, role=role).state_dict()
         assert all(torch.equal(alone[name], tensor) for name, tensor in expected.state_dict().items())
     refused(path, "several models: encoder, generator")
 
 
-def test_options_may_be_a_namespace_and_their_device_does_not_matter(draws: StyleGAN2, tmp_path: Path) -> None:
-    content = foreign.checkpoint(draws, foreign.encoder(), encoder_type="BackboneEncoder")
+def test_options_may_be_a_namespace_and_their_device_does_not_matter(generator: StyleGAN2, tmp_path: Path) -> None:
+    content = foreign.checkpoint(generator, foreign.encoder(), encoder_type="BackboneEncoder")
     content["opts"] = argparse.Namespace(**content["opts"])
     path = write(tmp_path / "e.pt", content)
     assert content["opts"].device == "cuda:3"
@@ -176,10 +176,10 @@ def test_options_may_be_a_namespace_and_their_device_does_not_matter(draws: Styl
     ],
 )
 def test_single_pass_codes_may_be_absolute(
-    draws: StyleGAN2, tmp_path: Path, opts: dict[str, Any], average: bool, absolute: bool
+    generator: StyleGAN2, tmp_path: Path, opts: dict[str, Any], average: bool, absolute: bool
 ) -> None:
-    finds = foreign.encoder(pyramid=True)
-    content = foreign.checkpoint(draws, finds, encoder_type="GradualStyleEncoder", **opts)
+    encoder = foreign.encoder(pyramid=True)
+    content = foreign.checkpoint(generator, encoder, encoder_type="GradualStyleEncoder", **opts)
     if not average:
         del content["latent_avg"]
     assert legacy.describe(write(tmp_path / "e.pt", content))[0].extra.get("absolute", False) is absolute
@@ -187,24 +187,24 @@ def test_single_pass_codes_may_be_absolute(
 
 def test_cars_are_cropped(tmp_path: Path) -> None:
     channels = {2**k: 4 for k in range(2, 10)}
-    draws = foreign.generator(resolution=512, channels=channels)
-    finds = foreign.encoder(styles=18, input_size=(48, 64))  # two styles more than the generator takes
+    generator = foreign.generator(resolution=512, channels=channels)
+    encoder = foreign.encoder(styles=18, input_size=(48, 64))  # two styles more than the generator takes
     opts = {"encoder_type": "BackboneEncoder", "dataset_type": "cars_encode"}
-    found, drawn = legacy.open_parts(write(tmp_path / "e.pt", foreign.checkpoint(draws, finds, **opts)))
-    assert legacy.build(drawn).size == (384, 512)
+    found, generator_part = legacy.open_parts(write(tmp_path / "e.pt", foreign.checkpoint(generator, encoder, **opts)))
+    assert legacy.build(generator_part).size == (384, 512)
     network = legacy.build(found)
     assert network.config.input_size == (48, 64)
     x = torch.randn(1, 6, 48, 64)
-    torch.testing.assert_close(network(x), finds(x)[:, :16])
+    torch.testing.assert_close(network(x), encoder(x)[:, :16])
 
 
-def test_encoders_of_one_mapping_share_their_latent_space(draws: StyleGAN2, tmp_path: Path) -> None:
+def test_encoders_of_one_mapping_share_their_latent_space(generator: StyleGAN2, tmp_path: Path) -> None:
     opts = {"encoder_type": "BackboneEncoder"}
     tuned, other = foreign.generator(), foreign.generator(seed=5)
     tuned.convs[3].weight.add_(1)
     spaces = [
         legacy.describe(write(tmp_path / "e.pt", foreign.checkpoint(each, foreign.encoder(), **opts)))[1].extra
-        for each in (draws, tuned, other)
+        for each in (generator, tuned, other)
     ]
     assert spaces[0]["latent_space"] == spaces[1]["latent_space"] != spaces[2]["latent_space"]
 
@@ -212,14 +212,14 @@ def test_encoders_of_one_mapping_share_their_latent_space(draws: StyleGAN2, tmp_
 # --- what does not fit
 
 
-def spoiled(draws: StyleGAN2, change: Callable[[dict[str, Tensor]], Any]) -> dict[str, Any]:
-    content = foreign.checkpoint(draws, foreign.encoder(), encoder_type="BackboneEncoder")
+def spoiled(generator: StyleGAN2, change: Callable[[dict[str, Tensor]], Any]) -> dict[str, Any]:
+    content = foreign.checkpoint(generator, foreign.encoder(), encoder_type="BackboneEncoder")
     change(content["state_dict"])
     return content
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda s: s.pop("encoder.styles.3.linear.bias"), "'encoder.styles.3.linear.bias' is missing"),
         (lambda s: s.pop("encoder.body.2.res_layer.3.weight"), "body.2.res_layer.3.weight' is missing"),
@@ -241,22 +241,22 @@ def spoiled(draws: StyleGAN2, change: Callable[[dict[str, Tensor]], Any]) -> dic
     ],
 )
 def test_tensors_that_do_not_fit_are_named(
-    draws: StyleGAN2, tmp_path: Path, change: Callable[[dict[str, Tensor]], Any], said: str
+    generator: StyleGAN2, tmp_path: Path, change: Callable[[dict[str, Tensor]], Any], message: str
 ) -> None:
-    path = write(tmp_path / "e.pt", spoiled(draws, change))
-    with pytest.raises(RestyleError, match=said) as caught:
+    path = write(tmp_path / "e.pt", spoiled(generator, change))
+    with pytest.raises(RestyleError, match=message) as caught:
         for part in legacy.open_parts(path):
             legacy.build(part, path=path)
     assert "e.pt" in caught.value.message
 
 
-def test_an_encoder_that_does_not_say_its_type_is_refused(draws: StyleGAN2, tmp_path: Path) -> None:
-    for opts, said in (({}, "does not say of which type"), ({"encoder_type": "Mine"}, "of the type 'Mine'")):
-        refused(write(tmp_path / "e.pt", foreign.checkpoint(draws, foreign.encoder(), **opts)), said)
+def test_an_encoder_that_does_not_say_its_type_is_refused(generator: StyleGAN2, tmp_path: Path) -> None:
+    for opts, message in (({}, "does not say of which type"), ({"encoder_type": "Mine"}, "of the type 'Mine'")):
+        refused(write(tmp_path / "e.pt", foreign.checkpoint(generator, foreign.encoder(), **opts)), message)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ({"state_dict": {"a.weight": torch.zeros(2)}}, r"1 tensors \('a.weight', …\) are of no model"),
         (torch.zeros(3), "only a single value"),
@@ -265,8 +265,8 @@ def test_an_encoder_that_does_not_say_its_type_is_refused(draws: StyleGAN2, tmp_
         ({"g_ema": {"a": torch.eye(3).to_sparse()}}, "asks for 'torch._utils._rebuild_sparse_tensor'"),
     ],
 )
-def test_content_that_is_no_network(tmp_path: Path, content: Any, said: str) -> None:
-    refused(write(tmp_path / "x.pt", content), said)
+def test_content_that_is_no_network(tmp_path: Path, content: Any, message: str) -> None:
+    refused(write(tmp_path / "x.pt", content), message)
 
 
 # --- the published files

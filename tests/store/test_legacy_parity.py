@@ -1,4 +1,4 @@
-"""Files of the published shape, through the package as everybody uses it, give the original code's numbers.
+"""Files of the published shapes, through the public functions, give the numbers of the original code.
 
 Making a file's numbers takes half a minute, so these run on request (`-m slow`).
 """
@@ -44,14 +44,14 @@ def check(case: str, output: str, value: Tensor) -> None:
     assert parity.error(case, output, value) <= parity.limit(case, output), output
 
 
-def pictures(case: str) -> Tensor:
+def images(case: str) -> Tensor:
     _, name, *_ = parity.case(case)["inputs"]["x"].split("'")
     shape = json.loads(parity.case(case)["inputs"]["x"].partition(",")[2].rstrip(")"))
     return torch.from_numpy(fill.image(name, tuple(shape)))
 
 
 def check_loop(case: str, schedule: Sequence[Method], resized: bool = False) -> None:
-    x = pictures(case)
+    x = images(case)
     size = (x.shape[-2], x.shape[-1])
     assert schedule[0].size == size
     with torch.no_grad():
@@ -92,7 +92,7 @@ def test_bootstrapping(method: Callable[..., Method]) -> None:
     ],
 )
 def test_single_pass(case: str, manifest: str, method: Callable[..., Method]) -> None:
-    encodes, x = method(manifest), pictures(case)
+    encodes, x = method(manifest), images(case)
     with torch.no_grad():
         if "codes" in parity.case(case)["outputs"]:
             codes = encodes.encoder(x)
@@ -107,7 +107,7 @@ def test_single_pass(case: str, manifest: str, method: Callable[..., Method]) ->
 
 
 def test_the_command_on_a_published_file(restyle: Callable[..., Result], tmp_path: Path) -> None:
-    """As a person types it; the codes of all steps are in the latent file."""
+    """The latents of all steps are in the latent file."""
     case = "loop_psp_1024"
     path = parity.write_checkpoint(tmp_path / "restyle_psp_ffhq_encode.pt", "restyle_psp_ffhq_1024", zipped=False)
     Image.fromarray(fill.image_u8("x#0", 256, 256)).save(tmp_path / "face.png")
@@ -126,11 +126,11 @@ def test_the_command_on_a_published_file(restyle: Callable[..., Result], tmp_pat
 
 
 def test_a_schedule_of_two_files(tmp_path: Path) -> None:
-    """The encoders of one generator share it: the chain is allowed, and each draws with its own decoder."""
+    """The encoders of one generator share it: the chain is allowed, and each generates with its own decoder."""
     names = ["restyle_psp_ffhq_256", "e4e_ffhq_256"]
     paths = [parity.write_checkpoint(tmp_path / f"{name}.pt", name) for name in names]
     schedule = plan("", via=f"{paths[1]},{paths[0]}:1").load()
-    x = pictures("e4e_256")
+    x = images("e4e_256")
     with torch.no_grad():
         states = list(iterate(x, schedule))
     check("e4e_256", "latent", states[1].w)
@@ -147,7 +147,7 @@ def test_hyperstyle_after_its_first_encoder(tmp_path: Path) -> None:
     for path in (hyper, first):
         path.unlink()
     with torch.no_grad():
-        states = list(iterate(pictures("hyperstyle_256"), schedule))
+        states = list(iterate(images("hyperstyle_256"), schedule))
     check("hyperstyle_256", "w_codes", states[1].w)
     check("hyperstyle_256", "w_inversion", states[1].image)
     for step, state in enumerate(states[2:]):

@@ -28,18 +28,18 @@ State = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def draws() -> StyleGAN2:
+def generator() -> StyleGAN2:
     return foreign.generator()
 
 
 @pytest.fixture
-def state(draws: StyleGAN2) -> State:
+def state(generator: StyleGAN2) -> State:
     """The generator in rosinality's names."""
-    return to_rosinality(draws)["g_ema"]
+    return to_rosinality(generator)["g_ema"]
 
 
 def other(state: State) -> State:
-    """Weights that are not wanted."""
+    """Other weights."""
     return {key: value if key.endswith("kernel") else value + 1 for key, value in state.items()}
 
 
@@ -47,26 +47,26 @@ def other(state: State) -> State:
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "old"])
-def test_a_generator_that_pti_tuned(draws: StyleGAN2, tmp_path: Path, zipped: bool) -> None:
-    path = foreign.write_pti(tmp_path / "model_abc.pt", foreign.nvidia_state(draws), zipped)
-    assert_equal(files.read_module(path), draws)
+def test_a_generator_that_pti_tuned(generator: StyleGAN2, tmp_path: Path, zipped: bool) -> None:
+    path = foreign.write_pti(tmp_path / "model_abc.pt", foreign.nvidia_state(generator), zipped)
+    assert_equal(files.read_module(path), generator)
     (part,) = legacy.describe(path)
     assert part.extra["latent_space"].startswith("mapping-")
 
 
-def test_tensors_that_want_gradients(draws: StyleGAN2, state: State, tmp_path: Path) -> None:
+def test_tensors_that_want_gradients(generator: StyleGAN2, state: State, tmp_path: Path) -> None:
     kept = {key: nn.Parameter(value) for key, value in state.items()}
-    average = draws.w_avg[0].clone().requires_grad_()
+    average = generator.w_avg[0].clone().requires_grad_()
     path = write(tmp_path / "g.pt", {"g_ema": kept, "latent_avg": average})
     read = files.read_module(path)
-    assert_equal(read, draws)
+    assert_equal(read, generator)
     assert not any(parameter.requires_grad for parameter in read.parameters())
-    finds = foreign.encoder()
-    content = foreign.checkpoint(draws, finds, encoder_type="BackboneEncoder")
+    encoder = foreign.encoder()
+    content = foreign.checkpoint(generator, encoder, encoder_type="BackboneEncoder")
     content["state_dict"] = {
         key: nn.Parameter(value, value.is_floating_point()) for key, value in content["state_dict"].items()
     }
-    assert_equal(files.read_module(write(tmp_path / "e.pt", content), role="encoder"), finds)
+    assert_equal(files.read_module(write(tmp_path / "e.pt", content), role="encoder"), encoder)
 
 
 def test_an_error_that_is_not_about_shapes_is_not_blamed_on_them(tmp_path: Path) -> None:
@@ -99,12 +99,12 @@ AVERAGES: dict[str, Callable[[np.ndarray], Any]] = {
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "old"])
 @pytest.mark.parametrize("form", AVERAGES)
-def test_the_average_in_every_form(draws: StyleGAN2, state: State, tmp_path: Path, form: str, zipped: bool) -> None:
-    average = draws.w_avg[0].numpy().copy()
+def test_the_average_in_every_form(generator: StyleGAN2, state: State, tmp_path: Path, form: str, zipped: bool) -> None:
+    average = generator.w_avg[0].numpy().copy()
     path = write(tmp_path / "g.pt", {"g_ema": state, "latent_avg": AVERAGES[form](average)}, zipped)
-    assert_equal(files.read_module(path), draws, 0.02 if form in ("half", "bfloat") else 0.0)
-    finds = foreign.encoder(pyramid=True)
-    content = foreign.checkpoint(draws, finds, encoder_type="GradualStyleEncoder")
+    assert_equal(files.read_module(path), generator, 0.02 if form in ("half", "bfloat") else 0.0)
+    encoder = foreign.encoder(pyramid=True)
+    content = foreign.checkpoint(generator, encoder, encoder_type="GradualStyleEncoder")
     content["latent_avg"] = AVERAGES[form](average)
     found, _ = legacy.describe(write(tmp_path / "e.pt", content, zipped))
     assert "absolute" not in found.extra, "a file with an average gives codes relative to it"
@@ -120,17 +120,18 @@ def test_an_average_of_another_shape_is_named(state: State, tmp_path: Path) -> N
     refused(path, r"the tensor 'latent_avg' has shape \[10, 7\]")
 
 
-def test_no_average_is_the_same_as_none(draws: StyleGAN2, state: State, tmp_path: Path) -> None:
+def test_no_average_is_the_same_as_none(generator: StyleGAN2, state: State, tmp_path: Path) -> None:
     read = files.read_module(write(tmp_path / "g.pt", {"g_ema": state, "latent_avg": None}))
-    assert torch.equal(read.w_avg[0], draws.mean_w(legacy.MEAN_SAMPLES))
+    assert torch.equal(read.w_avg[0], generator.mean_w(legacy.MEAN_SAMPLES))
 
 
-def test_weights_as_arrays(draws: StyleGAN2, state: State, tmp_path: Path) -> None:
+def test_weights_as_arrays(generator: StyleGAN2, state: State, tmp_path: Path) -> None:
     arrays = {key: value.numpy() for key, value in state.items()}
     arrays["conv1.noise.weight"] = np.float32(state["conv1.noise.weight"].item())
-    assert_equal(files.read_module(write(tmp_path / "a.pt", {"g_ema": arrays, "latent_avg": draws.w_avg[0]})), draws)
+    content = {"g_ema": arrays, "latent_avg": generator.w_avg[0]}
+    assert_equal(files.read_module(write(tmp_path / "a.pt", content)), generator)
     arrays["conv1.noise.weight"] = state["conv1.noise.weight"].item()
-    assert_equal(files.read_module(write(tmp_path / "b.pt", {"g_ema": arrays, "latent_avg": draws.w_avg[0]})), draws)
+    assert_equal(files.read_module(write(tmp_path / "b.pt", content)), generator)
 
 
 def test_a_weight_that_cannot_be_converted_is_named(state: State, tmp_path: Path) -> None:
@@ -139,24 +140,27 @@ def test_a_weight_that_cannot_be_converted_is_named(state: State, tmp_path: Path
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])
-def test_arrays_in_a_network_pickle(draws: StyleGAN2, tmp_path: Path, protocol: int) -> None:
-    """Files of numpy 1 name its modules otherwise; the same stands for both."""
+def test_arrays_in_a_network_pickle(generator: StyleGAN2, tmp_path: Path, protocol: int) -> None:
+    """numpy 1 has other names for its modules."""
     path = foreign.write_nvidia(
-        tmp_path / "net.pkl", foreign.nvidia_state(draws), protocol, statistics={"mean": np.ones(3), "n": np.int64(4)}
+        tmp_path / "net.pkl",
+        foreign.nvidia_state(generator),
+        protocol,
+        statistics={"mean": np.ones(3), "n": np.int64(4)},
     )
-    assert_equal(files.read_module(path), draws)
+    assert_equal(files.read_module(path), generator)
     data = path.read_bytes()
     for module in (b"numpy._core.multiarray", b"numpy._core.numeric"):
-        if protocol == 2:  # where names end with a line, and no length is said
+        if protocol == 2:  # where names end with a line, and lengths are not given
             data = data.replace(module, module.replace(b"_core", b"core"))
     path.write_bytes(data)
-    assert_equal(files.read_module(path), draws)
+    assert_equal(files.read_module(path), generator)
 
 
-def test_options_may_be_numbers_of_numpy(draws: StyleGAN2, tmp_path: Path) -> None:
-    finds = foreign.encoder()
-    content = foreign.checkpoint(None, finds, encoder_type="BackboneEncoder", output_size=np.int64(64))
-    assert_equal(files.read_module(write(tmp_path / "e.pt", content)), finds)
+def test_options_may_be_numbers_of_numpy(generator: StyleGAN2, tmp_path: Path) -> None:
+    encoder = foreign.encoder()
+    content = foreign.checkpoint(None, encoder, encoder_type="BackboneEncoder", output_size=np.int64(64))
+    assert_equal(files.read_module(write(tmp_path / "e.pt", content)), encoder)
 
 
 # --- what lies beside
@@ -205,63 +209,63 @@ BESIDE: dict[str, Callable[[State], Any]] = {
 
 @pytest.mark.parametrize("form", BESIDE)
 def test_the_averaged_weights_are_read_whatever_lies_beside(
-    draws: StyleGAN2, state: State, tmp_path: Path, form: str
+    generator: StyleGAN2, state: State, tmp_path: Path, form: str
 ) -> None:
-    content = BESIDE[form](state) | {"latent_avg": draws.w_avg[0].clone()}
+    content = BESIDE[form](state) | {"latent_avg": generator.w_avg[0].clone()}
     path = write(tmp_path / "g.pt", content)
     (part,) = legacy.describe(path)
     assert part.role == "generator"
-    assert_equal(files.read_module(path), draws)
-    assert_equal(files.read_module(path, role="generator"), draws)
+    assert_equal(files.read_module(path), generator)
+    assert_equal(files.read_module(path, role="generator"), generator)
 
 
-def test_the_average_may_lie_with_the_weights(draws: StyleGAN2, state: State, tmp_path: Path) -> None:
-    average = draws.w_avg[0].clone()
+def test_the_average_may_lie_with_the_weights(generator: StyleGAN2, state: State, tmp_path: Path) -> None:
+    average = generator.w_avg[0].clone()
     for content in (
         {"generator": state | {"latent_avg": average}},
         {"model": {"g_ema": state, "latent_avg": average}, "optimizer": {}},
         {f"net.{key}": value for key, value in (state | {"latent_avg": average}).items()},
     ):
-        assert_equal(files.read_module(write(tmp_path / "g.pt", content)), draws)
+        assert_equal(files.read_module(write(tmp_path / "g.pt", content)), generator)
 
 
-def test_nvidia_networks_beside_others(draws: StyleGAN2, tmp_path: Path) -> None:
-    theirs = foreign.nvidia_state(draws)
+def test_nvidia_networks_beside_others(generator: StyleGAN2, tmp_path: Path) -> None:
+    theirs = foreign.nvidia_state(generator)
     path = write(tmp_path / "a.pt", {"G": other(theirs), "G_ema": theirs, "D": {"b64.fromrgb.weight": torch.ones(2)}})
-    assert_equal(files.read_module(path), draws)
+    assert_equal(files.read_module(path), generator)
     with foreign._as_nvidia():
         modules = [foreign._tree(tensors, {}, "") for tensors in (other(theirs), theirs)]
         torch.save({"model": modules[0], "ema": modules[1], "step": 3}, tmp_path / "b.pt")
-    assert_equal(files.read_module(tmp_path / "b.pt"), draws)
+    assert_equal(files.read_module(tmp_path / "b.pt"), generator)
 
 
-def test_encoders_in_every_wrapping(draws: StyleGAN2, tmp_path: Path) -> None:
-    finds, opts = foreign.encoder(), {"encoder_type": "BackboneEncoder", "device": "cuda"}
-    whole = dict(foreign.checkpoint(draws, finds)["state_dict"])
-    average = draws.w_avg.clone()
-    encoder = {k.removeprefix("encoder."): v for k, v in whole.items() if k.startswith("encoder.")}
-    decoder = {k.removeprefix("decoder."): v for k, v in whole.items() if k.startswith("decoder.")}
+def test_encoders_in_every_wrapping(generator: StyleGAN2, tmp_path: Path) -> None:
+    encoder, opts = foreign.encoder(), {"encoder_type": "BackboneEncoder", "device": "cuda"}
+    whole = dict(foreign.checkpoint(generator, encoder)["state_dict"])
+    average = generator.w_avg.clone()
+    encoder_state = {k.removeprefix("encoder."): v for k, v in whole.items() if k.startswith("encoder.")}
+    decoder_state = {k.removeprefix("decoder."): v for k, v in whole.items() if k.startswith("decoder.")}
     loss = {"loss.facenet.input_layer.0.weight": torch.ones(2), "discriminator.convs.0.1.bias": torch.ones(3)}
     for content in (
         {"state_dict": {f"net.{key}": value for key, value in whole.items()}},
         {"state_dict": whole | loss},
         {"state_dict": {key.replace("encoder.", "encoder.module."): value for key, value in whole.items()}},
         {"state_dict": {"latent_avg": average, **whole}},
-        {"encoder": encoder, "decoder": decoder, "optimizer": {"state": {}}},
-        {"encoder": encoder, "generator": decoder},
-        {"model": {"encoder": encoder, "decoder": decoder}, "step": 3},
+        {"encoder": encoder_state, "decoder": decoder_state, "optimizer": {"state": {}}},
+        {"encoder": encoder_state, "generator": decoder_state},
+        {"model": {"encoder": encoder_state, "decoder": decoder_state}, "step": 3},
         {"ema": whole, "model": {key: value + 1 for key, value in whole.items()}},
     ):
         path = write(tmp_path / "e.pt", content | {"opts": opts, "latent_avg": average})
         parts = {part.role: part for part in legacy.open_parts(path)}
         assert set(parts) == {"encoder", "generator"}
-        assert_equal(legacy.build(parts["encoder"]), finds)
-        assert_equal(legacy.build(parts["generator"]), draws)
+        assert_equal(legacy.build(parts["encoder"]), encoder)
+        assert_equal(legacy.build(parts["generator"]), generator)
 
 
-def test_an_encoder_that_cannot_be_used_does_not_spoil_its_decoder(draws: StyleGAN2, tmp_path: Path) -> None:
-    path = write(tmp_path / "e.pt", foreign.checkpoint(draws, foreign.encoder()))
-    assert_equal(files.read_module(path, role="generator"), draws)
+def test_an_encoder_that_cannot_be_used_does_not_spoil_its_decoder(generator: StyleGAN2, tmp_path: Path) -> None:
+    path = write(tmp_path / "e.pt", foreign.checkpoint(generator, foreign.encoder()))
+    assert_equal(files.read_module(path, role="generator"), generator)
     refused(path, "does not say of which type", role="encoder")
     assert [part.role for part in files.describe(path, "generator")] == ["generator"]
 
@@ -277,20 +281,20 @@ def test_several_of_one_kind_of_which_none_is_an_average(state: State, tmp_path:
 # --- safetensors of others, and packed files
 
 
-def test_safetensors_of_others(draws: StyleGAN2, state: State, tmp_path: Path) -> None:
-    average = draws.w_avg[0].clone()
+def test_safetensors_of_others(generator: StyleGAN2, state: State, tmp_path: Path) -> None:
+    average = generator.w_avg[0].clone()
     save_file(state | {"latent_avg": average}, tmp_path / "g.safetensors")
     save_file({f"g_ema.{k}": v for k, v in state.items()} | {"latent_avg": average}, tmp_path / "h.safetensors")
-    theirs = {key: value.contiguous() for key, value in foreign.nvidia_state(draws).items()}
+    theirs = {key: value.contiguous() for key, value in foreign.nvidia_state(generator).items()}
     theirs = {key: value.clone() for key, value in theirs.items()}
     save_file(theirs, tmp_path / "n.safetensors", metadata={"format": "pt"})
     for name in ("g", "h", "n"):
         path = tmp_path / f"{name}.safetensors"
-        assert_equal(files.read_module(path), draws)
+        assert_equal(files.read_module(path), generator)
         assert [part.family for part in files.describe(path)] == ["stylegan2"]
         half = {key: value.half() for key, value in state.items()} | {"latent_avg": average.half()}
     save_file(half, tmp_path / "half.safetensors")
-    assert_equal(files.read_module(tmp_path / "half.safetensors"), draws, 0.01)
+    assert_equal(files.read_module(tmp_path / "half.safetensors"), generator, 0.01)
 
 
 @pytest.mark.parametrize(
@@ -300,13 +304,13 @@ def test_safetensors_of_others(draws: StyleGAN2, state: State, tmp_path: Path) -
         {"opts": json.dumps({"encoder_type": "BackboneEncoder", "start_from_latent_avg": True})},
     ],
 )
-def test_encoders_in_safetensors(draws: StyleGAN2, tmp_path: Path, metadata: dict[str, str]) -> None:
-    finds = foreign.encoder()
-    content = foreign.checkpoint(draws, finds)
+def test_encoders_in_safetensors(generator: StyleGAN2, tmp_path: Path, metadata: dict[str, str]) -> None:
+    encoder = foreign.encoder()
+    content = foreign.checkpoint(generator, encoder)
     tensors = {key: value.clone() for key, value in content["state_dict"].items()}
     save_file(tensors | {"latent_avg": content["latent_avg"]}, path := tmp_path / "e.safetensors", metadata=metadata)
-    assert_equal(files.read_module(path, role="encoder"), finds)
-    assert_equal(files.read_module(path, role="generator"), draws)
+    assert_equal(files.read_module(path, role="encoder"), encoder)
+    assert_equal(files.read_module(path, role="generator"), generator)
     save_file(tensors, path)
     error = refused(path, "does not say of which type", role="encoder")
     assert "metadata" in error.hint
@@ -316,17 +320,17 @@ def test_encoders_in_safetensors(draws: StyleGAN2, tmp_path: Path, metadata: dic
     ("name", "method"),
     [("restyle_e4e_ffhq_encode", "restyle-e4e"), ("restyle_psp_toonify", "restyle-psp"), ("e4e_ffhq_encode", "e4e")],
 )
-def test_published_encoders_that_lost_their_options(draws: StyleGAN2, tmp_path: Path, name: str, method: str) -> None:
-    """As somebody's conversion to safetensors leaves them: the name of the file tells what they said."""
+def test_published_encoders_without_options(generator: StyleGAN2, tmp_path: Path, name: str, method: str) -> None:
+    """As somebody's conversion to safetensors leaves them: the name of the file tells."""
     codes = "e4e" if "e4e" in method else "psp"
-    finds = foreign.encoder(codes=codes, pyramid=method == "e4e")
-    content = foreign.checkpoint(draws, finds)
+    encoder = foreign.encoder(codes=codes, pyramid=method == "e4e")
+    content = foreign.checkpoint(generator, encoder)
     tensors = {key: value.clone() for key, value in content["state_dict"].items()}
     save_file(tensors | {"latent_avg": content["latent_avg"]}, path := tmp_path / f"{name}.safetensors")
     found, _ = legacy.open_parts(path)
     assert found.extra["method"] == method
     assert "absolute" not in found.extra
-    assert_equal(legacy.build(found), finds)
+    assert_equal(legacy.build(found), encoder)
 
 
 def test_safetensors_of_no_network(tmp_path: Path) -> None:
@@ -334,13 +338,13 @@ def test_safetensors_of_no_network(tmp_path: Path) -> None:
     refused(tmp_path / "x.safetensors", r"1 tensors \('a.weight', …\) are of no model")
 
 
-def test_packed_files(draws: StyleGAN2, tmp_path: Path) -> None:
-    foreign.write_nvidia(tmp_path / "net.pkl", foreign.nvidia_state(draws))
-    write(tmp_path / "net.pt", to_rosinality(draws))
+def test_packed_files(generator: StyleGAN2, tmp_path: Path) -> None:
+    foreign.write_nvidia(tmp_path / "net.pkl", foreign.nvidia_state(generator))
+    write(tmp_path / "net.pt", to_rosinality(generator))
     for name in ("net.pkl", "net.pt"):
         path = tmp_path / f"{name}.gz"
         path.write_bytes(gzip.compress((tmp_path / name).read_bytes()))
-        assert_equal(files.read_module(path), draws)
+        assert_equal(files.read_module(path), generator)
         assert [part.family for part in files.describe(path)] == ["stylegan2"]
         path.write_bytes(path.read_bytes()[:-2000])
         refused(path, "cut off or damaged")
@@ -378,12 +382,12 @@ def recoloured(state: State, channels: int) -> State:
 
 @pytest.mark.parametrize("kind", UNSUPPORTED)
 def test_what_is_not_supported_is_said_in_a_sentence(state: State, tmp_path: Path, kind: str) -> None:
-    change, said = UNSUPPORTED[kind]
-    refused(write(tmp_path / "g.pt", {"g_ema": change(state)}), said)
+    change, message = UNSUPPORTED[kind]
+    refused(write(tmp_path / "g.pt", {"g_ema": change(state)}), message)
 
 
-def test_network_pickles_that_are_not_supported(draws: StyleGAN2, tmp_path: Path) -> None:
-    theirs = foreign.nvidia_state(draws)
+def test_network_pickles_that_are_not_supported(generator: StyleGAN2, tmp_path: Path) -> None:
+    theirs = foreign.nvidia_state(generator)
     grey = {k: v[:1] if "torgb" in k and ".affine" not in k else v for k, v in theirs.items()}
     refused(foreign.write_nvidia(tmp_path / "a.pkl", grey), "1 channel")
     refused(foreign.write_nvidia(tmp_path / "b.pkl", theirs, init={"c_dim": 10}), "class-conditional")
@@ -403,7 +407,7 @@ def test_network_pickles_that_are_not_supported(draws: StyleGAN2, tmp_path: Path
         ("decoder.convs.2.conv.weight", "generator"),
     ],
 )
-def test_values_that_are_none_are_named(tmp_path: Path, key: str, role: str, value: float) -> None:
+def test_nan_is_named(tmp_path: Path, key: str, role: str, value: float) -> None:
     content = foreign.checkpoint(foreign.generator(), foreign.encoder(), encoder_type="BackboneEncoder")
     content["state_dict"][key].view(-1)[1] = value
     path = write(tmp_path / "e.pt", content)
@@ -411,8 +415,8 @@ def test_values_that_are_none_are_named(tmp_path: Path, key: str, role: str, val
     files.read_module(path, role="generator" if role == "encoder" else "encoder")
 
 
-def test_values_that_are_none_in_our_files_and_in_the_average(draws: StyleGAN2, state: State, tmp_path: Path) -> None:
-    average = draws.w_avg[0].clone()
+def test_nan_in_our_files_and_in_the_average(generator: StyleGAN2, state: State, tmp_path: Path) -> None:
+    average = generator.w_avg[0].clone()
     average[2] = float("nan")
     refused(write(tmp_path / "g.pt", {"g_ema": state, "latent_avg": average}), "'latent_avg' contains NaN")
     spoiled = foreign.generator()
