@@ -157,6 +157,19 @@ def test_an_enormous_profile_does_not_prevent_reading(tmp_path: Path) -> None:
         assert np.array_equal(open_image(tmp_path / "x.png"), colours())
 
 
+@pytest.mark.parametrize(
+    ("mode", "kept"), [("L", "L"), ("RGB", "RGB"), ("RGBA", "RGBA"), ("LA", "LA"), ("P", "RGB"), ("1", "L")]
+)
+def test_originals_keep_their_mode_and_profile(tmp_path: Path, mode: str, kept: str) -> None:
+    """Also a profile that cannot be used, if the mode is the same."""
+    stored = Image.fromarray(colours()).convert(mode)
+    stored.save(tmp_path / "x.png", icc_profile=b"profile")
+    original = open_original(tmp_path / "x.png")
+    assert original.mode == kept
+    assert original.info == ({"icc_profile": b"profile"} if mode == kept else {})
+    assert np.array_equal(original, stored.convert(kept))
+
+
 # --- pasting
 
 QUAD = ((10.0, 8.0), (10.0, 24.0), (26.0, 24.0), (26.0, 8.0))

@@ -1,4 +1,4 @@
-"""Between files and tensors: the same bytes and numbers as the original code's."""
+"""Images and tensors have the same values as in the original code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PHOTOS = {"big": fill.image_u8("photo_big", 333, 517), "small": fill.image_u8("p
 
 @pytest.mark.parametrize("photo", PHOTOS)
 @pytest.mark.parametrize(("name", "size"), [("256", (256, 256)), ("cars", (192, 256))])
-def test_photos_are_squashed_with_the_same_filter(photo: str, name: str, size: tuple[int, int]) -> None:
+def test_photos_are_resized_with_the_same_filter(photo: str, name: str, size: tuple[int, int]) -> None:
     x = to_tensor(Image.fromarray(PHOTOS[photo]), size)
     levels = torch.round((x * 0.5 + 0.5) * 255).to(torch.uint8)
     np.testing.assert_array_equal(levels[:, ::3, ::3].numpy(), parity.outputs("io")[f"{photo}_{name}"])
@@ -28,10 +28,10 @@ def test_photos_are_squashed_with_the_same_filter(photo: str, name: str, size: t
         assert abs(x[:, :4, :4].numpy() - corner).max() <= parity.limit("io", f"{photo}_float_corner")
 
 
-def test_outputs_are_cut_off_to_8_bits_and_resized_when_saved() -> None:
-    picture = to_image(torch.from_numpy(0.8 * fill.normal("net_output", (3, 40, 50))))
-    np.testing.assert_array_equal(np.asarray(picture), parity.outputs("io")["tensor2im"])
-    saved = picture.resize((100, 80), Image.Resampling.BICUBIC)
+def test_outputs_are_truncated_to_8_bits_and_resized() -> None:
+    image = to_image(torch.from_numpy(0.8 * fill.normal("net_output", (3, 40, 50))))
+    np.testing.assert_array_equal(np.asarray(image), parity.outputs("io")["tensor2im"])
+    saved = image.resize((100, 80), Image.Resampling.BICUBIC)
     np.testing.assert_array_equal(np.asarray(saved), parity.outputs("io")["saved_resized"])
 
 
@@ -49,7 +49,7 @@ def test_l2_of_two_files() -> None:
         (512, (384, 512), (384, 512), (192, 256)),
     ],
 )
-def test_sizes_that_are_written_and_that_encoders_see(
+def test_sizes_of_outputs_and_encoder_inputs(
     resolution: int, crop: tuple[int, int] | None, written: tuple[int, int], seen: tuple[int, int]
 ) -> None:
     with torch.device("meta"):
