@@ -120,6 +120,7 @@ def test_every_form_of_an_image_gives_the_same_latent(model: ReStyle, image: Ima
         "batch": x[None],
         "float64": x[None].double(),
         "float64 array": x.permute(1, 2, 0).double().numpy(),
+        "array of another byte order": x.numpy().astype(">f4"),
         "list": [x],
         "mixed": (image,),
     }

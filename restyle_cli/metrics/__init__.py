@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
     from restyle_cli.metrics.base import Metric
 
+IDENTITY = "id"
+"""Stands for the first identity metric of the domain that is installed."""
+UNSUPPORTED = {"fid": "restyle reads no Inception network"}
+"""Metrics of the published tables that cannot be measured here, and why."""
+
 METRICS: Registry[type[Metric]] = Registry(
     "metric",
     {
@@ -29,15 +34,11 @@ METRICS: Registry[type[Metric]] = Registry(
     },
     group="restyle.metrics",
     base="restyle_cli.metrics.base:Metric",
-    reserved=("id", "fid"),
+    reserved=(IDENTITY, *UNSUPPORTED),
 )
-IDENTITY = "id"
-"""Stands for the first identity metric of the domain that is installed."""
 IDENTITIES = ("id/curricularface", "id/dlib")
 """The identity metrics for photographs of faces, best first."""
 DEFAULT = ("l2", "lpips", "ms_ssim", IDENTITY)
-UNSUPPORTED = {"fid": "restyle reads no Inception network"}
-"""Metrics of the published tables that cannot be measured here, and why."""
 
 
 class Missing(RestyleError):

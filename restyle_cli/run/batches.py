@@ -50,10 +50,11 @@ def as_batch(images: Images, size: Size | None = None, full: Size | None = None)
     if not every:
         raise ValueError(f"there is no image; {_EXPECTED}")
     size = size or _size_of(every[0][0])
-    x = torch.cat([_resized(image, size) for image, _ in every])
+    device = next((image.device for image, _ in every if isinstance(image, Tensor)), torch.device("cpu"))
+    x = torch.cat([_resized(image, size).to(device) for image, _ in every])
     large = None
     if full is not None and all(max(_size_of(image)) > max(size) for image, _ in every):
-        large = torch.cat([_resized(image, full) for image, _ in every])
+        large = torch.cat([_resized(image, full).to(device) for image, _ in every])
     counts = [len(image) if isinstance(image, Tensor) else 1 for image, _ in every]
     paths = tuple(path for (_, path), n in zip(every, counts, strict=True) for _ in range(n))
     sizes = tuple(_size_of(image) for (image, _), n in zip(every, counts, strict=True) for _ in range(n))
@@ -83,7 +84,8 @@ def _each(images: Images) -> Iterator[tuple[Image.Image | Tensor, Path | None]]:
         if images.dtype == np.uint8 and images.ndim in (3, 4) and images.shape[-1] == 3:
             yield from ((Image.fromarray(image), None) for image in (images if images.ndim == 4 else images[None]))
         elif images.dtype.kind in "fu":
-            yield _checked(torch.from_numpy(np.ascontiguousarray(images))), None
+            native = np.ascontiguousarray(images, np.float32 if images.dtype.kind == "f" else None)
+            yield _checked(torch.from_numpy(native)), None
         else:
             raise ValueError(f"an array of {images.dtype} is not an image; {_EXPECTED}")
     elif isinstance(images, Sequence):

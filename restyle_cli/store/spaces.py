@@ -1,7 +1,7 @@
-"""Whether two generators share a latent space, so that a latent code means the same in both.
+"""Whether two generators share a latent space, so that a latent means the same in both.
 
-A latent space has names. Some are stated: by the catalog, by whoever trained a network, or with `--latent-space`.
-Others are guesses from the weights: fine-tuning usually leaves the mapping network alone, but not always.
+A latent space has names. Some are stated: by the catalog, in the file of a model, or with `--latent-space`. Others are
+guesses from the weights: fine-tuning usually keeps the mapping network, but not always.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 GUESSED = "mapping-"
-"""What the names begin with that are taken from the mapping network."""
+"""Prefix of names that are hashes of the mapping network."""
 UNNAMED = "unnamed-"
-"""What the name begins with of a space of which nothing is known, before its generator's name."""
+"""Prefix of the name of an unknown latent space, before its generator's name."""
 
 
 def shared(one: Iterable[str], other: Iterable[str]) -> bool | None:
