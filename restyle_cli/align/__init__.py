@@ -4,6 +4,8 @@ The published and the bundled encoders were trained on such crops. Images of oth
 says.
 """
 
+import sys
+
 from restyle_cli.align.align import (
     Aligned,
     AlignOptions,
@@ -18,6 +20,7 @@ from restyle_cli.align.crop import crop_quad
 from restyle_cli.align.detect import LANDMARKS, model_file
 from restyle_cli.align.geometry import Quad, Size, inverse_of, mapped, matrix_of, side_of, tilt_of
 from restyle_cli.align.landmarks import read_landmarks
+from restyle_cli.registry import CallablePackage
 
 __all__ = [
     "LANDMARKS",
@@ -40,3 +43,5 @@ __all__ = [
     "side_of",
     "tilt_of",
 ]
+
+sys.modules[__name__].__class__ = CallablePackage  # `restyle_cli.align(image)` calls `api.align`

@@ -13,7 +13,8 @@ from PIL import Image
 from skimage import data
 from torch import Tensor
 
-from restyle_cli.align import align, find_faces, model_file
+from restyle_cli.align import align, model_file
+from restyle_cli.align.detect import find_faces
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import to_tensor
 from restyle_cli.metrics.identity import DLIB_LANDMARKS, FACE, landmarks
