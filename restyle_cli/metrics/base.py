@@ -67,13 +67,28 @@ class Metric(ABC):
         """Targets x and results y [N, 3, any, any] in [-1, 1] -> [N], or [N, C] for C columns."""
 
 
-class FeatureMetric(Metric, Generic[Features]):
-    """A metric that compares features of the images.
+class NetworkMetric(Metric, Generic[Features]):
+    """A metric that compares the features of images by the catalog's network `entry_name`.
 
     The features of the last targets are kept, because every step of an inversion is measured against the same ones.
     """
 
-    _last: tuple[Tensor, Features] | None = None
+    entry_name: ClassVar[str]
+
+    def __init__(self, device: str | torch.device = "cpu") -> None:
+        super().__init__(device)
+        self.entry = catalog.find(self.entry_name)
+        try:
+            self.path = fetch.installed_path(self.entry)
+        except RestyleError as error:
+            raise Missing(f"{self.name} cannot be measured: {error.message}", error.hint) from error
+        self.network: Any = read_module(self.path, device, role="perceptual")
+        self._last: tuple[Tensor, Features] | None = None
+
+    @property
+    def networks(self) -> tuple[tuple[Entry, Path], ...]:
+        """The network and its file."""
+        return ((self.entry, self.path),)
 
     def measure(self, x: Tensor, y: Tensor) -> Tensor:
         """As `Metric.measure`; x must not have been changed in place since the last call."""
@@ -88,23 +103,3 @@ class FeatureMetric(Metric, Generic[Features]):
     @abstractmethod
     def compare(self, x: Features, y: Features) -> Tensor:
         """The features of targets and results -> [N] or [N, C]."""
-
-
-class NetworkMetric(FeatureMetric[Features]):
-    """A metric by the catalog's network `entry_name`."""
-
-    entry_name: ClassVar[str]
-
-    def __init__(self, device: str | torch.device = "cpu") -> None:
-        super().__init__(device)
-        self.entry = catalog.find(self.entry_name)
-        try:
-            self.path = fetch.installed_path(self.entry)
-        except RestyleError as error:
-            raise Missing(f"{self.name} cannot be measured: {error.message}", error.hint) from error
-        self.network: Any = read_module(self.path, device, role="perceptual")
-
-    @property
-    def networks(self) -> tuple[tuple[Entry, Path], ...]:
-        """The network and its file."""
-        return ((self.entry, self.path),)

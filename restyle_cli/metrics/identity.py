@@ -6,7 +6,8 @@ so dlib locates the landmarks where the face must be, and every pair counts.
 
 from __future__ import annotations
 
-from typing import Any
+from abc import abstractmethod
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -28,37 +29,57 @@ TEMPLATE = np.array(
      (41.54930115, 92.36550140), (70.72990036, 92.20410156)]
 )  # fmt: skip
 """Eyes, tip of the nose and corners of the mouth in the square of `SIDE` px that face networks take."""
-DLIB_LANDMARKS = "shape_predictor_5_face_landmarks.dat"
 
 
-class CurricularFaceIdentity(NetworkMetric[Tensor]):
-    """Cosine of CurricularFace embeddings (Huang et al. 2020), as in the published tables."""
+class FaceIdentity(NetworkMetric[Tensor]):
+    """Cosine of the embeddings [N, D] of faces, whose landmarks dlib's predictor `landmarks_file` locates."""
 
-    name = "id/curricularface"
-    title = "ID CurricularFace"
     better = "higher"
-    protocol = (
-        "cosine of CurricularFace IR-101's embeddings of 112 px crops by five points; the published script finds the "
-        "points with MTCNN, this one with dlib in FFHQ's frame, where it expects a face"
-    )
-    entry_name = "curricularface"
+    landmarks_file: ClassVar[str]
 
     def __init__(self, device: str | torch.device = "cpu") -> None:
         super().__init__(device)
-        self._predictor = dlib_model(self.name, "shape_predictor", LANDMARKS)
+        try:
+            import dlib
+
+            self._predictor = dlib.shape_predictor(str(model_file(self.landmarks_file)))
+        except (ImportError, RestyleError) as error:
+            message = f"{self.name} cannot be measured: dlib and its models are not installed"
+            raise Missing(message, "`pip install dlib-bin face_recognition_models` installs them") from error
 
     def features(self, images: Tensor) -> Tensor:
         """Embeddings [N, D] of the faces."""
         images = compared(images)
-        points = np.stack([five_points(self._predictor, image) for image in to_bytes(images)])
-        return self.network.embed(crops(images, points))
+        landmarks = np.stack([locate(self._predictor, image) for image in to_bytes(images)])
+        return self.network.embed(self.crop(images, landmarks))
+
+    @abstractmethod
+    def crop(self, images: Tensor, landmarks: NDArray[np.float64]) -> Tensor:
+        """The faces as the network takes them; `landmarks` [N, 5 or 68, 2] are in pixels."""
 
     def compare(self, x: Tensor, y: Tensor) -> Tensor:
         """Cosine of each pair, [N]."""
         return cosines(x, y)
 
 
-class DlibIdentity(NetworkMetric[Tensor]):
+class CurricularFaceIdentity(FaceIdentity):
+    """Cosine of CurricularFace embeddings (Huang et al. 2020), as in the published tables."""
+
+    name = "id/curricularface"
+    title = "ID CurricularFace"
+    protocol = (
+        "cosine of CurricularFace IR-101's embeddings of 112 px crops by five points; the published script finds the "
+        "points with MTCNN, this one with dlib in FFHQ's frame, where it expects a face"
+    )
+    entry_name = "curricularface"
+    landmarks_file = LANDMARKS
+
+    def crop(self, images: Tensor, landmarks: NDArray[np.float64]) -> Tensor:
+        """The faces, [N, 3, 112, 112]."""
+        return crops(images, five_points(landmarks))
+
+
+class DlibIdentity(FaceIdentity):
     """Cosine and distance of dlib's embeddings; two images of one person have a distance below 0.6.
 
     The cosine of strangers is about 0.8, unlike with other networks, so the distance says more.
@@ -66,27 +87,21 @@ class DlibIdentity(NetworkMetric[Tensor]):
 
     name = "id/dlib"
     title = "ID dlib, cosine"
-    better = "higher"
     protocol = (
         "dlib's 128 numbers of the face in FFHQ's frame, where it expects one; one person: distance below 0.6; "
         "strangers: about 0.88, and their cosine 0.8"
     )
     entry_name = "dlib"
-
-    def __init__(self, device: str | torch.device = "cpu") -> None:
-        super().__init__(device)
-        self._predictor = dlib_model(self.name, "shape_predictor", DLIB_LANDMARKS)
+    landmarks_file = "shape_predictor_5_face_landmarks.dat"
 
     @property
     def columns(self) -> tuple[Column, ...]:
         """Cosine and distance."""
         return (*super().columns, Column("id/dlib-distance", "ID dlib, distance"))
 
-    def features(self, images: Tensor) -> Tensor:
-        """Embeddings [N, 128], less than 0.01 from dlib's own."""
-        images = compared(images)
-        points = np.stack([landmarks(self._predictor, image) for image in to_bytes(images)])
-        return self.network.embed(chips(images, torch.from_numpy(points)))
+    def crop(self, images: Tensor, landmarks: NDArray[np.float64]) -> Tensor:
+        """The faces, [N, 3, 150, 150]; the embeddings are less than 0.01 from dlib's own."""
+        return chips(images, torch.from_numpy(landmarks))
 
     def compare(self, x: Tensor, y: Tensor) -> Tensor:
         """Cosine and distance of each pair, [N, 2]."""
@@ -105,17 +120,6 @@ def cosines(
     return 1 - (x - y).square().sum(dim=1) / 2
 
 
-def dlib_model(metric: str, kind: str, file: str) -> Any:
-    """The model `file` of face_recognition_models as dlib's class `kind`; Missing if it is not installed."""
-    try:
-        import dlib
-
-        return getattr(dlib, kind)(str(model_file(file)))
-    except (ImportError, RestyleError) as error:
-        message = f"{metric} cannot be measured: dlib and its models are not installed"
-        raise Missing(message, "`pip install dlib-bin face_recognition_models` installs them") from error
-
-
 def to_bytes(
     images: Tensor,  # [N, 3, H, W] in [-1, 1]
 ) -> NDArray[np.uint8]:
@@ -124,7 +128,7 @@ def to_bytes(
     return values.permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
-def landmarks(
+def locate(
     predictor: Any,  # dlib's
     image: NDArray[np.uint8],  # [256, 256, 3], aligned as in FFHQ
 ) -> NDArray[np.float64]:
@@ -136,12 +140,11 @@ def landmarks(
 
 
 def five_points(
-    predictor: Any,  # dlib's, of 68 points
-    image: NDArray[np.uint8],  # [256, 256, 3], aligned as in FFHQ
+    landmarks: NDArray[np.float64],  # [N, 68, 2]
 ) -> NDArray[np.float64]:
-    """Eyes, tip of the nose and corners of the mouth, [5, 2] in pixels."""
-    points = landmarks(predictor, image)
-    return np.stack([points[36:42].mean(axis=0), points[42:48].mean(axis=0), points[30], points[48], points[54]])
+    """Eyes, tip of the nose and corners of the mouth, [N, 5, 2]."""
+    eyes = [landmarks[:, part].mean(axis=1) for part in (slice(36, 42), slice(42, 48))]
+    return np.stack([*eyes, *(landmarks[:, index] for index in (30, 48, 54))], axis=1)
 
 
 def crops(

@@ -16,16 +16,7 @@ from torch import Tensor
 from restyle_cli.align import LANDMARKS, align, model_file
 from restyle_cli.images import to_tensor
 from restyle_cli.metrics import choose
-from restyle_cli.metrics.identity import (
-    DLIB_LANDMARKS,
-    SIDE,
-    TEMPLATE,
-    cosines,
-    crops,
-    dlib_model,
-    five_points,
-    to_bytes,
-)
+from restyle_cli.metrics.identity import SIDE, TEMPLATE, DlibIdentity, cosines, crops, five_points, locate, to_bytes
 from restyle_cli.perceptual.identity import CurricularFace, CurricularFaceConfig
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.files import write_module
@@ -38,9 +29,14 @@ def face() -> Tensor:
     return to_tensor(align(Image.fromarray(data.astronaut()), "always").image)[None]
 
 
+def five_points_of(face: Tensor) -> np.ndarray:
+    predictor = dlib.shape_predictor(str(model_file(LANDMARKS)))
+    return five_points(locate(predictor, to_bytes(face)[0])[None])[0]
+
+
 def test_dlibs_own_numbers(face: Tensor) -> None:
     darker = (face * 0.6 - 0.2).roll(3, dims=-1)
-    find = dlib.shape_predictor(str(model_file(DLIB_LANDMARKS)))
+    find = dlib.shape_predictor(str(model_file(DlibIdentity.landmarks_file)))
     network = dlib.face_recognition_model_v1(str(fetch.path_of(catalog.find("dlib"))))
     a, b = (
         np.array(network.compute_face_descriptor(picture, find(picture, dlib.rectangle(46, 75, 201, 230))))
@@ -61,8 +57,7 @@ def test_dlib_takes_pictures_as_files_have_them(face: Tensor) -> None:
 
 
 def test_crops_put_the_points_where_face_networks_want_them(face: Tensor) -> None:
-    predictor = dlib_model("id", "shape_predictor", LANDMARKS)
-    points = five_points(predictor, to_bytes(face)[0])
+    points = five_points_of(face)
     left, right, nose, *mouth = points
     assert left[0] < nose[0] < right[0]
     assert left[1] < nose[1] < min(y for _, y in mouth)
@@ -95,9 +90,8 @@ def test_curricularface(face: Tensor) -> None:
     (metric,) = choose(["id"]).metrics
     assert metric.name == "id/curricularface"  # rather than dlib's, now that it is installed
     mirrored = face.flip(-1)
-    predictor = dlib_model("id", "shape_predictor", LANDMARKS)
     with torch.no_grad():
-        a, b = (network.embed(crops(p, five_points(predictor, to_bytes(p)[0])[None])) for p in (face, mirrored))
+        a, b = (network.embed(crops(p, five_points_of(p)[None])) for p in (face, mirrored))
         assert float(metric.measure(face, mirrored)) == pytest.approx(float((a * b).sum()), abs=1e-5)
         assert metric.measure(face, face).tolist() == [1]
 

@@ -17,7 +17,7 @@ from restyle_cli.align import align, model_file
 from restyle_cli.align.detect import find_faces
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import to_tensor
-from restyle_cli.metrics.identity import DLIB_LANDMARKS, FACE, landmarks
+from restyle_cli.metrics.identity import FACE, DlibIdentity, locate
 from restyle_cli.perceptual.dlib_face import DlibFace, chips
 from restyle_cli.store import catalog, fetch
 from restyle_cli.store.files import read_module
@@ -55,7 +55,7 @@ def tensor(image: NDArray[np.uint8]) -> Tensor:
 @pytest.mark.parametrize("index", range(4))
 def test_dlibs_chips_and_descriptors(network: DlibFace, theirs: dlib.face_recognition_model_v1, index: int) -> None:
     image = np.asarray(crops()[index])
-    predictor = dlib.shape_predictor(str(model_file(DLIB_LANDMARKS)))
+    predictor = dlib.shape_predictor(str(model_file(DlibIdentity.landmarks_file)))
     (face,) = dlib.get_frontal_face_detector()(image, 1)
     shape = predictor(image, face)
     points = torch.tensor([[(point.x, point.y) for point in shape.parts()]])
@@ -71,8 +71,8 @@ def test_without_landmarks_the_face_is_where_ffhq_has_it(network: DlibFace) -> N
     photo = Image.fromarray(data.astronaut())
     assert find_faces(photo)
     image = np.asarray(align(photo, "always").image.resize((256, 256)))
-    predictor = dlib.shape_predictor(str(model_file(DLIB_LANDMARKS)))
-    points = torch.from_numpy(landmarks(predictor, image))[None]
+    predictor = dlib.shape_predictor(str(model_file(DlibIdentity.landmarks_file)))
+    points = torch.from_numpy(locate(predictor, image))[None]
     exact, fixed = network.embed(chips(tensor(image), points)), network.embed(chips(tensor(image)))
     assert (exact - fixed).norm() < 0.2  # a third of what separates two people
     large = torch.nn.functional.interpolate(tensor(image), (512, 512))
