@@ -119,6 +119,3 @@ def save_image(image: Image.Image, path: Path, text: dict[str, str] | None = Non
     elif format == "PNG" and image.width * image.height > _LARGE:
         options["compress_level"] = 1  # 40 million pixels in 4 s instead of 11, for a file larger by a sixth
     write_atomic(path, lambda part: image.save(part, format=format, **options))
-
-
-open_picture, save_picture, to_picture = open_image, save_image, to_image  # former names
