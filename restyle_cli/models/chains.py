@@ -115,7 +115,7 @@ def load(
     name: str, device: str | torch.device, generator: str | None = None, seed: int = 0
 ) -> tuple[Method | Chain, list[str]]:
     """The method of a model, or the chain of "A,B:5" or of a named chain ("hybrid"), and notices for people."""
-    if "," not in name and split_domain(name, CHAINS.get) is None:
+    if "," not in name and split_domain(name, CHAINS.__contains__) is None:
         model = find(name, LoadOptions(generator=generator))
         return build_method(model, ModelCache(device), seed), list(model.notices)
     planned = plan(name, via=name if "," in name else None, generator=generator)
@@ -163,7 +163,7 @@ def plan(
         models = [replace(found, downscale=downscale) if found.task else found for found in models]
     counts = tuple(_steps(link, found, default) for link, found in zip(links, models, strict=True))
     models = _check_spaces(models)
-    name = written[0].name if split_domain(written[0].name, CHAINS.get) else models[-1].name
+    name = written[0].name if split_domain(written[0].name, CHAINS.__contains__) else models[-1].name
     return Plan(tuple(models), counts, name if len(written) == 1 else None)
 
 
@@ -185,7 +185,7 @@ def parse_chain(text: str) -> list[Link]:
 
 def _expand(link: Link) -> list[Link]:
     """The link, or the links of a named chain."""
-    split = split_domain(link.name, CHAINS.get)
+    split = split_domain(link.name, CHAINS.__contains__)
     if split is None:
         return [link]
     chain, domain = split
