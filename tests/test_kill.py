@@ -32,6 +32,7 @@ import torch
 import restyle_cli.evaluate.run, restyle_cli.run.pipeline, restyle_cli.store.convert
 from restyle_cli.cli.app import app
 from restyle_cli.store import fetch
+fetch.embedded_folder = lambda: Path(sys.argv[1])
 print("ready", flush=True)
 app(sys.argv[2:])
 """
