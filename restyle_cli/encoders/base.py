@@ -48,9 +48,9 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
 
-    def to_w_plus(self, codes: Tensor) -> Tensor:
+    def to_w_plus(self, styles: Tensor) -> Tensor:
         """The output of the style heads [N, L, w_dim] as w_plus: "e4e" heads return a base vector and offsets."""
-        return base_and_offsets(codes, self.stage) if self.config.codes == "e4e" else codes
+        return base_and_offsets(styles, self.stage) if self.config.codes == "e4e" else styles
 
 
 AnyEncoder = TypeVar("AnyEncoder", bound=Encoder)

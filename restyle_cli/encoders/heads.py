@@ -97,7 +97,7 @@ def _halved(side: int) -> int:
 
 
 class StackedEqualLinear(nn.Module):
-    """L linear layers with an equalised learning rate, computed as one batched product."""
+    """L linear layers with an equalized learning rate, computed as one batched product."""
 
     def __init__(self, count: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -111,14 +111,14 @@ class StackedEqualLinear(nn.Module):
 
 
 def base_and_offsets(
-    codes: Tensor,  # [N, L, w_dim]: the base vector, then L - 1 offsets
+    styles: Tensor,  # [N, L, w_dim]: the base vector, then L - 1 offsets
     stage: int | None = None,
 ) -> Tensor:
     """w_plus of e4e (Tov et al. 2021): the base vector for every style, plus the offsets of styles 1 to `stage`.
 
     With `stage` None all offsets are added.
     """
-    base, offsets = codes[:, :1], codes[:, 1:]
+    base, offsets = styles[:, :1], styles[:, 1:]
     if stage is not None and stage < offsets.shape[1]:
         offsets = torch.cat([offsets[:, :stage], torch.zeros_like(offsets[:, stage:])], dim=1)
     return torch.cat([base, base + offsets], dim=1)

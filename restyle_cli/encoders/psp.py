@@ -57,8 +57,7 @@ class PSPEncoder(Encoder):
         _, fine, middle, coarse = self.backbone(fit(x, self.config.input_size))
         middle = _upsample_to(coarse, middle) + self.latlayer1(middle)
         fine = _upsample_to(middle, fine) + self.latlayer2(fine)
-        codes = torch.cat([self.coarse(coarse), self.middle(middle), self.fine(fine)], dim=1)
-        return self.to_w_plus(codes)
+        return self.to_w_plus(torch.cat([self.coarse(coarse), self.middle(middle), self.fine(fine)], dim=1))
 
 
 def _upsample_to(x: Tensor, like: Tensor) -> Tensor:

@@ -67,8 +67,7 @@ class ReStyleEncoder(Encoder):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] in [-1, 1], any size -> w_plus [N, L, w_dim]."""
-        codes = self.heads(self.backbone(fit(x, self.config.input_size))[-1])
-        return self.to_w_plus(codes)
+        return self.to_w_plus(self.heads(self.backbone(fit(x, self.config.input_size))[-1]))
 
 
 @dataclass(frozen=True)

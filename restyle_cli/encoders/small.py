@@ -1,7 +1,7 @@
-"""The small encoders of the bundled models: residual networks without normalisation layers.
+"""The small encoders of the bundled models: residual networks without normalization layers.
 
-With normalisation layers, ReStyle's error grew at every step, as they hide how small the difference between image and
-reconstruction has become. Instead: He initialisation, residual branches scaled by 0.5, and a stem that starts as a
+With normalization layers, ReStyle's error grew at every step, as they hide how small the difference between image and
+reconstruction has become. Instead: He initialization, residual branches scaled by 0.5, and a stem that starts as a
 difference of both.
 """
 
@@ -79,7 +79,7 @@ class SmallNetwork(Encoder):
         return F.leaky_relu(self.hidden(x), SLOPE)
 
     def init_weights(self) -> None:
-        """He initialisation in every layer, and a stem that starts as a difference."""
+        """He initialization in every layer, and a stem that starts as a difference."""
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 nn.init.kaiming_normal_(module.weight, a=SLOPE, nonlinearity="leaky_relu")

@@ -1,7 +1,7 @@
 """StyleGAN (Karras et al. 2019, "A Style-Based Generator Architecture for Generative Adversarial Networks").
 
 A mapping network maps z to w; a synthesis network turns a constant 4x4 map into the image. Each convolution is followed
-by noise, bias, leaky ReLU and AdaIN: every map is normalised, then scaled and shifted by one style. The image is the
+by noise, bias, leaky ReLU and AdaIN: every map is normalized, then scaled and shifted by one style. The image is the
 ToRGB of the last map only. Progressive growing left a ToRGB at each smaller resolution, which `upto` uses.
 """
 
@@ -33,7 +33,7 @@ class StyleGAN1Config(GeneratorConfig):
 
     `mapping_width`: size of the hidden layers of the mapping network. `per_style`: the mapping network returns a w for
     each style, and `tanh` bounds the image (both IDInvert's generators). `equalised` False: weights are stored without
-    the run-time scale of an equalised learning rate (ALAE).
+    the run-time scale of an equalized learning rate (ALAE).
     """
 
     mapping_width: int = 512
@@ -52,7 +52,7 @@ class StyleGAN1Config(GeneratorConfig):
 
 
 class Dense(nn.Module):
-    """x [..., inputs] -> [..., outputs], with or without an equalised learning rate."""
+    """x [..., inputs] -> [..., outputs], with or without an equalized learning rate."""
 
     def __init__(self, inputs: int, outputs: int, gain: float, lr_mul: float, equalised: bool) -> None:
         super().__init__()

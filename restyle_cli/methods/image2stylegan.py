@@ -70,8 +70,8 @@ class Image2StyleGAN(Optimization):
 class Image2StyleGANPlusPlus(Image2StyleGAN):
     """Image2StyleGAN in the first half of the steps; the second half optimizes the noise maps, for the pixels only.
 
-    Noise maps add what latents cannot represent, as hair and pores. They are not optimized together: then noise takes
-    over what the latent should do (section 3.3 of the paper). A generator without noise maps has only the first half.
+    Noise maps add what latents cannot represent, such as hair and pores. Both are not optimized together: then, as the
+    paper found, noise takes over what the latent should do. Without noise maps all steps are those of the first half.
     The learning rate of the noise, 0.1, is not from the paper.
 
     With a mask only the known pixels are compared and the generator fills in the rest (inpainting). The noise maps then
@@ -84,12 +84,11 @@ class Image2StyleGANPlusPlus(Image2StyleGAN):
     def step(self, x: Tensor, state: State) -> State:
         """One step of Adam on w, or on the noise maps."""
         stored = noise_maps(self.generator)
-        rendered = state.memory.get("rendered")  # with the last w; in the memory of the second half only
-        if rendered is None and (not stored or (steps_made(state) < max(round(self.steps / 2), 1)).any()):
-            return super().step(x, state)
-        if rendered is None:
-            rendered, state = state.image, replace(state, memory={})
-        unknown, target = rendered, self.comparison(x, state)
+        if "rendered" not in state.memory:
+            if not stored or (steps_made(state) < max(round(self.steps / 2), 1)).any():
+                return super().step(x, state)
+            state = replace(state, memory={"rendered": state.image})  # the second half begins
+        rendered, target = state.memory["rendered"], self.comparison(x, state)
 
         def loss(after: State) -> Tensor:
             known = target.pixel_distance(after.image)
@@ -97,8 +96,8 @@ class Image2StyleGANPlusPlus(Image2StyleGAN):
                 return known
             with without_autocast(after.image.device):
                 weight = 1 - fit(target.mask.float(), (after.image.shape[-2], after.image.shape[-1]))
-                return known + mean_square(unknown.float(), after.image, weight)
+                return known + mean_square(rendered.float(), after.image, weight)
 
         changes = exact_changes(state, {name: noise[0] for name, noise in stored.items()})
         after = self.descend(state, changes, loss, self.noise_adam)
-        return replace(after, memory={**after.memory, "rendered": unknown})
+        return replace(after, memory={**after.memory, "rendered": rendered})

@@ -69,8 +69,8 @@ def shrunk(x: Tensor, factor: int) -> Tensor:
     small = F.pad((x + 1) / 2, (before, after, before, after), mode="reflect")
     for taps_here, stride in ((taps[:, None], (factor, 1)), (taps[None], (1, factor))):
         small = F.conv2d(small, taps_here.expand(x.shape[1], 1, -1, -1), stride=stride, groups=x.shape[1])
-    pictures = [to_tensor(to_image(one), (height, width)) for one in small.clamp(0, 1) * 2 - 1]
-    return torch.stack(pictures).to(x)
+    images = [to_tensor(to_image(one), (height, width)) for one in small.clamp(0, 1) * 2 - 1]
+    return torch.stack(images).to(x)
 
 
 def _bicubic(factor: int) -> Tensor:

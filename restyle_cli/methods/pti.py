@@ -59,7 +59,7 @@ class PTI(Optimization):
     def start(self, x: Tensor) -> State:
         """Always RestyleError: this method has no first guess."""
         raise RestyleError(
-            f"{self.name} tunes the generator around a code, and none was found",
+            f"{self.name} tunes the generator around a latent, and no previous method finds one",
             f'find one first: --via "restyle-psp:5,{self.name}:{self.default_steps}"',
         )
 

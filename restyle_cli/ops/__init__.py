@@ -1,1 +1,1 @@
-"""Tensor operations: filtering, modulated convolution, equalised layers. Each fast form has a reference, `…_plain`."""
+"""Tensor operations: filtering, modulated convolution, equalized layers. Each fast form has a reference, `…_plain`."""

@@ -1,4 +1,4 @@
-"""Layers with an equalised learning rate (Karras et al. 2018): weights start as N(0, 1) and are scaled at run time."""
+"""Layers with an equalized learning rate (Karras et al. 2018): weights start as N(0, 1) and are scaled at run time."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class EqualLinear(nn.Module):
 
 
 class EqualConv2d(nn.Module):
-    """Convolution with an equalised learning rate; `padding` None keeps the size at stride 1."""
+    """Convolution with an equalized learning rate; `padding` None keeps the size at stride 1."""
 
     def __init__(
         self, inputs: int, outputs: int, size: int, bias: bool = True, stride: int = 1, padding: int | None = None

@@ -34,7 +34,7 @@ CLAMP = 256.0
 def modulated_conv(
     x: Tensor,  # [N, I, H, W]
     weight: Tensor,  # [O, I, k, k]
-    styles: Tensor,  # [N, I], including the equalised learning rate's scale of the weight
+    styles: Tensor,  # [N, I], including the equalized learning rate's scale of the weight
     demodulate: bool = True,
     up: bool = False,
     delta: Tensor | None = None,  # [N, O, I, k, k], or [N, O, I, 1, 1] for a whole kernel

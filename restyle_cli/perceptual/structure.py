@@ -1,8 +1,8 @@
 """An image distance without a trained network: SSIM structure and edges at several scales.
 
-It replaces LPIPS as the loss of optimisers where LPIPS is not installed, and is not comparable with published numbers.
-Each scale of an image pyramid adds the contrast-structure term of SSIM (Wang et al. 2004), with box windows, and the
-mean difference of image gradients. Both ignore brightness, which counts at the smallest scale only, as in MS-SSIM.
+Methods that optimize use it if LPIPS is not installed. Its values are not comparable with published numbers. Each scale
+of an image pyramid adds the contrast-structure term of SSIM (Wang et al. 2004), with box windows, and the mean
+difference of image gradients. Both ignore brightness, which counts at the smallest scale only, as in MS-SSIM.
 """
 
 from __future__ import annotations

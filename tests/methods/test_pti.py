@@ -149,6 +149,6 @@ def test_noise_strengths_are_tuned_and_noise_maps_are_not(x: Tensor) -> None:
 
 
 def test_alone_it_names_what_it_needs(first: SinglePass, x: Tensor) -> None:
-    with pytest.raises(RestyleError, match="tunes the generator around a code") as caught:
+    with pytest.raises(RestyleError, match="tunes the generator around a latent") as caught:
         pti(first).start(x)
     assert "restyle-psp:5,pti:350" in (caught.value.hint or "")
