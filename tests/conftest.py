@@ -1,4 +1,4 @@
-"""What tests in several folders share; `tiny` has the networks that stand in for the embedded ones."""
+"""Fixtures of several folders."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with random networks under the names of the embedded ones; not to be changed."""
+    """A folder with random networks under the names of the bundled models; not to be changed."""
     folder = tmp_path_factory.mktemp("weights")
     tiny.write_store(folder)
     return folder
@@ -43,7 +43,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_store(tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of `tiny_weights`, in the place of the embedded networks."""
+    """The folder of `tiny_weights`, in place of the bundled models."""
     monkeypatch.setattr(fetch, "embedded_folder", lambda: tiny_weights)
     return tiny_weights
 
@@ -58,7 +58,7 @@ def without_lpips(tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.fixture
 def empty_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder in the place of the embedded networks."""
+    """An empty folder in place of the bundled models."""
     folder = tmp_path / "embedded"
     folder.mkdir()
     monkeypatch.setattr(fetch, "embedded_folder", lambda: folder)
@@ -67,7 +67,7 @@ def empty_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees networks that the person running it has fetched, nor changes them, nor fetches others."""
+    """Tests neither see nor change the user's models, and never download."""
     monkeypatch.setenv("RESTYLE_HOME", str(tmp_path_factory.mktemp("home")))
     monkeypatch.setenv("RESTYLE_OFFLINE", "1")
     monkeypatch.delenv("COLUMNS", raising=False)

@@ -1,4 +1,4 @@
-"""The package is a staircase: a module imports only what stands below it, also inside functions."""
+"""Imports go one way: a part of the package imports only parts of lower layers, also inside functions."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import restyle_cli
 
 PACKAGE = Path(restyle_cli.__file__).parent
 
-# From the ground up. Rooms on one line stand beside each other and do not see each other.
-FLOORS = [
+# The lowest first. Parts of one layer do not import each other.
+LAYERS = [
     ["errors", "interrupts"],
     ["registry", "io", "memory"],
     ["records"],
@@ -35,67 +35,61 @@ FLOORS = [
     ["api"],
     ["cli"],
 ]
-FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+LAYER_OF = {part: number for number, parts in enumerate(LAYERS) for part in parts}
 
 
-def imported_rooms(source: str) -> Iterator[tuple[int, str]]:
-    """Line and room of each import from this package. The package's own names (`__version__`) are no room."""
+def imported_parts(source: str) -> Iterator[tuple[int, str]]:
+    """Line and part of each import from the package, without the names of the package itself (`__version__`)."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"line {node.lineno}: imports are written with the package's name"
+            assert node.level == 0, f"line {node.lineno}: a relative import"
             base = node.module or ""
             names = [f"{base}.{alias.name}" for alias in node.names] if base == "restyle_cli" else [base]
         else:
             continue
         for name in names:
-            package, *rooms = name.split(".")
-            if package == "restyle_cli" and rooms and not rooms[0].startswith("__"):
-                yield node.lineno, rooms[0]
+            package, *parts = name.split(".")
+            if package == "restyle_cli" and parts and not parts[0].startswith("__"):
+                yield node.lineno, parts[0]
 
 
-def wrong_imports(room: str, source: str) -> list[str]:
-    """What is wrong with the imports of a module in `room`."""
-    wrong = []
-    for line, target in imported_rooms(source):
-        if target not in FLOOR_OF:
-            wrong.append(f"line {line}: '{target}' is not on the map")
-        elif target != room and FLOOR_OF[target] >= FLOOR_OF[room]:
-            wrong.append(f"line {line}: {room} imports {target}, which does not stand below it")
-    return wrong
+def wrong_imports(part: str, source: str) -> list[str]:
+    """The imports of a module of `part` that are not from a lower layer."""
+    return [
+        f"line {line}: {part} imports {other}"
+        for line, other in imported_parts(source)
+        if other != part and LAYER_OF.get(other, len(LAYERS)) >= LAYER_OF[part]
+    ]
 
 
 def modules() -> list[Path]:
-    """All modules but the package's own `__init__` and `__main__`, which are doors and no rooms."""
-    doors = {PACKAGE / "__init__.py", PACKAGE / "__main__.py"}
-    return sorted(path for path in PACKAGE.rglob("*.py") if path not in doors)
-
-
-def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    """All modules but the package's own `__init__` and `__main__`."""
+    return sorted(set(PACKAGE.rglob("*.py")) - {PACKAGE / "__init__.py", PACKAGE / "__main__.py"})
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_module_imports_only_what_stands_below(path: Path) -> None:
-    assert room_of(path) in FLOOR_OF, "a room that the map does not know"
-    assert wrong_imports(room_of(path), path.read_text(encoding="utf-8")) == []
+def test_module_imports_only_lower_layers(path: Path) -> None:
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert part in LAYER_OF, "a part without a layer"
+    assert wrong_imports(part, path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize(
-    ("room", "source"),
+    ("part", "source"),
     [
         ("ops", "from restyle_cli.generators import GENERATORS"),
         ("ops", "import restyle_cli.cli.app"),
         ("devices", "from restyle_cli import images"),
         ("store", "def f():\n    from restyle_cli.inversion import State"),
-        ("inversion", "class A:\n    def f(self):\n        import restyle_cli.methods.encoder as r"),
+        ("inversion", "class A:\n    def f(self):\n        import restyle_cli.methods.encoder as e"),
         ("errors", "from restyle_cli.registry import Registry"),
         ("cli", "from restyle_cli.utils import helper"),
     ],
 )
-def test_wrong_import_is_caught(room: str, source: str) -> None:
-    assert wrong_imports(room, source) != []
+def test_wrong_import_is_found(part: str, source: str) -> None:
+    assert wrong_imports(part, source) != []
 
 
 def test_right_imports_pass() -> None:
@@ -104,7 +98,7 @@ def test_right_imports_pass() -> None:
     assert wrong_imports("cli", "from restyle_cli.cli.output import Table") == []
 
 
-def test_the_package_itself_imports_no_room_at_its_top() -> None:
+def test_the_package_imports_no_part_at_its_top() -> None:
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     top = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
-    assert list(imported_rooms("\n".join(ast.unparse(node) for node in top))) == []
+    assert list(imported_parts("\n".join(ast.unparse(node) for node in top))) == []

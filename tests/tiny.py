@@ -1,4 +1,4 @@
-"""Networks small enough to make on the spot, random but always the same."""
+"""Small random networks, the same in every run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ W_DIM = 16
 
 
 def generator(seed: int = 0, resolution: int = 32) -> StyleGAN2:
-    """A StyleGAN2 whose average code is not zero."""
+    """A StyleGAN2 whose average latent is not zero."""
     torch.manual_seed(seed)
     channels = {2**k: 8 for k in range(2, resolution.bit_length())}
     config = StyleGAN2Config(resolution, channels, z_dim=8, w_dim=W_DIM, mapping_layers=1, noise=False)
@@ -45,7 +45,7 @@ def images(network: StyleGAN2 | None = None, n: int = 2, side: int = 256) -> tor
 
 
 def encoder(seed: int = 1, channels: int = 6, styles: int = 8) -> SmallEncoder:
-    """An encoder whose codes move the picture of `generator` visibly; `styles` is 8 for 32 px."""
+    """An encoder whose latents change the image of `generator` visibly; `styles` is 8 for 32 px."""
     torch.manual_seed(seed)
     config = SmallEncoderConfig(channels, styles, W_DIM, input_size=16, widths=(8, 8), blocks=(1, 1), hidden=16)
     network = SmallEncoder(config)
@@ -54,7 +54,7 @@ def encoder(seed: int = 1, channels: int = 6, styles: int = 8) -> SmallEncoder:
 
 
 def hypernetwork() -> SmallHyperNetwork:
-    """A hypernetwork whose changes of `generator` are seen."""
+    """A hypernetwork whose changes of `generator` are visible."""
     torch.manual_seed(0)
     shape = choose_targets(generator().conv_shapes())
     config = SmallHyperConfig(
@@ -78,12 +78,12 @@ def write_encoder(path: Path, method: str, of: str = "portrait", **options: int)
 
 
 def write_store(folder: Path) -> None:
-    """Files under the names of the embedded networks."""
+    """Files under the names of the bundled models."""
     write_module(folder / "portrait.safetensors", generator(), "stylegan2")
     write_encoder(folder / "restyle-psp-portrait.safetensors", "restyle-psp")
     write_encoder(folder / "psp-portrait.safetensors", "psp")
     write_module(folder / "lpips-alex.safetensors", lpips(), "lpips-alex")
-    toons = generator()  # a second domain, whose generator is the portraits' fine-tuned
+    toons = generator()  # a second domain, fine-tuned from the first
     toons.to_rgbs[0].bias.add_(0.5)
     write_module(folder / "toon.safetensors", toons, "stylegan2", {"latent_space": "portrait"})
     write_encoder(folder / "restyle-psp-toon.safetensors", "restyle-psp", of="toon", seed=3)

@@ -1,4 +1,4 @@
-"""The networks in weights/: they draw what they were taught, and the encoders find it again."""
+"""The bundled models: the generator renders known portraits, and the encoders invert them."""
 
 from itertools import pairwise
 
@@ -47,7 +47,7 @@ def people():
     return values, draw_looks(values, 256, finer=1)
 
 
-def test_the_generator_draws_known_codes(generator, space, people):
+def test_the_generator_renders_true_latents(generator, space, people):
     values, images = people
     drawn = generator(generator.w_plus(space.embed(values)))
     error = (drawn - fit(images, generator.size)).square().mean(dim=(1, 2, 3))
@@ -55,14 +55,14 @@ def test_the_generator_draws_known_codes(generator, space, people):
     assert error.max() < 0.02
 
 
-def test_the_average_code_is_the_mean_face(generator, space):
+def test_the_average_latent_is_the_mean_face(generator, space):
     drawn = generator(generator.start(1))
     mean = draw_looks(space.mean[None], generator.config.resolution)
     assert (drawn - mean).square().mean() < 0.01
 
 
 def test_layers_answer_for_their_own_traits(generator, space, people):
-    """Codes of two people, changed at layer 5, draw the first one's shapes in the second one's colours and light."""
+    """Latents of two people, mixed at layer 5: the shapes of the first, the colours and light of the second."""
     own = people[0]
     others = own.roll(1, dims=0)
     w, other = (generator.w_plus(space.embed(values)) for values in (own, others))
@@ -75,7 +75,7 @@ def test_layers_answer_for_their_own_traits(generator, space, people):
 
 @pytest.mark.parametrize("trait", LOUD)
 def test_traits_are_learned(generator, space, trait):
-    """The network makes at least .8 of the change that the drawing makes when a trait moves by 1.2 deviations."""
+    """At least 0.8 of the change of the rendering when a trait moves by 1.2 standard deviations."""
     assert trait in TRAITS
     index = COLUMNS.index(trait)
     span = 1.2 * space.spread[index]
@@ -96,7 +96,7 @@ def test_restyle_falls_at_every_step(people):
     assert all(after < before for before, after in pairwise(errors)), errors
 
 
-def test_the_single_pass_finds_the_person_too(people):
+def test_the_single_pass_lowers_the_error(people):
     method = load_method("psp-portrait")
     states = list(iterate(people[1], [method]))
     before, after = ((fit(s.image, (256, 256)) - people[1]).square().mean() for s in states)
@@ -104,8 +104,8 @@ def test_the_single_pass_finds_the_person_too(people):
 
 
 @pytest.mark.parametrize(("name", "steps"), [("psp-portrait", 1), ("restyle-psp-portrait", 5)])
-def test_codes_of_e4e_type_lie_nearer_to_w(space, people, name, steps):
-    """Layers less apart, and each code nearer to those of drawn looks, than the parent's: what edits need."""
+def test_latents_of_e4e_are_nearer_to_w(space, people, name, steps):
+    """Compared with its parent: less spread of the layers, and each latent nearer to those of valid portraits."""
     free, held = (invert(people[1], load_method(n), steps=steps).w for n in (name, name.replace("psp", "e4e")))
     apart = [float((w - w.mean(dim=1, keepdim=True)).square().mean()) for w in (held, free)]
     beyond = [float(space.beyond(w).square().mean()) for w in (held, free)]
@@ -114,6 +114,6 @@ def test_codes_of_e4e_type_lie_nearer_to_w(space, people, name, steps):
 
 
 @pytest.mark.parametrize("name", ["portrait", "psp-portrait", "restyle-psp-portrait"])
-def test_files_say_how_they_were_made(name):
+def test_files_have_the_recipe_in_their_metadata(name):
     extra = read_header(fetch.ensure(catalog.find(name)))["extra"]
     assert extra["trained"]["recipe"] == name and extra["trained"]["steps"] > 0
