@@ -115,9 +115,11 @@ def find(name: str, options: LoadOptions, previous: Model | None = None) -> Mode
     if name in METHODS:
         return _of_any_domain(name, options)
     if entry := _encoder_entry(name):
-        return _of_entry(entry, options)
+        return _of_encoder(entry.name, options.ensure(entry), options, entry)
     if _is_generator(name):
-        return _projector(name, options) if previous is None else _renderer(name, options)
+        if previous is None:
+            return _projector(name, options)
+        return Model(name, OF_GENERATOR, _named_generator(name, options))
     if os.path.lexists(name) and catalog.get(name) is None:
         return _of_file(Path(name), options)
     raise _unknown(name)
@@ -138,11 +140,12 @@ def generator_of(name: str, options: LoadOptions) -> GeneratorFile | None:
     """The generator of the model or the generator called `name`; None if it would use that of another model."""
     if without_encoder(name):
         return None
+    if _is_generator(name):
+        return _named_generator(name, options)
     try:
-        model = _renderer(name, options) if _is_generator(name) else find(name, options)
+        return find(name, options).generator
     except GeneratorUnknown:
         return None
-    return model.generator
 
 
 def start_of(model: Model) -> str | None:
@@ -199,18 +202,11 @@ def _of_any_domain(method: str, options: LoadOptions) -> Model:
         entry = _encoder_entry(f"{method}-{domain}")
         if entry is None or not fetch.installed(entry):
             continue
-        if domain == domains[0]:
-            return _of_entry(entry, options)
         reason = f"{requested} is not installed; {get}" if get else "a bundled model, trained on generated portraits"
-        return _of_entry(entry, options, f"using {entry.name}: {reason}")
+        notice = None if domain == domains[0] else f"using {entry.name}: {reason}"
+        return _of_encoder(entry.name, options.ensure(entry), options, entry, notice)
     every = "`restyle weights list` shows all"
     raise RestyleError(f"no model of '{method}' is installed", f"{get}; {every}" if get else every)
-
-
-def _of_entry(entry: Entry, options: LoadOptions, notice: str | None = None) -> Model:
-    if entry.method is None:
-        raise RestyleError(f"the catalog records no method for '{entry.name}'")
-    return _of_encoder(entry.name, options.ensure(entry), options, entry, notice)
 
 
 def _of_file(path: Path, options: LoadOptions) -> Model:
@@ -228,9 +224,7 @@ def _of_encoder(
     name: str, path: Path, options: LoadOptions, entry: Entry | None = None, notice: str | None = None
 ) -> Model:
     """The model whose encoder is in `path`."""
-    from restyle_cli.store.files import describe
-
-    parts = {part.role: part for part in reversed(describe(path))}
+    parts = _parts(path)
     encoder = parts.get("encoder")
     if encoder is None:
         message = f"{str(path)!r} contains no encoder, but: {', '.join(parts)}"
@@ -309,11 +303,6 @@ def _projector(generator: str, options: LoadOptions) -> Model:
     return replace(found, name=generator)
 
 
-def _renderer(generator: str, options: LoadOptions) -> Model:
-    """A generator that renders the latent of the previous model."""
-    return Model(generator, OF_GENERATOR, _named_generator(generator, options))
-
-
 def _default_domain(method: str) -> tuple[Domain, tuple[str, ...]]:
     """The default domain or one that stands in for it, whichever has an installed generator, and notices."""
     default, *_ = domains = catalog.stand_ins()
@@ -337,10 +326,8 @@ def _is_generator(name: str) -> bool:
 
     if not is_file(name) or Path(name).suffix.lower() in SUFFIXES:
         return False
-    from restyle_cli.store.files import describe
-
-    roles = {part.role for part in describe(Path(name))}
-    return "generator" in roles and "encoder" not in roles
+    parts = _parts(Path(name))
+    return "generator" in parts and "encoder" not in parts
 
 
 def _installed_generator(domain: Domain) -> tuple[Path, str] | None:
@@ -394,15 +381,20 @@ def _generator_in(path: Path, name: str, part: Part | None = None) -> GeneratorF
 
     RestyleError if the file contains no generator.
     """
-    from restyle_cli.store.files import describe
-
-    part = part or next((part for part in describe(path, "generator") if part.role == "generator"), None)
+    part = part or _parts(path, "generator").get("generator")
     if part is None:
         raise RestyleError(f"{str(path)!r} contains no generator", "--generator takes the file of a generator")
     known = {e.latent_space for e in catalog.entries() if e.kind == "generator" and name in (e.name, e.file)}
     recorded = (part.extra.get("latent_space"), part.extra.get("published_space"), *known)
     spaces = frozenset(str(space) for space in recorded if space)
     return GeneratorFile(name, path, spaces or frozenset([f"{UNNAMED}{name}"]))
+
+
+def _parts(path: Path, role: str | None = None) -> dict[str, Part]:
+    """The networks in a file by role, the first of each."""
+    from restyle_cli.store.files import describe
+
+    return {part.role: part for part in reversed(describe(path, role))}
 
 
 # --- perceptual networks
