@@ -36,11 +36,11 @@ from restyle_cli.models import load_method
 
 Run = Callable[..., Result]
 RESTYLE, PSP = "restyle-psp-portrait", "psp-portrait"
-QUICK = ("--metrics", "l2,ms_ssim")  # dlib's takes a tenth of a second a picture
+QUICK = ("--metrics", "l2,ms_ssim")  # LPIPS and identity take longer
 OUT = Path("restyle-out/eval")
 
 
-def picture(seed: int, size: int = 64) -> Image.Image:
+def random_image(seed: int, size: int = 64) -> Image.Image:
     small = torch.rand(1, 3, 4, 4, generator=torch.Generator().manual_seed(seed)) * 2 - 1
     return to_image(fit(small, (size, size))[0])
 
@@ -53,10 +53,10 @@ def here(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> P
 
 @pytest.fixture
 def faces(here: Path) -> Path:
-    """A folder of five pictures that alignment leaves alone."""
+    """A folder of five images that are aligned already."""
     for seed in range(4):
-        save_image(picture(seed), here / f"faces/{seed}.png", aligned_mark())
-    save_image(picture(4), here / "faces/sub/4.png", aligned_mark())
+        save_image(random_image(seed), here / f"faces/{seed}.png", aligned_mark())
+    save_image(random_image(4), here / "faces/sub/4.png", aligned_mark())
     return Path("faces")
 
 
@@ -70,7 +70,7 @@ def table(folder: Path = OUT) -> list[dict[str, str]]:
 
 
 def without_times(values: Any) -> Any:
-    """A report with nothing in it that a clock or the system's memory says."""
+    """A report without times and memory."""
     if isinstance(values, dict):
         return {k: without_times(v) for k, v in values.items() if k not in ("seconds", "peak_memory_mb")}
     return [without_times(value) for value in values] if isinstance(values, list) else values
@@ -89,10 +89,10 @@ def test_what_is_printed_and_written(restyle: Run, faces: Path) -> None:
     assert [row[:2] for row in rows[8:10]] == [[RESTYLE, "5"], [PSP, "5"]]
     assert "5 images, 0 skipped" in result.stdout
     assert {path.name for path in OUT.iterdir()} == {"report.html", "report.json", "images.csv", "journal.jsonl"}
-    made = report()
-    assert (made["command"], made["images"], made["skipped"]) == ("eval", 5, [])
-    assert [(m["name"], m["chain"]) for m in made["methods"]] == [(RESTYLE, f"{RESTYLE}:2"), (PSP, f"{PSP}:1")]
-    restyle_psp = made["methods"][0]
+    written = report()
+    assert (written["command"], written["images"], written["skipped"]) == ("eval", 5, [])
+    assert [(m["name"], m["chain"]) for m in written["methods"]] == [(RESTYLE, f"{RESTYLE}:2"), (PSP, f"{PSP}:1")]
+    restyle_psp = written["methods"][0]
     assert [step["step"] for step in restyle_psp["steps"]] == [0, 1, 2]
     assert list(restyle_psp["steps"][0]) == ["step", "method", "l2", "ms_ssim", "seconds"]
     assert [step["method"] for step in restyle_psp["steps"]] == ["start", RESTYLE, RESTYLE]
@@ -137,7 +137,7 @@ def test_chains_are_methods_too(restyle: Run, faces: Path) -> None:
     assert chained["steps"][2]["method"] == RESTYLE
 
 
-def test_every_figure_has_its_protocol(restyle: Run, faces: Path) -> None:
+def test_the_protocol(restyle: Run, faces: Path) -> None:
     restyle("eval", faces, "-m", f"{RESTYLE}:1")
     protocol = report()["protocol"]
     assert {"resize", "range", "framing", "seconds", "peak_memory", "statistics", "machine"} < set(protocol)
@@ -154,8 +154,8 @@ def test_every_figure_has_its_protocol(restyle: Run, faces: Path) -> None:
     assert "BSD 2-clause (LPIPS)" in (OUT / "report.html").read_text()
 
 
-def test_the_page_needs_nothing_else(restyle: Run, faces: Path) -> None:
-    (faces / "broken <b>.png").write_text("no picture")
+def test_the_page_is_self_contained(restyle: Run, faces: Path) -> None:
+    (faces / "broken <b>.png").write_text("not an image")
     command = ("eval", faces, "-n", 1, "--metrics", "l2,id/dlib")
     restyle(*command)
     page = (OUT / "report.html").read_text()
@@ -200,10 +200,10 @@ def test_pairs_have_the_librarys_numbers(restyle: Run, faces: Path) -> None:
         assert float(row["l2"]) == pytest.approx(float(torch.nn.functional.mse_loss(x, y)), rel=1e-6)
 
 
-def test_suffixes_may_differ_and_others_are_left_over(restyle: Run, faces: Path) -> None:
+def test_suffixes_may_differ_and_images_without_a_pair_are_counted(restyle: Run, faces: Path) -> None:
     for path in faces.rglob("*.png"):
         save_image(open_image(path), Path("other") / path.relative_to(faces).with_suffix(".webp"))
-    save_image(picture(9), Path("other/0.strip.png"))
+    save_image(random_image(9), Path("other/0.strip.png"))
     result = restyle("eval", faces, "--against", "other", "--metrics", "l2")
     assert result.exit_code == 0
     assert "images in 'other' without a counterpart, left out: 1" in result.stderr
@@ -220,8 +220,8 @@ def test_folders_that_do_not_pair(restyle: Run, faces: Path) -> None:
     assert error == "error: 'other' has no image for 'faces/3.png'"
     assert "same names" in hint
     assert not OUT.exists()
-    save_image(picture(3), Path("other/3.webp"))
-    save_image(picture(3), Path("other/3.bmp"))
+    save_image(random_image(3), Path("other/3.webp"))
+    save_image(random_image(3), Path("other/3.bmp"))
     assert "more than one image for 'faces/3.png'" in restyle("eval", faces, "--against", "other", *QUICK).stderr
 
 
@@ -231,14 +231,14 @@ def test_two_files_are_a_pair(restyle: Run, faces: Path) -> None:
     assert restyle("eval", faces, "--against", faces / "1.png", *QUICK).exit_code == 2
 
 
-# --- going on
+# --- resuming
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_an_interrupted_run_goes_on_to_the_same_report(
+def test_an_interrupted_run_continues_to_the_same_report(
     restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch, batch: int
 ) -> None:
-    (faces / "2 broken.png").write_text("no picture")
+    (faces / "2 broken.png").write_text("not an image")
     command = ("eval", faces, "-n", 2, *QUICK, "-b", batch, "-q")
     restyle(*command, "-o", "whole")
     add, added = Journal.add, []
@@ -270,7 +270,7 @@ def test_an_interrupted_run_goes_on_to_the_same_report(
     before = (OUT / "journal.jsonl").read_bytes()
     stepped.clear()
     restyle(*command)
-    assert stepped == []  # all is there
+    assert stepped == []  # everything is in the journal
     assert (OUT / "journal.jsonl").read_bytes() == before
 
 
@@ -302,11 +302,11 @@ app(["eval", "faces", "-m", {RESTYLE!r}, "-n", "2", "--metrics", "l2,ms_ssim", "
     assert without_times(report()) == without_times(report(Path("whole")))
 
 
-def test_new_pictures_are_added_and_changed_ones_measured_again(restyle: Run, faces: Path) -> None:
+def test_new_images_are_added_and_changed_ones_measured_again(restyle: Run, faces: Path) -> None:
     command = ("eval", faces, "-m", PSP, *QUICK, "-q", "-b", 1)
     restyle(*command)
-    save_image(picture(20), faces / "0.png", aligned_mark())
-    save_image(picture(21), faces / "5.png", aligned_mark())
+    save_image(random_image(20), faces / "0.png", aligned_mark())
+    save_image(random_image(21), faces / "5.png", aligned_mark())
     (faces / "1.png").unlink()
     restyle(*command)
     restyle(*command, "-o", "fresh")
@@ -317,21 +317,21 @@ def test_new_pictures_are_added_and_changed_ones_measured_again(restyle: Run, fa
     assert mean == pytest.approx(fresh, rel=1e-12)  # summed in another order
 
 
-def test_the_report_of_another_run_is_kept_unless_told(restyle: Run, faces: Path) -> None:
+def test_the_report_of_another_run_is_kept_without_overwrite(restyle: Run, faces: Path) -> None:
     restyle("eval", faces, "-m", PSP, *QUICK, "-q")
     before = (OUT / "report.html").read_bytes()
-    for options, told in ((("-m", RESTYLE), "other methods"), (("-m", PSP, "-b", 1), "another batch size")):
+    for options, message in ((("-m", RESTYLE), "other methods"), (("-m", PSP, "-b", 1), "another batch size")):
         result = restyle("eval", faces, *options, *QUICK)
         assert result.exit_code == 1
         error, hint = result.stderr.splitlines()
-        assert error == f"error: 'restyle-out/eval' has the report of another run: it has {told}"
+        assert error == f"error: 'restyle-out/eval' has the report of another run: it has {message}"
         assert "--overwrite" in hint
         assert (OUT / "report.html").read_bytes() == before
     assert restyle("eval", faces, "-m", RESTYLE, *QUICK, "--overwrite", "-q").exit_code == 0
     assert [method["name"] for method in report()["methods"]] == [RESTYLE]
 
 
-def test_somebodys_own_file_is_not_written_over(restyle: Run, faces: Path) -> None:
+def test_a_file_of_the_user_is_not_overwritten(restyle: Run, faces: Path) -> None:
     OUT.mkdir(parents=True)
     (OUT / "images.csv").write_text("mine")
     result = restyle("eval", faces, *QUICK)
@@ -340,11 +340,11 @@ def test_somebodys_own_file_is_not_written_over(restyle: Run, faces: Path) -> No
     assert (OUT / "images.csv").read_text() == "mine"
 
 
-# --- many pictures
+# --- many images
 
 
-def test_few_pictures_are_in_memory_at_a_time(restyle: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one = picture(0, 16)
+def test_few_images_are_in_memory_at_a_time(restyle: Run, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = random_image(0, 16)
     for index in range(120):
         save_image(one, here / f"many/{index:03d}.png")
     alive, most = [0], [0]
@@ -375,14 +375,14 @@ def test_faces_are_searched_once_for_all_methods(restyle: Run, here: Path, monke
     restyle("eval", "photos", "-m", f"{PSP},{RESTYLE}:1", *QUICK, "-q")
     assert len(searches) == 1
     first, second = report()["methods"]
-    assert first["steps"][0]["l2"] == second["steps"][0]["l2"]  # of one average picture against the same crop
+    assert first["steps"][0]["l2"] == second["steps"][0]["l2"]  # of one average image against the same crop
 
 
 # --- bad input
 
 
-def test_rubbish_is_skipped_and_counted(restyle: Run, faces: Path) -> None:
-    (faces / "text.jpg").write_text("no picture")
+def test_broken_files_are_skipped_and_counted(restyle: Run, faces: Path) -> None:
+    (faces / "text.jpg").write_text("not an image")
     (faces / "empty.png").write_bytes(b"")
     (faces / "notes.txt").write_text("not even named as one")
     result = restyle("eval", faces, *QUICK, "-n", 1)
@@ -395,7 +395,7 @@ def test_rubbish_is_skipped_and_counted(restyle: Run, faces: Path) -> None:
     assert [method["images"] for method in report()["methods"]] == [5, 5]
 
 
-def test_a_black_picture(restyle: Run, here: Path) -> None:
+def test_a_black_image(restyle: Run, here: Path) -> None:
     Path("dark").mkdir()
     Image.new("RGB", (64, 64)).save("dark/black.png")
     result = restyle("eval", "dark", "-m", PSP)
@@ -407,16 +407,16 @@ def test_a_black_picture(restyle: Run, here: Path) -> None:
     assert result.exit_code == 0
     (method,) = report(Path("out"))["methods"]
     assert all(0 <= step["l2"] <= 4 and 0 <= step["ms_ssim"] <= 1 for step in method["steps"])
-    assert method["stderr"]["l2"] == [None, None]  # of one picture
+    assert method["stderr"]["l2"] == [None, None]  # of one image
 
 
-def test_a_method_that_comes_to_no_numbers(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    draw = ReStyle._generate
+def test_a_method_that_produces_nan(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generate = ReStyle._generate
 
-    def spoiled(self: ReStyle, w: torch.Tensor, patch: Any = None) -> Any:
-        return draw(self, w * float("nan"), patch)
+    def produce_nan(self: ReStyle, w: torch.Tensor, patch: Any = None) -> Any:
+        return generate(self, w * float("nan"), patch)
 
-    monkeypatch.setattr(ReStyle, "_generate", spoiled)
+    monkeypatch.setattr(ReStyle, "_generate", produce_nan)
     result = restyle("eval", faces, "-n", 1, *QUICK)
     assert result.exit_code == 1
     assert f"{RESTYLE} produced NaN for 'faces/0.png'" in result.stderr
@@ -429,17 +429,17 @@ def test_a_method_that_comes_to_no_numbers(restyle: Run, faces: Path, monkeypatc
 
 
 def test_too_little_memory(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*arguments: object) -> None:
+    def out_of_memory(*arguments: object) -> None:
         raise torch.OutOfMemoryError
 
-    monkeypatch.setattr(ReStyle, "step", full)
+    monkeypatch.setattr(ReStyle, "step", out_of_memory)
     result = restyle("eval", faces, "-m", RESTYLE, *QUICK, "-b", 2)
     assert result.exit_code == 1
     assert "--batch-size 1" in result.stderr
 
 
 @pytest.mark.parametrize(
-    ("options", "status", "told"),
+    ("options", "status", "message"),
     [
         (("--metrics", "id/curricularface"), 1, "weights get curricularface"),
         (("--metrics", "fid"), 1, "Inception"),
@@ -452,11 +452,11 @@ def test_too_little_memory(restyle: Run, faces: Path, monkeypatch: pytest.Monkey
         (("-n", 0), 2, "between 1 and 10000"),
     ],
 )
-def test_wrong_wishes(restyle: Run, faces: Path, options: tuple[object, ...], status: int, told: str) -> None:
+def test_wrong_usage(restyle: Run, faces: Path, options: tuple[object, ...], status: int, message: str) -> None:
     result = restyle("eval", faces, *options)
     assert result.exit_code == status
     assert result.stderr.startswith("error: ")
-    assert told in result.stderr
+    assert message in result.stderr
     assert not OUT.exists()
 
 

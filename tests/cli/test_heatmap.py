@@ -48,7 +48,7 @@ def sheet(name: str) -> np.ndarray:
     return np.asarray(Image.open(f"restyle-out/heatmap/{name}.heatmap.png"))
 
 
-def test_one_picture(restyle: Run, faces: Path) -> None:
+def test_one_image(restyle: Run, faces: Path) -> None:
     result = restyle("heatmap", faces / "a.png", "-n", 3, "-m", RESTYLE)
     assert (result.exit_code, result.stderr) == (0, "")
     assert files() == ["a.heatmap.npz", "a.heatmap.png"]
@@ -92,7 +92,7 @@ def test_the_average_of_a_folder(restyle: Run, faces: Path) -> None:
     np.testing.assert_allclose(average.maps, np.mean(each, axis=0), rtol=1e-5, atol=1e-6)
 
 
-def test_a_picture_called_average(restyle: Run, faces: Path) -> None:
+def test_an_image_called_average(restyle: Run, faces: Path) -> None:
     put(faces / "average.png", 7)
     values = json.loads(restyle("heatmap", faces, "-n", 1, "--json").stdout)
     written = [*(image["outputs"]["maps"] for image in values["images"]), values["average"]["outputs"]["maps"]]
@@ -149,8 +149,8 @@ def test_long_schedules_show_some_steps(restyle: Run, faces: Path) -> None:
     assert shown[-1]["since"] < 29
 
 
-def test_a_bad_picture_does_not_stop_the_folder(restyle: Run, faces: Path) -> None:
-    (faces / "b.png").write_bytes(b"rubbish")
+def test_a_bad_image_does_not_stop_the_folder(restyle: Run, faces: Path) -> None:
+    (faces / "b.png").write_bytes(b"broken")
     result = restyle("heatmap", faces, Path("missing"), "-n", 1, "--json")
     assert result.exit_code == 1
     assert "'faces/b.png'" in result.stderr
@@ -159,14 +159,14 @@ def test_a_bad_picture_does_not_stop_the_folder(restyle: Run, faces: Path) -> No
     assert json.loads(result.stdout)["average"]["count"] == 2
 
 
-def test_one_good_picture_has_no_average(restyle: Run, faces: Path) -> None:
-    (faces / "b.png").write_bytes(b"rubbish")
+def test_one_good_image_has_no_average(restyle: Run, faces: Path) -> None:
+    (faces / "b.png").write_bytes(b"broken")
     result = restyle("heatmap", faces / "a.png", faces / "b.png", "-n", 1, "--json")
     assert json.loads(result.stdout)["average"] is None
     assert files() == ["a.heatmap.npz", "a.heatmap.png"]
 
 
-def test_networks_that_give_no_numbers(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_produce_nan(restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draw = ReStyle._generate
     monkeypatch.setattr(ReStyle, "_generate", lambda self, w, patch=None: draw(self, w * float("nan"), patch))
     result = restyle("heatmap", faces / "a.png", "-m", RESTYLE)
@@ -175,7 +175,7 @@ def test_networks_that_give_no_numbers(restyle: Run, faces: Path, monkeypatch: p
     assert files() == []
 
 
-def test_pictures_are_never_overwritten(restyle: Run, faces: Path) -> None:
+def test_inputs_are_never_overwritten(restyle: Run, faces: Path) -> None:
     before = put(faces / "average.heatmap.png", 5).read_bytes()
     result = restyle("heatmap", faces, "-o", faces, "-n", 1)
     assert result.exit_code == 1
@@ -184,11 +184,11 @@ def test_pictures_are_never_overwritten(restyle: Run, faces: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [(("--normalise", "all"), "photo"), (("-n", 0), "0"), (("-m", "restyle-psp-portrat"), "did you mean")],
 )
-def test_wrong_usage(restyle: Run, faces: Path, options: tuple[object, ...], told: str) -> None:
+def test_wrong_usage(restyle: Run, faces: Path, options: tuple[object, ...], message: str) -> None:
     result = restyle("heatmap", faces, *options)
     assert result.exit_code in (1, 2)
-    assert told in result.stderr
+    assert message in result.stderr
     assert not Path("restyle-out/heatmap").exists() or files() == []

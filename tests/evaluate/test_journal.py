@@ -15,9 +15,9 @@ ROW = Row("a:1", "1.png", "f00", [[0.1 + 0.2, 1.0]], [0.5])
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Journal:
-    made = Journal(tmp_path / "out" / "journal.jsonl", SETTINGS)
-    made.open()
-    return made
+    journal = Journal(tmp_path / "out" / "journal.jsonl", SETTINGS)
+    journal.open()
+    return journal
 
 
 def test_lines_come_back_in_order_and_exactly(journal: Journal) -> None:
@@ -32,7 +32,7 @@ def test_lines_come_back_in_order_and_exactly(journal: Journal) -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 2, 8, 20])
-def test_a_line_cut_off_is_dropped_and_the_next_is_whole(journal: Journal, cut: int) -> None:
+def test_a_partial_last_line_is_dropped(journal: Journal, cut: int) -> None:
     journal.add([ROW])
     journal.add([Skip("2.png", "x" * 200_000)])
     journal.path.write_bytes(journal.path.read_bytes()[:-cut])
@@ -42,7 +42,7 @@ def test_a_line_cut_off_is_dropped_and_the_next_is_whole(journal: Journal, cut: 
 
 
 @pytest.mark.parametrize("content", [b"", b'{"format"'])
-def test_one_that_was_killed_at_once_begins_again(journal: Journal, content: bytes) -> None:
+def test_a_file_without_a_first_line_is_started_again(journal: Journal, content: bytes) -> None:
     journal.path.write_bytes(content)
     journal.open()
     journal.add([ROW])
@@ -77,7 +77,7 @@ def test_a_file_of_something_else_is_refused(journal: Journal) -> None:
         journal.open()
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("mine")
     with pytest.raises(RestyleError, match="cannot write"):
         Journal(tmp_path / "taken" / "journal.jsonl", SETTINGS).open()

@@ -1,4 +1,4 @@
-"""What `--methods` means."""
+"""Parsing of `--methods`, and the steps that are measured."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_chains(text: str | None, via: str | None, steps: int | None, chains: li
 
 
 @pytest.mark.parametrize("text", ["", f"{PSP},", ";", f"{PSP};;{RESTYLE}", f"{PSP}:x", f"{PSP}:3"])
-def test_wrong_ones(text: str) -> None:
+def test_invalid_texts(text: str) -> None:
     with pytest.raises(UsageError):
         plans(text)
 
@@ -57,7 +57,7 @@ def test_schedules_name_models_and_measure_their_steps() -> None:
     ]
 
 
-def test_chains_that_are_asked_for_by_one_name_bear_it() -> None:
+def test_chains_requested_by_one_name_keep_it() -> None:
     planned = plans("hybrid-portrait:3,image2stylegan:2,pti:2")
     chains = [f"{RESTYLE}:5,image2stylegan:3", "image2stylegan-portrait:2", f"{RESTYLE}:5,pti-portrait:2"]
     assert [plan.chain for plan in planned] == chains
@@ -67,7 +67,7 @@ def test_chains_that_are_asked_for_by_one_name_bear_it() -> None:
     assert [plan.chain for plan in plans("hybrid-portrait", steps=2)] == [f"{RESTYLE}:2,image2stylegan:2"]
 
 
-def test_of_a_long_chain_some_steps_are_measured() -> None:
+def test_long_chains_are_measured_at_some_steps() -> None:
     (schedule,) = schedules(plans(f"{RESTYLE}:100"))
     assert len(schedule.steps) <= MOST_STEPS
     assert schedule.steps[:3] == (0, 1, 2)

@@ -1,4 +1,4 @@
-"""What the steps changed, in numbers: against sums by hand, to a file and back, and on average."""
+"""The changes of each step: against sums by hand, written and read, and averaged."""
 
 from __future__ import annotations
 
@@ -43,15 +43,17 @@ def test_changes_are_between_neighbouring_steps(inverted: tuple[torch.Tensor, In
     assert np.array_equal(changes.target, np.asarray(to_image(x[1])))
 
 
-def test_parts_of_the_whole(inverted: tuple[torch.Tensor, Inversion]) -> None:
+def test_shares_add_up(inverted: tuple[torch.Tensor, Inversion]) -> None:
     changes = of(inverted, 0)
     np.testing.assert_allclose(changes.shares.sum(axis=1), 1, rtol=1e-5)
     assert changes.way.sum() == pytest.approx(1)
-    for k, (step, said) in enumerate(changes.described(), start=1):
-        assert (step, said["since"]) == (k, k - 1)
-        assert sum(said["layers"].values()) == pytest.approx(1)
-        assert said["layers"]["coarse"] == pytest.approx(changes.layers[k - 1, :4].sum() / changes.layers[k - 1].sum())
-        assert said["layers"]["fine"] == 0  # a generator of 32 px has none
+    for k, (step, record) in enumerate(changes.described(), start=1):
+        assert (step, record["since"]) == (k, k - 1)
+        assert sum(record["layers"].values()) == pytest.approx(1)
+        assert record["layers"]["coarse"] == pytest.approx(
+            changes.layers[k - 1, :4].sum() / changes.layers[k - 1].sum()
+        )
+        assert record["layers"]["fine"] == 0  # a generator of 32 px has none
 
 
 def test_steps_left_out_are_named(inverted: tuple[torch.Tensor, Inversion]) -> None:
@@ -59,7 +61,7 @@ def test_steps_left_out_are_named(inverted: tuple[torch.Tensor, Inversion]) -> N
     one = inversion.one(0)
     some = dataclasses.replace(one, image_steps={k: one.image_steps[k] for k in (0, 1, 4)})
     changes = changes_of(x[0], some, tiny.lpips())
-    assert [(step, said["since"]) for step, said in changes.described()] == [(1, 0), (4, 1)]
+    assert [(step, record["since"]) for step, record in changes.described()] == [(1, 0), (4, 1)]
     np.testing.assert_allclose(changes.layers[1], (one.w_steps[0, 4] - one.w_steps[0, 1]).norm(dim=1), rtol=1e-5)
 
 
@@ -72,7 +74,7 @@ def test_nothing_changed() -> None:
         *(zero(shape, np.float32) for shape in ((2, 4, 4), (2, 8), (2,), (2,))),
     )
     assert still.top == 0
-    assert [said["way"] for _, said in still.described()] == [0, 0]
+    assert [record["way"] for _, record in still.described()] == [0, 0]
     assert not still.shares.any()
 
 
@@ -84,8 +86,8 @@ def test_the_average(inverted: tuple[torch.Tensor, Inversion]) -> None:
     average = mean.result()
     assert average.count == mean.count == 2
     for name in ("maps", "layers", "area", "broad"):
-        wanted = (getattr(first, name) + getattr(second, name)) / 2
-        np.testing.assert_allclose(getattr(average, name), wanted, rtol=1e-5, atol=1e-7)
+        expected = (getattr(first, name) + getattr(second, name)) / 2
+        np.testing.assert_allclose(getattr(average, name), expected, rtol=1e-5, atol=1e-7)
     assert np.abs(average.images - (first.images / 2 + second.images / 2)).max() <= 0.5
     with pytest.raises(ValueError, match="no images"):
         Mean().result()
@@ -103,14 +105,14 @@ def test_to_a_file_and_back(inverted: tuple[torch.Tensor, Inversion], tmp_path: 
 
 
 @pytest.mark.parametrize("bytes", [b"", b"not a zip", b"PK\x03\x04 cut", b"\x93NUMPY\x01\x00"])
-def test_files_that_are_none(tmp_path: Path, bytes: bytes) -> None:
+def test_files_of_another_kind(tmp_path: Path, bytes: bytes) -> None:
     path = tmp_path / "a.npz"
     path.write_bytes(bytes)
     with pytest.raises(RestyleError, match=r"a\.npz"):
         read_changes(path)
 
 
-def test_files_that_are_damaged_or_others(inverted: tuple[torch.Tensor, Inversion], tmp_path: Path) -> None:
+def test_damaged_files(inverted: tuple[torch.Tensor, Inversion], tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     write_changes(path, of(inverted, 0), {})
     data = bytearray(path.read_bytes())

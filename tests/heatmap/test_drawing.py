@@ -1,4 +1,4 @@
-"""The sheet: colours that mean more, scales, bars, captions."""
+"""The sheet: colours, scales, bars and captions."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ def brightness(colours: np.ndarray) -> np.ndarray:
     return colours.astype(float) @ [0.2126, 0.7152, 0.0722]
 
 
-def test_more_is_brighter_and_red_is_not_blue() -> None:
+def test_the_colour_map_gets_brighter_and_channels_are_not_swapped() -> None:
     ramp = apply_colormap(np.linspace(0, 1, 256, dtype=np.float32)[None])[0]
     assert (np.diff(brightness(ramp)) > -1.5).all()
     assert brightness(ramp[-1]) > 220 > 20 > brightness(ramp[0])
     assert ramp[180, 0] > ramp[180, 2] + 80  # two thirds up, magma is orange; with R and B swapped, blue
 
 
-def test_heat_covers_the_picture_the_more_the_hotter() -> None:
-    picture = np.full((2, 2, 3), (250, 20, 20), np.uint8)
+def test_the_overlay_is_more_opaque_where_the_change_is_larger() -> None:
+    image = np.full((2, 2, 3), (250, 20, 20), np.uint8)
     heat = np.array([[0, 0.3], [0.6, 1]], np.float32)
-    over, grey = overlay(picture, heat).astype(float), 0.299 * 250 + 0.701 * 20
+    over, grey = overlay(image, heat).astype(float), 0.299 * 250 + 0.701 * 20
     covered = np.abs(over - grey).sum(axis=2) / np.abs(apply_colormap(heat) - grey).sum(axis=2)
     assert covered.ravel().tolist() == pytest.approx([0.1, 0.34, 0.58, 0.9], abs=0.02)
     assert np.ptp(over[0, 0].astype(int)) <= 3  # nothing has changed there: grey
@@ -64,14 +64,14 @@ def test_the_sheet_has_a_column_a_step() -> None:
     assert len(start) == HEIGHT  # the first guess, below the target
 
 
-def test_above_all_steps_share_a_scale_and_below_each_has_its_own() -> None:
+def test_the_first_row_has_one_scale_and_the_second_a_scale_per_step() -> None:
     pixels = brightness(np.asarray(draw_changes(changes(), top=8)))
     lefts = [12 + (HEIGHT + 8) * (1 + k) for k in range(3)]
     above = [pixels[12 : 12 + HEIGHT, left : left + HEIGHT] for left in lefts]
     rows = slice(12 + HEIGHT + 80, HEIGHT + 200)  # well inside the second row
     below = [pixels[rows, left : left + HEIGHT].mean() for left in lefts]
     assert np.ptp(below) < 0.1 * np.mean(below)
-    spread = [picture.std() for picture in above]
+    spread = [panel.std() for panel in above]
     assert spread[0] > 1.2 * spread[2]
 
 

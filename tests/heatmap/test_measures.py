@@ -1,4 +1,4 @@
-"""How change is measured: at each place, how concentrated, how broad."""
+"""The measures of change: per pixel, how concentrated, how broad."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def network() -> LPIPS:
     return LPIPS(LPIPSConfig((8, 8, 8, 8, 8))).eval().requires_grad_(False)
 
 
-def test_lab_is_that_of_the_library() -> None:
-    pictures = noise(2)
-    rgb = ((pictures + 1) / 2).permute(0, 2, 3, 1).numpy()
-    np.testing.assert_allclose(lab(pictures), rgb2lab(rgb), atol=1e-3)  # float32, of 100
+def test_lab_equals_skimage() -> None:
+    images = noise(2)
+    rgb = ((images + 1) / 2).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(lab(images), rgb2lab(rgb), atol=1e-3)  # float32, of 100
 
 
 def test_equal_images_have_not_changed() -> None:
@@ -34,11 +34,11 @@ def test_equal_images_have_not_changed() -> None:
 
 
 def test_lpips_maps_average_to_lpips() -> None:
-    pictures = noise(3, 128)
+    images = noise(3, 128)
     lpips = network()
-    maps = lpips_maps(lpips, pictures)
-    wanted = lpips(pictures[:-1], pictures[1:])
-    np.testing.assert_allclose(maps.mean(axis=(1, 2)), wanted, rtol=0.05)  # bringing maps to full size weighs edges
+    maps = lpips_maps(lpips, images)
+    expected = lpips(images[:-1], images[1:])
+    np.testing.assert_allclose(maps.mean(axis=(1, 2)), expected, rtol=0.05)  # resizing weights the borders
 
 
 def test_lpips_maps_show_where() -> None:
@@ -55,14 +55,14 @@ def test_a_missing_file_of_lpips_is_an_error(without_lpips: None) -> None:
     assert "install restyle again" in str(caught.value.hint)
 
 
-def test_half_of_a_change() -> None:
+def test_half_area() -> None:
     even, spot, none = np.ones((10, 10)), np.zeros((10, 10)), np.zeros((10, 10))
     spot[3, 4] = 1
     areas = half_area(np.stack([even, spot, none]).astype(np.float32))
-    assert areas.tolist() == pytest.approx([0.49, 0.0, 0.0])  # what lies before the half is reached
+    assert areas.tolist() == pytest.approx([0.49, 0.0, 0.0])  # pixels before half is reached
 
 
-def test_broad_changes_outlive_a_blur() -> None:
+def test_broad_changes_remain_after_a_blur() -> None:
     grey = torch.zeros(1, 3, 64, 64)
     half, stripes = grey.clone(), grey.clone()
     half[..., 32:] = 0.5

@@ -1,4 +1,4 @@
-"""What the embedded networks change first and last: broad regions and coarse layers, then details and fine layers."""
+"""What the bundled models change first and last: broad regions and coarse layers, then details and fine layers."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def average() -> Changes:
     x = draw_looks(looks(sample_z(16, HELD_OUT + 3)[:6]), 256, finer=1)
     inversion = invert(x, load_method("restyle-psp-portrait"), steps=5, keep_w=True)
     mean, lpips = Mean(), load_lpips(torch.device("cpu"))
-    for index, picture in enumerate(x):
-        mean.add(changes_of(picture, inversion.one(index), lpips))
+    for index, image in enumerate(x):
+        mean.add(changes_of(image, inversion.one(index), lpips))
     return mean.result()
 
 

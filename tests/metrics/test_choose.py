@@ -1,4 +1,4 @@
-"""Which metrics are measured, and what is said of those that cannot be."""
+"""Which metrics are chosen, and the reasons for missing ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_metric_whose_file_is_missing_is_left_out(without_lpips: None) -> None
         choose(["lpips"])
 
 
-def test_pictures_that_are_no_faces_have_no_identity() -> None:
+def test_images_without_faces_have_no_identity() -> None:
     chosen = choose(identities=())
     assert [metric.name for metric in chosen.metrics] == ["l2", "lpips", "ms_ssim"]
     assert "not faces" in chosen.missing["id"].message

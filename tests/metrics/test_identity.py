@@ -24,7 +24,7 @@ from restyle_cli.store.files import write_module
 
 @pytest.fixture(scope="module")
 def face() -> Tensor:
-    """The astronaut's, framed as FFHQ frames faces, [1, 3, 256, 256]."""
+    """The astronaut's, aligned as in FFHQ, [1, 3, 256, 256]."""
     data = pytest.importorskip("skimage.data")
     return to_tensor(align(Image.fromarray(data.astronaut()), "always").image)[None]
 
@@ -34,7 +34,7 @@ def five_points_of(face: Tensor) -> np.ndarray:
     return five_points(locate(predictor, to_bytes(face)[0])[None])[0]
 
 
-def test_dlibs_own_numbers(face: Tensor) -> None:
+def test_the_numbers_of_dlib(face: Tensor) -> None:
     darker = (face * 0.6 - 0.2).roll(3, dims=-1)
     find = dlib.shape_predictor(str(model_file(DlibIdentity.landmarks_file)))
     network = dlib.face_recognition_model_v1(str(fetch.path_of(catalog.find("dlib"))))
@@ -51,12 +51,12 @@ def test_dlibs_own_numbers(face: Tensor) -> None:
     assert metric.measure(face, face).tolist() == [[1, 0]]
 
 
-def test_dlib_takes_pictures_as_files_have_them(face: Tensor) -> None:
+def test_to_bytes_inverts_to_tensor(face: Tensor) -> None:
     bytes_ = to_bytes(face)
     assert np.array_equal(bytes_[0], to_bytes(to_tensor(Image.fromarray(bytes_[0]))[None])[0])
 
 
-def test_crops_put_the_points_where_face_networks_want_them(face: Tensor) -> None:
+def test_crops_move_the_points_to_the_template(face: Tensor) -> None:
     points = five_points_of(face)
     left, right, nose, *mouth = points
     assert left[0] < nose[0] < right[0]
@@ -75,7 +75,7 @@ def test_crops_put_the_points_where_face_networks_want_them(face: Tensor) -> Non
     assert np.abs(ours.astype(int) - theirs).mean() < 0.5
 
 
-def test_what_lies_outside_is_black() -> None:
+def test_outside_of_the_image_is_black() -> None:
     bright = torch.ones(1, 3, 256, 256)
     far = np.array([(0, 0), (40, 0), (20, 20), (4, 44), (36, 44)], dtype=float)
     crop = crops(bright, far[None])

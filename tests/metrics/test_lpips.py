@@ -43,7 +43,7 @@ def alexnet(**options: object) -> SimpleNamespace:
 
 
 @pytest.mark.weights
-def test_the_librarys_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_numbers_of_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
     (metric,) = choose(["lpips"]).metrics
     assert [entry.name for entry, _ in metric.networks] == ["lpips-alex"]
     x, y = pairs()

@@ -19,7 +19,7 @@ def test_ms_ssim_is_the_originals(name: str, share: float) -> None:
     assert error <= limit
 
 
-def test_contradicting_pictures_are_at_zero_where_the_original_has_no_number() -> None:
+def test_contradicting_images_are_at_zero_where_the_original_has_nan() -> None:
     x = parity.picture("result")
     assert ms_ssim(x, -x).tolist() == [0]
 
@@ -37,7 +37,7 @@ def test_pairs_have_their_own_value_at_any_size_and_precision() -> None:
     assert ms_ssim(x.bfloat16(), x.bfloat16()).max() <= 1
 
 
-def test_grey_pictures_have_the_librarys_value() -> None:
+def test_grey_images_have_the_librarys_value() -> None:
     x, y = (parity.picture(name)[:, :1].expand(-1, 3, -1, -1) for name in ("result", "gt"))
     expected = pytorch_msssim.ms_ssim(x, (x + y) / 2, data_range=2, size_average=False)
     torch.testing.assert_close(ms_ssim(x, (x + y) / 2), expected, rtol=1e-5, atol=1e-5)

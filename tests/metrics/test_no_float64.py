@@ -1,4 +1,4 @@
-"""Apple's GPUs have no float64: what lies on the device is taken to the CPU before it is made double."""
+"""Apple's GPUs have no float64: tensors are moved to the CPU before they become float64."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_measuring() -> None:
 
 def test_the_mean_of_w(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = tiny.generator()
-    wanted, mapping = generator.mean_w(500), generator.mapping
+    expected, mapping = generator.mean_w(500), generator.mapping
     mapping.register_forward_hook(lambda module, inputs, w: w.as_subclass(OnAppleGPU))
-    assert torch.equal(generator.mean_w(500), wanted)
-    assert wanted.dtype == torch.float32
+    assert torch.equal(generator.mean_w(500), expected)
+    assert expected.dtype == torch.float32

@@ -10,7 +10,7 @@ from restyle_cli.metrics.base import compared
 from restyle_cli.metrics.pixel import l2
 
 
-def test_identical_pictures_are_at_zero() -> None:
+def test_identical_images_are_at_zero() -> None:
     x = torch.rand(2, 3, 40, 60) * 2 - 1
     assert l2(x, x).tolist() == [0, 0]
 
@@ -22,7 +22,7 @@ def test_the_range_is_minus_one_to_one() -> None:
     torch.testing.assert_close(l2(2 * x - 1, 2 * y - 1), 4 * in_unit_range)
 
 
-def test_both_pictures_are_compared_at_256() -> None:
+def test_both_images_are_compared_at_256() -> None:
     stripes = torch.ones(1, 3, 512, 512)
     stripes[..., ::2] = -1
     assert l2(stripes, torch.zeros(1, 3, 512, 512)).tolist() == [0]
@@ -36,7 +36,7 @@ def overshooting() -> Tensor:
     return stripes
 
 
-def test_pictures_are_cut_to_the_range_before_they_are_pooled() -> None:
+def test_images_are_clamped_before_they_are_pooled() -> None:
     assert l2(torch.zeros(1, 3, 256, 256), overshooting()).tolist() == [0]
     assert compared(overshooting()).abs().max() == 0
 
@@ -48,7 +48,7 @@ def test_every_metric_compares_what_a_file_shows() -> None:
         assert torch.equal(metric.measure(target, wild), metric.measure(target, wild.clamp(-1, 1))), metric.name
 
 
-def test_what_is_not_finite_is_no_number() -> None:
+def test_infinite_values_are_not_measured() -> None:
     image = torch.zeros(1, 3, 256, 256)
     image[0, 0, 0, 0] = torch.inf
     assert not l2(torch.zeros_like(image), image).isfinite().any()
