@@ -1,1 +1,1 @@
-"""Where networks come from: name -> file -> network."""
+"""Models: the catalog, downloads, files, and conversion from other projects."""

@@ -285,6 +285,9 @@ def test_archives_that_claim_more_than_they_have(tmp_path: Path) -> None:
         b"\x80\x0200.",
         b"\x80\x04\x8c\x02osN\x93.",
         b"\x80\x02}(K\x01K\x02u.",
+        b"\x80\x02]K\x01\x85R.",  # a call of data
+        b"\x80\x02ccollections\nOrderedDict\n}b.",  # a state for a function
+        b"\x80\x02cargparse\nNamespace\n)R}X\x09\x00\x00\x00set_statecbuiltins\nset\nsb}b.",  # a method replaced
         b"\x80",
     ],
 )  # fmt: skip

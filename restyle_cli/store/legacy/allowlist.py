@@ -1,4 +1,4 @@
-"""What a checkpoint may ask for, and what it gets: data in the place of other projects' objects, no code of theirs."""
+"""The names that a checkpoint may import, and the data that takes the place of other projects' objects."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def as_tensor(value: Any) -> Tensor | None:
         return torch.tensor(value) if isinstance(value, float) or abs(value) < 2**63 else None
     if not isinstance(value, list | tuple):
         return None
-    # A list may hold one and the same list many times over: what that comes to is counted before it is made.
+    # A list may contain the same list many times: the size is computed before the tensor.
     size, inner = 1, value
     while isinstance(inner, list | tuple) and inner and size <= MAX_LISTED:
         size, inner = size * len(inner), inner[0]

@@ -1,4 +1,4 @@
-"""Reading checkpoints of other projects: tensors and plain values come out, and nothing inside is ever run.
+"""Read checkpoints of other projects as tensors and plain values. Nothing inside them is executed.
 
 Five forms are read, each also packed with gzip: PyTorch's archives (`torch.save` since 1.6), its older files, NVIDIA's
 network pickles, safetensors, and dlib's face network. The first three contain pickles, which `unpickle` reads.
@@ -39,13 +39,13 @@ MAX_RATIO, MAX_SMALL = 20, 64 * 1024 * 1024
 """How much larger than the packed file its content may be, beyond so many bytes. Weights hardly get smaller."""
 _GZIP = b"\x1f\x8b"
 _OLD_TORCH = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")
-"""The magic number that PyTorch's files began with before 1.6."""
+"""The magic number of PyTorch's files before 1.6."""
 
 
 def is_foreign(path: Path) -> bool:
-    """Whether the file is of a form that is not ours, by its first bytes. RestyleError when it cannot be read.
+    """Whether the file is not in restyle's format, by its first bytes. RestyleError when it cannot be read.
 
-    Ours begin with the length of their header, whose bytes can be those that another form begins with.
+    Safetensors begin with the length of the header, which can be the first bytes of another format.
     """
     start = _beginning(path)
     if _is_safetensors(start):
@@ -54,10 +54,10 @@ def is_foreign(path: Path) -> bool:
 
 
 def read_checkpoint(path: Path, mapped: bool = False) -> Any:
-    """What a foreign file holds: tables of tensors and plain values, and `PickledModule`s.
+    """The content of a foreign file: dicts of tensors and plain values, and `PickledModule`s.
 
-    `mapped` leaves the tensors in the file until they are looked at, where its form allows. RestyleError, one sentence
-    with what is wrong, for everything that is not a whole and harmless checkpoint.
+    With `mapped`, tensors are in the mapped file where its format allows. RestyleError, one sentence, for everything
+    that is not a complete and harmless checkpoint.
     """
     try:
         if _beginning(path).startswith(_GZIP):
@@ -92,8 +92,8 @@ def _read(path: Path, mapped: bool) -> Any:
 
 
 def refusal(path: Path, error: RefusedFile) -> RestyleError:
-    """What people are told of a file that is not read."""
-    hint = error.hint or "get it again from where it was published; restyle runs nothing inside such files"
+    """The error for a file that is refused."""
+    hint = error.hint or "download it again from where it was published; restyle executes nothing inside such files"
     return RestyleError(f"'{path}' {error.message}", hint)
 
 
@@ -107,7 +107,7 @@ def _beginning(path: Path) -> bytes:
 
 @contextmanager
 def _unpacked(path: Path) -> Iterator[Path]:
-    """The content of a file packed with gzip, in a file of its own for a while."""
+    """The content of a file packed with gzip, in a temporary file."""
     most = min(MAX_FILE, MAX_SMALL + MAX_RATIO * path.stat().st_size)
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "content"
@@ -131,7 +131,7 @@ def _is_safetensors(start: bytes) -> bool:
 
 
 def _of_another_project(path: Path) -> bool:
-    """Whether a safetensors file has tensors and no description of ours. What is damaged is left to whom reads ours."""
+    """Whether a safetensors file has tensors and was not written by restyle. False for damaged files."""
     try:
         header = read_safetensors_header(path)
     except RestyleError:
@@ -148,8 +148,8 @@ def _read_safetensors(path: Path, mapped: bool) -> Any:
         raise damaged() from error
     if not mapped:
         tensors = {name: tensor.clone() for name, tensor in tensors.items()}
-    told = {name: value for name, value in metadata(header).items() if name != "format"}  # "pt", of every file
-    return tensors | {"opts": told["opts"] if isinstance(told.get("opts"), dict) else told}
+    opts = {name: value for name, value in metadata(header).items() if name != "format"}  # "pt" in every file
+    return tensors | {"opts": opts["opts"] if isinstance(opts.get("opts"), dict) else opts}
 
 
 def _read_archive(path: Path, mapped: bool) -> Any:
@@ -159,7 +159,7 @@ def _read_archive(path: Path, mapped: bool) -> Any:
         what = "a TorchScript program" if tables else "an archive of something else"
         raise RefusedFile(f"is {what}, not a checkpoint of PyTorch")
     if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members.values()):
-        raise RefusedFile("is a compressed archive, which PyTorch never writes")  # and a bomb must be
+        raise RefusedFile("is a compressed archive, which PyTorch never writes")  # zip bombs are compressed
     sizes = {name: member.file_size for name, member in members.items()}
     if sum(sizes.values()) > path.stat().st_size or sizes[tables[0]] > MAX_PICKLE:
         raise RefusedFile("is an archive that claims more than it has")
@@ -207,7 +207,7 @@ def _data_offset(file: BoundedFile, member: zipfile.ZipInfo) -> int:
 
 
 def _members(path: Path) -> dict[str, zipfile.ZipInfo]:
-    """What is in the archive, by name."""
+    """The members of the archive by name."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
