@@ -127,23 +127,20 @@ class StyleGAN2(StyleGenerator):
             resolution = 2 ** (block + 2)
             if upto is not None and resolution > upto:
                 return image
-            arguments = (block, x, image, w, noise, changes)
-            if self.gradient_checkpointing and torch.is_grad_enabled():
-                x, image = checkpoint(self._block, *arguments, use_reentrant=False)
-            else:
-                x, image = self._block(*arguments)
+            first = 2 * block - 1
+            for index in (first, first + 1):
+                own = self._noise(index, x, noise, noises)
+                x = self._layer(self.convs[index], x, w[:, index], own, deltas.get(f"convs.{index}"))
+            with without_autocast(image.device):
+                image = fir.upsample2(image)
+            image = image + self._layer(self.to_rgbs[block], x, w[:, first + 2], deltas.get(f"to_rgbs.{block}"))
             if features is not None:
                 features[resolution] = x
         return self._cropped(image)
 
-    def _block(
-        self, block: int, x: Tensor, image: Tensor, w: Tensor, noise: str, changes: SplitPatch
-    ) -> tuple[Tensor, Tensor]:
-        """The feature map and the image at twice the resolution."""
-        first, deltas = 2 * block - 1, changes.factors
-        for index in (first, first + 1):
-            own = self._noise(index, x, noise, changes.noises)
-            x = self.convs[index](x, w[:, index], own, deltas.get(f"convs.{index}"))
-        with without_autocast(image.device):
-            image = fir.upsample2(image)
-        return x, image + self.to_rgbs[block](x, w[:, first + 2], deltas.get(f"to_rgbs.{block}"))
+    def _layer(self, layer: nn.Module, *arguments: Tensor | None) -> Tensor:
+        """The output of a layer; with `gradient_checkpointing`, nothing inside it is kept for the way back."""
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            # Layers draw no random numbers: noise is among the arguments.
+            return checkpoint(layer, *arguments, use_reentrant=False, preserve_rng_state=False)
+        return layer(*arguments)
