@@ -9,7 +9,9 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from restyle_cli import inversion, models
@@ -132,7 +134,7 @@ def align(image: Images, mode: str = "auto", face: int = 1, size: int = 256) -> 
 @torch.no_grad()
 def generate(
     model: str | Path | Method | Sequence[Method] | StyleGenerator,
-    latents: Tensor | None = None,
+    latents: Tensor | NDArray[np.floating] | None = None,
     seeds: Sequence[int] = (0,),
     truncation: float = 1.0,
     patch: Mapping[str, Tensor] | None = None,
@@ -151,6 +153,7 @@ def generate(
         ]
         w = generator.w_plus(generator.mapping(torch.cat(noise).to(device)))
         latents = generator.truncate(w, truncation)
+    latents = torch.as_tensor(latents)
     layers, width = generator.layers, generator.config.w_dim
     if list(latents.shape[1:]) not in ([layers, width], [width]):
         raise ValueError(f"latents have the shape {list(latents.shape)}; the generator takes [N, {layers}, {width}]")

@@ -244,6 +244,7 @@ def test_generate(tiny_store: Path, model: ReStyle) -> None:
     average = restyle_cli.generate(model.generator, truncation=0.0)
     assert torch.equal(average, model.generator(model.generator.start(1)))
     assert torch.equal(restyle_cli.generate([model, model], model.generator.w_avg[None]), average)
+    assert torch.equal(restyle_cli.generate(model, model.generator.w_avg[None].numpy()), average)
     with pytest.raises(ValueError, match=r"takes \[N, 8, 16\]"):
         restyle_cli.generate(model, torch.zeros(1, 18, 512))
 
