@@ -98,7 +98,7 @@ def chips(
         images = fit(images, (PORTRAIT, PORTRAIT)) if (height, width) != (PORTRAIT, PORTRAIT) else images
         height, width = PORTRAIT, PORTRAIT
         landmarks = torch.tensor(FFHQ).expand(len(images), -1, -1)
-    landmarks = landmarks.to(images.device, torch.float64 if images.device.type != "mps" else torch.float32)
+    landmarks = landmarks.detach().cpu().double()  # Apple's GPUs have no float64
     template = (torch.tensor(TEMPLATE).to(landmarks) + PADDING) / (2 * PADDING + 1) * SIDE
     # The least-squares similarity from the chip to the image, in complex numbers.
     source, target = torch.view_as_complex(template.contiguous()), torch.view_as_complex(landmarks.contiguous())
@@ -107,11 +107,11 @@ def chips(
     centre = target.mean(dim=1) + scale * (complex(SIDE / 2, SIDE / 2) - source.mean())
     length = scale.abs()
     step = scale / length * (SIDE * length - 1) / (SIDE - 1)  # dlib counts from the first pixel to the last
-    offsets = torch.arange(SIDE, device=images.device, dtype=landmarks.dtype) - (SIDE - 1) / 2
+    offsets = torch.arange(SIDE, dtype=landmarks.dtype) - (SIDE - 1) / 2
     grid = torch.complex(offsets.expand(SIDE, -1), offsets[:, None].expand(-1, SIDE))
     places = torch.view_as_real(centre[:, None, None] + step[:, None, None] * grid)
     size = torch.tensor([width, height]).to(places)
-    sampling = ((2 * places + 1) / size - 1).to(images.dtype)
+    sampling = ((2 * places + 1) / size - 1).to(images)
     return F.grid_sample(images + 1, sampling, align_corners=False) - 1 - HALF_LEVEL
 
 
