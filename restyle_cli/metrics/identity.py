@@ -105,7 +105,7 @@ class DlibIdentity(FaceIdentity):
 
     def compare(self, x: Tensor, y: Tensor) -> Tensor:
         """Cosine and distance of each pair, [N, 2]."""
-        return torch.stack([cosines(x, y), (x - y).norm(dim=1)], dim=1)
+        return torch.stack([cosines(x, y), (x - y).norm(dim=1).cpu()], dim=1)
 
 
 def cosines(

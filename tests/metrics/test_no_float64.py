@@ -42,7 +42,7 @@ def test_cosines() -> None:
 def test_measuring() -> None:
     torch.manual_seed(0)
     x, y = (torch.rand(2, 2, 3, 64, 64) * 2 - 1).unbind()
-    metrics = choose(["l2", "ms_ssim", "structure"]).metrics
+    metrics = choose(["l2", "ms_ssim", "structure", "lpips", "id/dlib"]).metrics
     found = []
     for kind in (Tensor, OnAppleGPU):
         found.append(numbers(metrics, x.as_subclass(kind), y.as_subclass(kind)))
