@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -50,6 +51,20 @@ def test_a_folder_gives_an_encoder_that_inverts(restyle: Restyle, photos: Path) 
     assert again.exit_code == 1
     assert "already holds a training" in again.stderr
     assert Path("run/generator.safetensors").read_bytes() == own
+
+
+def test_the_commands_of_the_guide(restyle: Restyle, photos: Path) -> None:
+    """The three commands, with a generator in another project's layout; made quick by settings."""
+    guide = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    block = guide.split("## Your own domain in three commands")[1].split("```sh\n")[1].split("```")[0]
+    commands = [line.split()[1:] for line in block.splitlines()]
+    assert [command[0] for command in commands] == ["train", "train", "invert"]
+    assert restyle("convert", "own.safetensors", "g.pt", "--to", "rosinality").exit_code == 0
+    shutil.copy(photos / "00.png", "photo.jpg")
+    for command in commands:
+        done = restyle(*command, *(QUICK if command[0] == "train" else ("-n", 2, "--align", "never")))
+        assert done.exit_code == 0, done.stderr
+    assert "l2_1" in Path("runs/mine/scores.csv").read_text()
 
 
 def test_json_and_quiet(restyle: Restyle, photos: Path) -> None:
