@@ -58,18 +58,20 @@ def heatmap(
     """
     began = time.perf_counter()
     terminal = Terminal(json, quiet, verbose)
-    options_of_run = RunOptions(
-        paths,
-        output,
-        model,
-        via,
-        steps,
-        generator,
-        overwrite=overwrite,
-        face=FaceOptions(align, options.parse_face(face), landmarks),
-        machine=MachineOptions(device, precision, batch_size, offline),
+    run = prepare_run(
+        RunOptions(
+            paths,
+            output,
+            model=model,
+            via=via,
+            steps=steps,
+            generator=generator,
+            overwrite=overwrite,
+            face=FaceOptions(align, options.parse_face(face), landmarks),
+            machine=MachineOptions(device, precision, batch_size, offline),
+        ),
+        terminal,
     )
-    run = prepare_run(options_of_run, terminal)
     from restyle_cli.heatmap.changes import Mean
     from restyle_cli.heatmap.measures import NAME, TITLE, load_lpips
     from restyle_cli.heatmap.results import Sheets, map_all, write_average

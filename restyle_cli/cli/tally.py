@@ -145,14 +145,14 @@ class LinkMeans:
         self._sums: dict[str, Counter[str]] = {}
         self._reasons: dict[str, Counter[str]] = {}
 
-    def add(self, made: Mapping[str, Any]) -> None:
+    def add(self, record: Mapping[str, Any]) -> None:
         """Add an image."""
-        if not made.get("links"):
+        if not record.get("links"):
             self.without += 1
             return
         self.images += 1
-        self._start += _number(made["steps"][0]["l2"])
-        for link in made["links"]:
+        self._start += _number(record["steps"][0]["l2"])
+        for link in record["links"]:
             sums = self._sums.setdefault(link["method"], Counter())
             sums.update({"times": 1} | {key: link[key] for key in ("steps", "l2", "seconds")})
             self._reasons.setdefault(link["method"], Counter())[link["ended"]] += 1

@@ -14,6 +14,7 @@ import foreign
 import pytest
 import tiny
 import torch
+from commands import Run
 from typer.testing import Result
 
 from restyle_cli.models import load_method
@@ -21,7 +22,6 @@ from restyle_cli.store import catalog, files
 from restyle_cli.store.files import read_header, read_module, sha256
 from restyle_cli.store.legacy.rosinality import to_rosinality
 
-Run = Callable[..., Result]
 ROUNDING = 1e-5
 """Of the same numbers elsewhere in memory, which can be added up in another order."""
 

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,8 @@ import numpy as np
 import pytest
 import pytorch_msssim
 import torch
+from commands import Run
 from PIL import Image
-from typer.testing import Result
 
 import restyle_cli
 from restyle_cli.align import aligned_mark
@@ -34,7 +33,6 @@ from restyle_cli.methods.encoder import ReStyle
 from restyle_cli.metrics.pixel import ms_ssim
 from restyle_cli.models import load_method
 
-Run = Callable[..., Result]
 RESTYLE, PSP = "restyle-psp-portrait", "psp-portrait"
 QUICK = ("--metrics", "l2,ms_ssim")  # LPIPS and identity take longer
 OUT = Path("restyle-out/eval")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from commands import Run
 from PIL import Image
 from torch import Tensor
 from typer.testing import Result
@@ -27,8 +27,6 @@ from restyle_cli.models import presets
 from restyle_cli.run.latents import render_latent
 from restyle_cli.stopping import ALL_STEPS, OUT_OF_TIME, PLATEAUED, Patience, Plateau
 from restyle_cli.store.files import read_latent
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from commands import Run
 from torch import Tensor
-from typer.testing import Result
 
 from restyle_cli.align import aligned_mark
 from restyle_cli.cli import output, running
@@ -19,7 +19,6 @@ from restyle_cli.inversion import State
 from restyle_cli.methods.image2stylegan import Image2StyleGAN
 from restyle_cli.store.files import read_latent
 
-Run = Callable[..., Result]
 MODEL = "image2stylegan-portrait"
 
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import tiny
-from typer.testing import Result
+from commands import Run
 
 from restyle_cli.align import aligned_mark
 from restyle_cli.images import save_image, to_image
 from restyle_cli.methods import CHAINS, METHODS
 from restyle_cli.methods.spec import MEASURED, SPECS
 
-Run = Callable[..., Result]
 READY = ["restyle-psp", "psp", "idinvert", "image2stylegan", "image2stylegan++", "projector", "pti", "hybrid"]
 """What the tiny networks serve."""
 

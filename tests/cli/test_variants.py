@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny
 import torch
+from commands import Run
 from PIL import Image
-from typer.testing import Result
 
 from restyle_cli.images import to_image
 from restyle_cli.methods.mixing import FINE, mix, sample_w
 from restyle_cli.store import fetch
 from restyle_cli.store.files import read_latent, write_module
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture
