@@ -34,9 +34,12 @@ STORAGES = {
     "torch.BoolStorage": torch.bool,
 }
 """The kinds of storage that tensors have, and the type of their elements."""
-_NUMBERS = frozenset(("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"))
-_TEXTS = frozenset(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "SHORT_BINSTRING"))
-_BYTES = frozenset(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"))
+_VALUES = {
+    *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"),
+    *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "SHORT_BINSTRING"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+}
+"""Instructions that push the value that follows them."""
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 
 
@@ -117,7 +120,7 @@ def _run(file: io.BytesIO | BoundedFile, find: Callable[[str], Any], storage: Ca
                 stack.pop()
             case "POP_MARK":
                 pop_mark()
-            case name if name in _NUMBERS | _TEXTS | _BYTES:
+            case name if name in _VALUES:
                 stack.append(argument)
             case name if name in _CONSTANTS:
                 stack.append(_CONSTANTS[name])
