@@ -1,4 +1,4 @@
-"""The one loop, held against loops written by hand."""
+"""The loop: against loops written by hand, the selected step, stopping, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SIDE = 8
 
 
 class Approach(Method):
-    """Moves a plain picture towards the target: `ways` of the way in each step, the last again and again.
+    """Moves a plain image towards the target: `ways` of the way in each step, the last again and again.
 
-    The code is the picture's mean, so a test can say which step a result is from.
+    `w` is the image's mean, so a test can say which step a result is from.
     """
 
     generator = torch.nn.Identity()
@@ -42,7 +42,7 @@ class Approach(Method):
 
 
 def plain(*values: float) -> Tensor:
-    """One picture of one colour for each value."""
+    """One image of one colour for each value."""
     return torch.tensor(values).view(-1, 1, 1, 1).expand(-1, 3, SIDE, SIDE)
 
 
@@ -59,22 +59,22 @@ def x() -> Tensor:
 def test_restyle_equals_a_loop_written_by_hand(restyle: ReStyle, x: Tensor) -> None:
     w = restyle.generator.w_avg.expand(3, -1, -1)
     y = restyle.generator(w)
-    codes, images = [w], [y]
+    latents, images = [w], [y]
     for _ in range(4):
         w = w + restyle.encoder(torch.cat([x, fit(y, (256, 256))], dim=1))
         y = restyle.generator(w)
-        codes.append(w)
+        latents.append(w)
         images.append(y)
     states = list(iterate(x, [restyle] * 4))
     assert len(states) == 5
-    for state, code, image in zip(states, codes, images, strict=True):
+    for state, latent, image in zip(states, latents, images, strict=True):
         # Batches of one and of three are convolved in another order: float32 rounding.
-        torch.testing.assert_close(state.w, code, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(state.w, latent, rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(state.image, image, rtol=1e-4, atol=1e-4)
     assert not torch.equal(states[1].w, states[2].w)
 
 
-def test_feedback_is_pooled_to_the_size_of_the_picture(x: Tensor) -> None:
+def test_the_reconstruction_is_pooled_to_the_size_of_the_image(x: Tensor) -> None:
     seen = []
 
     class Watching(torch.nn.Module):
@@ -85,7 +85,7 @@ def test_feedback_is_pooled_to_the_size_of_the_picture(x: Tensor) -> None:
     method = ReStyle("restyle", Watching(), tiny.generator())
     start, _ = iterate(x, [method])
     assert seen[0].shape == (3, 6, 256, 256)
-    assert torch.equal(seen[0][:, :3], x)  # the picture first
+    assert torch.equal(seen[0][:, :3], x)  # the image first
     assert torch.equal(seen[0][:, 3:], fit(start.image, (256, 256)))
     small = x[..., :16, :16]
     list(iterate(small, [method]))
@@ -93,7 +93,7 @@ def test_feedback_is_pooled_to_the_size_of_the_picture(x: Tensor) -> None:
     assert torch.equal(seen[1][:, 3:], pooled)
 
 
-def test_single_pass_looks_at_the_picture_only(x: Tensor) -> None:
+def test_single_pass_sees_the_image_only(x: Tensor) -> None:
     method = SinglePass("psp", tiny.encoder(channels=3), tiny.generator())
     before = State(torch.full((3, 8, tiny.W_DIM), 7.0), torch.zeros(3, 3, 32, 32))
     state = method.step(x, before)
@@ -102,7 +102,7 @@ def test_single_pass_looks_at_the_picture_only(x: Tensor) -> None:
     torch.testing.assert_close(state.image, method.generator(expected))
 
 
-def test_one_average_image_serves_every_picture(restyle: ReStyle, x: Tensor) -> None:
+def test_the_average_image_is_rendered_once(restyle: ReStyle, x: Tensor) -> None:
     calls = []
     restyle.generator.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
     many, one = restyle.start(x), restyle.start(x[:1])
@@ -112,7 +112,7 @@ def test_one_average_image_serves_every_picture(restyle: ReStyle, x: Tensor) -> 
     torch.testing.assert_close(one.image, restyle.generator(restyle.generator.start(1)))
 
 
-def test_a_chain_goes_on_from_code_and_image() -> None:
+def test_a_chain_continues_from_latent_and_image() -> None:
     target = plain(1.0)
     first, second = Approach(0.5, name="first"), Approach(0.2, name="second")
     result = invert(target, [first, second, second], keep_w=True)
@@ -184,10 +184,10 @@ def test_a_method_may_switch_gradients_on() -> None:
     assert float(result.steps[1].l2) == pytest.approx(0, abs=1e-9)
 
 
-# --- what is kept
+# --- the selected step
 
 
-def test_the_best_step_of_each_picture_is_kept() -> None:
+def test_the_best_step_of_each_image_is_selected() -> None:
     # 1 -> .5, .75; then half the way back and more: step 2 is best.
     result = invert(plain(1.0, -0.5), Approach(0.5, 0.5, -1.0, 0.1, patched=True))
     assert [round(float(s.l2[0]), 4) for s in result.steps] == [1, 0.25, 0.0625, 0.25, 0.2025]
@@ -203,7 +203,7 @@ def test_keep_last() -> None:
     assert float(result.w) == pytest.approx(0.5)
 
 
-def test_pictures_of_a_batch_keep_steps_of_their_own() -> None:
+def test_images_of_a_batch_have_their_own_best_steps() -> None:
     class Fading(Approach):
         """Step k shows 1 / k everywhere."""
 
@@ -220,7 +220,7 @@ def test_pictures_of_a_batch_keep_steps_of_their_own() -> None:
     assert result.patch["k"].flatten().tolist() == [1, 0, 2, 0]
 
 
-def test_a_step_without_numbers_is_never_the_best() -> None:
+def test_a_step_with_nan_is_never_the_best() -> None:
     result = invert(plain(1.0), Approach(0.5, float("nan")), 3)
     assert int(result.best_step) == 1
     assert float(result.w) == pytest.approx(0.5)
@@ -241,14 +241,14 @@ def test_steps_are_recorded() -> None:
     assert all(step.seconds > 0 for step in result.steps)
 
 
-def test_only_what_is_wanted_of_each_step_is_kept() -> None:
+def test_keep_images_and_keep_w() -> None:
     result = invert(plain(1.0), Approach(0.5), 5, keep_images=[0, 3], keep_w=True)
     assert list(result.image_steps) == [0, 3]
     assert result.w_steps.shape[1] == 6
     assert invert(plain(1.0), Approach(0.5), 5).w_steps is None
 
 
-def test_tolerance_stops_each_picture_by_itself() -> None:
+def test_tolerance_stops_each_image_separately() -> None:
     # L2 of 1: 1 .25 .0625 .0156 .0039; of .4 it is .16 of that. The step that gained too little still counts.
     method = Approach(0.5)
     result = invert(plain(1.0, 0.4), method, 10, tolerance=0.1, keep_w=True)
@@ -259,7 +259,7 @@ def test_tolerance_stops_each_picture_by_itself() -> None:
     assert result.w.flatten().tolist() == pytest.approx([0.875, 0.3])
 
 
-def test_without_tolerance_no_picture_stops() -> None:
+def test_without_tolerance_no_image_stops() -> None:
     result = invert(plain(1.0), Approach(0.5, 0.0), 6)
     assert len(result.steps) == 7
 
@@ -269,7 +269,7 @@ def test_tolerance_zero_stops_at_the_first_step_that_is_worse() -> None:
     assert (int(result.last_step), int(result.best_step)) == (2, 1)
 
 
-def test_one_picture_of_a_batch(x: Tensor, restyle: ReStyle) -> None:
+def test_one_image_of_a_batch(x: Tensor, restyle: ReStyle) -> None:
     batch = invert(x, restyle, 3, keep_w=True)
     for index in range(3):
         one, alone = batch.one(index), invert(x[index : index + 1], restyle, 3, keep_w=True)
@@ -282,7 +282,7 @@ def test_one_picture_of_a_batch(x: Tensor, restyle: ReStyle) -> None:
         assert list(one.image_steps) == [0, 1, 2, 3]
 
 
-def test_one_picture_has_only_its_own_steps() -> None:
+def test_one_image_has_only_its_own_steps() -> None:
     one = invert(plain(1.0, 0.4), Approach(0.5), 10, tolerance=0.1, keep_w=True).one(1)
     assert len(one.steps) == 3
     assert one.w_steps.shape[1] == 3
@@ -312,7 +312,7 @@ def test_l2_is_the_mean_square_on_the_published_range() -> None:
     assert l2(black, -white).tolist() == [0, 0]
 
 
-def test_l2_of_what_is_known() -> None:
+def test_l2_with_a_mask() -> None:
     x, image = plain(1.0, 1.0), plain(0.0, 0.0).clone()
     mask = torch.zeros(2, 1, SIDE, SIDE)
     mask[0, :, :2], mask[1, :, :4] = 1, 1
@@ -321,7 +321,7 @@ def test_l2_of_what_is_known() -> None:
     assert l2(x, image, torch.zeros_like(mask)).tolist() == [0, 0]  # and not NaN
 
 
-def test_the_best_step_is_that_of_what_is_known() -> None:
+def test_the_best_step_with_a_mask() -> None:
     class Two(Approach):
         def step(self, x: Tensor, state: State) -> State:
             self.calls += 1
@@ -335,7 +335,7 @@ def test_the_best_step_is_that_of_what_is_known() -> None:
     assert int(invert(plain(1.0), Two(), 2).best_step) == 2
 
 
-def test_the_best_step_is_the_best_file() -> None:
+def test_the_best_step_is_measured_on_clamped_images() -> None:
     """Stripes of 5 and -5 pool to the target's grey, but a file of them is 1 and -1: further away than plain 0.2."""
 
     class Overshoots(Approach):
@@ -367,7 +367,7 @@ def test_l2_of_half_precision_is_computed_in_full() -> None:
 
 
 class Counting(Approach):
-    """Remembers how many steps it has made; the code is that number."""
+    """Counts its steps; `w` is that number."""
 
     def step(self, x: Tensor, state: State) -> State:
         count = state.memory.get("counting.count", torch.zeros(len(x))) + 1
@@ -395,11 +395,11 @@ def test_memory_is_detached_as_the_rest_is() -> None:
     assert not state.detach().memory["m"].requires_grad
 
 
-# --- pictures that leave the batch
+# --- images that leave the batch
 
 
 class Watched(Counting):
-    """Tells how many pictures it was given at each step; the change `patched` names is the count."""
+    """Records the number of images of each step; the patch has the count."""
 
     def __init__(self, *ways: float, name: str = "watched", change: str = "change") -> None:
         super().__init__(*ways, name=name)
@@ -411,7 +411,7 @@ class Watched(Counting):
         return State(made.w, made.image, {**state.patch, self.change: made.w[:, 0]}, made.memory)
 
 
-def test_settled_pictures_leave_the_batch_and_the_rest_goes_on_as_alone() -> None:
+def test_images_that_stop_leave_the_batch_and_the_others_are_as_if_alone() -> None:
     colours = (0.5, 1.0, 0.1, -0.8)
     method, other = Watched(0.5), Watched(0.5, name="other", change="another")
     chain = [method] + [other] * 7
@@ -428,7 +428,7 @@ def test_settled_pictures_leave_the_batch_and_the_rest_goes_on_as_alone() -> Non
         assert torch.equal(one.w, alone.w) and torch.equal(one.images, alone.images)
         assert torch.equal(one.w_steps, alone.w_steps)
         assert [float(step.l2) for step in one.steps] == [float(step.l2) for step in alone.steps]
-        for name, change in one.patch.items():  # where another picture has a change, this one has none: zero
+        for name, change in one.patch.items():  # where another image has a change, this one has none: zero
             assert torch.equal(change, alone.patch.get(name, torch.zeros_like(change)))
         for k, image in one.image_steps.items():
             assert torch.equal(image, alone.image_steps[k])
@@ -436,8 +436,8 @@ def test_settled_pictures_leave_the_batch_and_the_rest_goes_on_as_alone() -> Non
         assert torch.equal(state.image, together.image_steps[k]) and torch.equal(errors, together.steps[k].l2)
 
 
-def test_what_another_generator_drew_before_is_never_the_best() -> None:
-    """The photo's own domain is nearer to it than any other; what is wanted is of the last one."""
+def test_steps_of_an_earlier_generator_are_never_the_best() -> None:
+    """The photo's own domain is closest to it, but the result is from the last generator."""
     photos, toons = Approach(0.5, 0.5, name="photos"), Approach(-5.0, 0.5, -0.1, name="toons")
     toons.generator = torch.nn.Identity()
     result = invert(plain(1.0), [photos] * 2 + [toons] * 3)
@@ -461,7 +461,7 @@ class Interrupting(Approach):
         return super().step(x, state)
 
 
-def test_ctrl_c_leaves_the_best_state_where_that_is_wished() -> None:
+def test_ctrl_c_returns_the_best_states_if_interruptible() -> None:
     result = invert(plain(1.0), Interrupting(0.5, -0.5), 5, keep_w=True, interruptible=True)
     assert result.interrupted
     assert (int(result.best_step), int(result.last_step), len(result.steps)) == (1, 2, 3)
@@ -473,8 +473,8 @@ def test_ctrl_c_leaves_the_best_state_where_that_is_wished() -> None:
     assert not invert(plain(1.0), Interrupting(0.5), 2, interruptible=True).interrupted
 
 
-def test_ctrl_c_says_which_pictures_had_been_done() -> None:
-    """The second picture settles at its second step; Ctrl-C comes in the third."""
+def test_after_ctrl_c_finished_images_are_known() -> None:
+    """The second image stops at its second step; Ctrl-C comes in the third."""
     result = invert(plain(1.0, 0.1), Interrupting(0.5), 5, tolerance=0.004, interruptible=True)
     assert result.interrupted
     assert result.finished.tolist() == [False, True]
@@ -490,7 +490,7 @@ def test_ctrl_c_before_the_first_guess_ends_everything() -> None:
         invert(plain(1.0), Never(0.5), 5, interruptible=True)
 
 
-def test_a_method_is_told_how_many_steps_it_has() -> None:
+def test_a_schedule_is_laid_out_over_the_steps() -> None:
     class Laid(Approach):
         total = 0
 

@@ -25,9 +25,9 @@ class Clock:
 
 
 class Falling(Method):
-    """Every step multiplies each picture's difference from the target by its `factor`, and takes so many `seconds`.
+    """Every step multiplies each image's difference from the target by its `factor`, and takes so many `seconds`.
 
-    Pictures are all of one value, the first guess is 1 away, and the code says how often this method has been called.
+    Images are all of one value, the first guess is 1 away, and `w` says how often this method has been called.
     """
 
     generator = torch.nn.Identity()
@@ -37,7 +37,7 @@ class Falling(Method):
     def __init__(self, name: str, clock: Clock, *factors: float, seconds: float = 1.0) -> None:
         self.name, self.clock, self.factors, self.seconds = name, clock, factors, seconds
         self.calls = 0
-        self.saw: list[list[float]] = []  # how far away the pictures were when a step began
+        self.saw: list[list[float]] = []  # how far away the images were when a step began
 
     def start(self, x: Tensor) -> State:
         return State(torch.zeros(len(x), 1, 1), x - x.sign())
@@ -71,7 +71,7 @@ def names(inversion: Inversion) -> list[str]:
     return [step.method for step in inversion.steps]
 
 
-def test_a_method_goes_on_while_it_pays(clock: Clock) -> None:
+def test_a_method_runs_while_the_l2_falls(clock: Clock) -> None:
     # L2: 1, .25, .0625, then by 2 % less: too little.
     method = Falling("a", clock, 0.5, 0.5, 0.99)
     result = run(clock, [(method, Patience(steps=9, window=1, least=0.03))])
@@ -80,7 +80,7 @@ def test_a_method_goes_on_while_it_pays(clock: Clock) -> None:
     assert int(result.kept_step) == 3  # the last step was the best all the same
 
 
-def test_a_window_forgives_single_steps(clock: Clock) -> None:
+def test_a_window_tolerates_single_steps(clock: Clock) -> None:
     factors = [0.5, 1.2, 0.5, 1.0, 1.0, 1.0]
     one = Falling("a", clock, *factors)
     run(clock, [(one, Patience(steps=6, window=1, least=0.03))])
@@ -90,12 +90,12 @@ def test_a_window_forgives_single_steps(clock: Clock) -> None:
     assert result.stops == ((Stop(6, PLATEAUED),),)
 
 
-def test_the_next_method_goes_on_from_the_best(clock: Clock) -> None:
+def test_the_next_method_continues_from_the_best_state(clock: Clock) -> None:
     first, second = Falling("a", clock, 0.5, 1.5), Falling("b", clock, 0.1)
     result = run(clock, [(first, Patience(9, 1, 0.03)), (second, Patience(2, 1, 0.03))])
     assert names(result) == ["start", "a", "a", "b", "b"]
     assert first.saw == [[1.0], [0.5]]
-    assert second.saw == [[0.5], [0.05]]  # and not from the .75 that the worse step came to
+    assert second.saw == [[0.5], [0.05]]  # and not from the 0.75 that the worse step came to
     assert result.stops == ((Stop(2, PLATEAUED), Stop(4, ALL_STEPS)),)
 
 
@@ -107,19 +107,19 @@ def test_all_its_steps(clock: Clock) -> None:
     assert int(result.kept_step) == 2
 
 
-def test_a_picture_that_is_right_already_pays_no_more(clock: Clock) -> None:
+def test_an_image_with_l2_0_has_plateaued(clock: Clock) -> None:
     result = run(clock, [(Falling("a", clock, 0.0), Patience(9, 1, 0.03))])
     assert result.stops == ((Stop(2, PLATEAUED),),)
 
 
-def test_what_is_no_number_is_no_progress(clock: Clock) -> None:
+def test_nan_is_no_progress(clock: Clock) -> None:
     result = run(clock, [(Falling("a", clock, 0.5, float("nan")), Patience(9, 1, 0.03))])
     assert result.stops == ((Stop(2, PLATEAUED),),)
     assert int(result.kept_step) == 1
 
 
 class Uneven(Falling):
-    """The picture of the value .25 comes nearer for twice as long as others."""
+    """The image of the value 0.25 improves for twice as long as others."""
 
     def step(self, x: Tensor, state: State) -> State:
         after = super().step(x, state)
@@ -128,7 +128,7 @@ class Uneven(Falling):
         return State(after.w, x + (state.image - x) * factor)
 
 
-def test_pictures_of_a_batch_leave_a_method_together_and_the_last_one_by_one(clock: Clock) -> None:
+def test_images_of_a_batch_leave_a_method_together_and_the_last_one_by_one(clock: Clock) -> None:
     first, last = Uneven("a", clock, 1.0), Uneven("b", clock, 1.0)
     patience = Patience(steps=20, window=1, least=0.03)
     result = run(clock, [(first, patience), (last, patience)], x=plain(0.5, 0.25))
@@ -146,7 +146,7 @@ def test_pictures_of_a_batch_leave_a_method_together_and_the_last_one_by_one(clo
 
 
 class Resting(Falling):
-    """The dark picture's second step brings nothing, the bright one's third; all others bring half of the way."""
+    """The dark image's second step brings nothing, the bright one's third; all others bring half of the way."""
 
     def step(self, x: Tensor, state: State) -> State:
         self.clock.now += self.seconds
@@ -155,8 +155,8 @@ class Resting(Falling):
         return State(made.view(-1, 1, 1), x + (state.image - x) * torch.where(idle, 1.0, 0.5))
 
 
-def test_who_else_is_in_the_batch_changes_nothing(clock: Clock) -> None:
-    """The dark picture waits; steps that it makes meanwhile would have brought it nearer."""
+def test_the_other_images_of_the_batch_change_nothing(clock: Clock) -> None:
+    """The dark image waits; steps that it makes meanwhile would have brought it nearer."""
 
     def links() -> list[tuple[Method, Patience]]:
         return [(Resting("a", clock), Patience(9, 1, 0.1)), (Falling("b", clock, 0.5, 1.0), Patience(9, 1, 0.1))]
@@ -169,7 +169,7 @@ def test_who_else_is_in_the_batch_changes_nothing(clock: Clock) -> None:
     assert [float(step.l2[0]) for step in together.steps[1:4]] == [0.25] * 3
 
 
-def test_no_step_is_begun_that_would_end_too_late(clock: Clock) -> None:
+def test_no_step_starts_that_would_end_too_late(clock: Clock) -> None:
     method = Falling("a", clock, 0.5, seconds=3.0)
     result = run(clock, [(method, Patience(99, 1, 0.03))], budget=10.0)
     assert method.calls == 3  # 9 seconds; a fourth step would end after 12
@@ -177,31 +177,31 @@ def test_no_step_is_begun_that_would_end_too_late(clock: Clock) -> None:
     assert int(result.kept_step) == 3
 
 
-def test_a_step_that_just_fits_is_made(clock: Clock) -> None:
+def test_a_step_that_just_fits_runs(clock: Clock) -> None:
     method = Falling("a", clock, 0.5, seconds=3.0)
     assert int(run(clock, [(method, Patience(99, 1, 0.03))], budget=12.0).last_step) == 4
 
 
-def test_the_first_step_is_always_made(clock: Clock) -> None:
+def test_the_first_step_always_runs(clock: Clock) -> None:
     method = Falling("a", clock, 0.5, seconds=3.0)
     result = run(clock, [(method, Patience(99, 1, 0.03))], budget=0.1)
     assert method.calls == 1
     assert result.stops == ((Stop(1, OUT_OF_TIME),),)
 
 
-def test_the_best_is_kept_when_time_is_up(clock: Clock) -> None:
+def test_the_best_step_is_selected_when_time_is_up(clock: Clock) -> None:
     result = run(clock, [(Falling("a", clock, 0.5, 1.5), Patience(99, 5, 0.03))], budget=3.0)
     assert (int(result.last_step), int(result.kept_step)) == (3, 1)
 
 
-def test_the_next_method_is_not_begun_without_time_for_it(clock: Clock) -> None:
+def test_the_next_method_does_not_start_without_time_for_it(clock: Clock) -> None:
     first, second = Falling("a", clock, 0.5, 1.0, seconds=3.0), Falling("b", clock, 0.5)
     result = run(clock, [(first, Patience(9, 1, 0.03)), (second, Patience(9, 1, 0.03))], budget=8.0)
     assert second.calls == 0
     assert result.stops == ((Stop(2, OUT_OF_TIME),),)
 
 
-def test_a_first_step_that_takes_longer_is_foreseen(clock: Clock) -> None:
+def test_a_slower_first_step_is_taken_into_account(clock: Clock) -> None:
     links = [
         (Falling("a", clock, 0.5, 1.0), Patience(9, 1, 0.1)),
         (Falling("b", clock, 0.5, seconds=5.0), Patience(9, 1, 0.1, first=5.0)),
@@ -211,8 +211,8 @@ def test_a_first_step_that_takes_longer_is_foreseen(clock: Clock) -> None:
     assert names(run(clock, links, budget=7.5)) == ["start", "a", "a", "b"]
 
 
-def test_time_for_each_picture(clock: Clock) -> None:
-    # Two pictures have twice the time. One of them stops, and the other may use all.
+def test_time_for_each_image(clock: Clock) -> None:
+    # Two images have twice the time. One of them stops, and the other may use all.
     method = Uneven("b", clock, 1.0, seconds=2.0)
     links = [(Falling("a", clock, 0.5, seconds=2.0), Patience(1, 1, 0.03)), (method, Patience(99, 1, 0.03))]
     result = run(clock, links, budget=5.0, x=plain(0.5, 0.25))

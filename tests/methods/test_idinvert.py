@@ -1,4 +1,4 @@
-"""In-domain inversion: against a loop written by hand, and what holding to the domain does."""
+"""In-domain inversion: against a loop written by hand, the domain term, VGG-16, files."""
 
 from __future__ import annotations
 
@@ -120,8 +120,8 @@ def test_vgg16_has_the_preprocessing_of_caffe(tmp_path: Path) -> None:
     network = files.read_module(tmp_path / "vgg16.pth")
     x, y = torch.rand(2, 2, 3, 32, 32) * 2 - 1
     wanted = []
-    for pictures in (x, y):
-        z = (pictures[:, [2, 1, 0]] + 1) * 255 / 2 - torch.tensor([103.939, 116.779, 123.68]).view(3, 1, 1)
+    for images in (x, y):
+        z = (images[:, [2, 1, 0]] + 1) * 255 / 2 - torch.tensor([103.939, 116.779, 123.68]).view(3, 1, 1)
         for layer in range(23):
             if f"layer{layer}.weight" in state:
                 z = F.conv2d(z, state[f"layer{layer}.weight"], state[f"layer{layer}.bias"], padding=1)
@@ -143,17 +143,17 @@ def test_a_published_file_runs_with_a_named_generator(tmp_path: Path, monkeypatc
 
     torch.manual_seed(0)
     table = {4: 4, 8: 4, 16: 4, 32: 4}
-    draws = StyleGAN1(StyleGAN1Config(32, table, z_dim=8, w_dim=8, mapping_layers=2, mapping_width=8))
+    generator = StyleGAN1(StyleGAN1Config(32, table, z_dim=8, w_dim=8, mapping_layers=2, mapping_width=8))
     encoder = IDInvertEncoder(IDInvertEncoderConfig(styles=8, w_dim=8, input_size=32, widths=(4, 4, 4, 4)))
-    write_module(tmp_path / "g.safetensors", draws, "stylegan1")
+    write_module(tmp_path / "g.safetensors", generator, "stylegan1")
     write_module(tmp_path / "e.safetensors", encoder, "idinvert", {"method": "idinvert", "absolute": True})
     with pytest.raises(RestyleError, match="does not record its generator") as caught:
         plan(str(tmp_path / "e.safetensors"))
     assert "--generator" in (caught.value.hint or "")
     (loaded,) = plan(str(tmp_path / "e.safetensors"), 1, generator=str(tmp_path / "g.safetensors")).load()
-    pictures = torch.rand(2, 3, *loaded.size) * 2 - 1
-    assert torch.allclose(loaded.start(pictures).w, encoder.eval()(pictures), atol=1e-5)
-    *_, state = iterate(pictures, [loaded])
+    images = torch.rand(2, 3, *loaded.size) * 2 - 1
+    assert torch.allclose(loaded.start(images).w, encoder.eval()(images), atol=1e-5)
+    *_, state = iterate(images, [loaded])
     assert state.image.shape == (2, 3, 32, 32)
 
 

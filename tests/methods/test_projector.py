@@ -109,7 +109,7 @@ def test_one_w_and_noise_maps_as_changes(x: Tensor) -> None:
     torch.testing.assert_close(state.image, one.generator(state.w, patch=state.patch))
     moved = [float((stored[n] + state.patch[n].float() - normalize_noise(stored[n])).abs().max()) for n in stored]
     assert min(moved) > 0.05
-    assert not torch.equal(state.patch["noise_6"][0], state.patch["noise_6"][1])  # each picture's own
+    assert not torch.equal(state.patch["noise_6"][0], state.patch["noise_6"][1])  # each image has its own
     assert steps_made(state).tolist() == [4, 4]
 
 
@@ -187,10 +187,10 @@ def test_the_noise_of_the_pivot_is_discarded(x: Tensor) -> None:
 
 def test_another_seed_gives_other_noise(x: Tensor) -> None:
     for kind in (projector, pivot):
-        codes = {}
+        latents = {}
         for seed in (0, 0, 1):
             one = kind(steps=6)
             one.seed = seed
             found = invert(x[:1], one, 6, keep="last").w
-            assert torch.equal(codes.setdefault(seed, found), found)
-        assert not torch.equal(codes[0], codes[1])
+            assert torch.equal(latents.setdefault(seed, found), found)
+        assert not torch.equal(latents[0], latents[1])

@@ -1,4 +1,4 @@
-"""pSp from what is no photo: sketches, label maps, tiny pictures; and several pictures of one code."""
+"""pSp for sketches, label maps and low-resolution images, and style mixing."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ def noise(side: int = 64, seed: int = 0) -> Image.Image:
     return Image.fromarray(values).resize((side, side), Image.Resampling.BICUBIC)
 
 
-# --- what is given
+# --- inputs
 
 
-def test_a_sketch_is_the_grey_of_pillow() -> None:
-    picture = noise()
-    given = as_sketch(to_tensor(picture)[None])
+def test_a_sketch_is_converted_to_grey_as_by_pillow() -> None:
+    image = noise()
+    given = as_sketch(to_tensor(image)[None])
     assert given.shape == (1, 1, 64, 64)
-    assert np.array_equal((given[0, 0] * 255).round().numpy(), np.asarray(picture.convert("L"), dtype=np.float32))
+    assert np.array_equal((given[0, 0] * 255).round().numpy(), np.asarray(image.convert("L"), dtype=np.float32))
     assert as_sketch(torch.ones(1, 3, 4, 4)).min() == 1, "paper is white"
 
 
 def test_a_label_map_becomes_one_plane_for_each_class() -> None:
     labels = torch.tensor([[0, 1, 18], [2, 2, 7]])
-    picture = Image.fromarray(labels.numpy().astype(np.uint8)).convert("RGB")
-    given = as_labels(to_tensor(picture)[None], 19)
+    image = Image.fromarray(labels.numpy().astype(np.uint8)).convert("RGB")
+    given = as_labels(to_tensor(image)[None], 19)
     assert given.shape == (1, 19, 2, 3)
     assert torch.equal(given.argmax(dim=1)[0], labels)
     assert torch.equal(given.sum(dim=1), torch.ones(1, 2, 3))
 
 
-def test_what_is_no_label_map_is_refused() -> None:
+def test_an_image_that_is_no_label_map_is_refused() -> None:
     grey = Image.fromarray(np.full((4, 4), 19, dtype=np.uint8)).convert("RGB")
     with pytest.raises(RestyleError, match="class 19; the model knows those from 0 to 18"):
         as_labels(to_tensor(grey)[None], 19)
@@ -56,7 +56,7 @@ def test_what_is_no_label_map_is_refused() -> None:
 
 
 def bicubic_by_hand(x: np.ndarray, factor: int) -> np.ndarray:
-    """[H, W] -> [H / factor, W / factor], tap by tap, the picture mirrored at its borders."""
+    """[H, W] -> [H / factor, W / factor], tap by tap, the image mirrored at its borders."""
 
     def weight(t: float) -> float:
         t, a = abs(t), -0.5
@@ -74,17 +74,17 @@ def bicubic_by_hand(x: np.ndarray, factor: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("factor", [2, 4, 8, 16])
-def test_a_picture_is_shrunk_as_super_resolution_was_trained(factor: int) -> None:
-    picture = noise()
-    small = np.stack([bicubic_by_hand(band, factor) for band in np.asarray(picture).transpose(2, 0, 1) / 255.0], axis=2)
+def test_images_are_downsampled_as_in_training(factor: int) -> None:
+    image = noise()
+    small = np.stack([bicubic_by_hand(band, factor) for band in np.asarray(image).transpose(2, 0, 1) / 255.0], axis=2)
     eight_bits = Image.fromarray((small.clip(0, 1) * 255).astype(np.uint8))
     expected = to_tensor(eight_bits, (64, 64))
-    found = shrunk(to_tensor(picture)[None], factor)[0]
+    found = shrunk(to_tensor(image)[None], factor)[0]
     assert (found - expected).abs().max() < 2.5 / 127.5, "a level or two: numbers are cut to 8 bits, not rounded"
     assert (found - expected).abs().mean() < 0.1 / 127.5
 
 
-def test_shrinking_loses_detail_and_has_an_end() -> None:
+def test_downsampling_loses_detail_and_has_a_limit() -> None:
     x = to_tensor(noise(256))[None]
     errors = [float((shrunk(x, factor) - x).square().mean()) for factor in (1, 2, 4, 8, 16, 32)]
     assert errors[0] == 0
@@ -97,7 +97,7 @@ def test_shrinking_loses_detail_and_has_an_end() -> None:
 
 
 @pytest.mark.parametrize(("channels", "task"), [(3, "photo"), (1, "sketch"), (19, "labels")])
-def test_the_channels_tell_the_task(channels: int, task: str) -> None:
+def test_the_task_follows_from_the_channels(channels: int, task: str) -> None:
     assert task_of(channels) == task
     assert task_of(3, "frontal") == "frontal"
     assert task_of(3, "unheard of") == "photo"
@@ -105,44 +105,46 @@ def test_the_channels_tell_the_task(channels: int, task: str) -> None:
     assert not PSP.accepts(6)
 
 
-def test_the_encoder_sees_what_it_was_trained_with() -> None:
-    draws, x = tiny.generator(), to_tensor(noise(256))[None]
+def test_the_encoder_gets_the_input_of_its_training() -> None:
+    generator, x = tiny.generator(), to_tensor(noise(256))[None]
     for task, channels, given in (
         ("photo", 3, x),
         ("sketch", 1, as_sketch(x)),
         ("super-resolution", 3, shrunk(x, 8)),
     ):
         encoder = tiny.encoder(channels=channels)
-        method = PSP("psp", encoder, draws, task=task, downscale=8 if task == "super-resolution" else 1)
-        assert torch.equal(method.step(x, method.start(x)).w, draws.w_avg + encoder(given))
+        method = PSP("psp", encoder, generator, task=task, downscale=8 if task == "super-resolution" else 1)
+        assert torch.equal(method.step(x, method.start(x)).w, generator.w_avg + encoder(given))
     labels = to_tensor(Image.fromarray(np.random.default_rng(0).integers(0, 5, (64, 64), dtype=np.uint8)))[None]
-    method = PSP("psp", tiny.encoder(channels=5), draws, task="labels")
+    method = PSP("psp", tiny.encoder(channels=5), generator, task="labels")
     found = method.step(labels, method.start(labels)).w
-    assert torch.equal(found, draws.w_avg + tiny.encoder(channels=5)(as_labels(labels, 5)))
+    assert torch.equal(found, generator.w_avg + tiny.encoder(channels=5)(as_labels(labels, 5)))
 
 
 @pytest.mark.parametrize(("task", "kept"), [("frontal", 1), ("photo", 0)])
-def test_what_is_not_to_resemble_the_picture_is_kept_all_the_same(task: str, kept: int) -> None:
-    draws = tiny.generator()
-    x = F.interpolate(draws(draws.start(1)), (256, 256), mode="bilinear")  # nothing is nearer to it than the average
-    result = invert(x, PSP("psp", tiny.encoder(channels=3), draws, task=task))
+def test_translations_keep_the_last_step(task: str, kept: int) -> None:
+    generator = tiny.generator()
+    x = F.interpolate(generator(generator.start(1)), (256, 256), mode="bilinear")  # closest to the average
+        generator(generator.start(1)), (256, 256), mode="bilinear"
+    )  # nothing is closer to it than the average
+    result = invert(x, PSP("psp", tiny.encoder(channels=3), generator, task=task))
     assert int(result.kept_step) == kept
     assert int(result.best_step) == 0
 
 
-# --- several pictures of one code
+# --- style mixing
 
 
-def codes() -> Tensor:
+def latents() -> Tensor:
     return torch.randn(2, 12, tiny.W_DIM, generator=torch.Generator().manual_seed(1))
 
 
 def test_only_fine_layers_are_mixed() -> None:
-    draws, w = tiny.generator(resolution=128), codes()
-    sampled = sample_w(draws, 3)
-    assert torch.equal(sampled, sample_w(draws, 3))
-    assert not torch.equal(sampled, sample_w(draws, 4))
-    assert torch.equal(sampled[0], sampled[-1]), "a code of W"
+    generator, w = tiny.generator(resolution=128), latents()
+    sampled = sample_w(generator, 3)
+    assert torch.equal(sampled, sample_w(generator, 3))
+    assert not torch.equal(sampled, sample_w(generator, 4))
+    assert torch.equal(sampled[0], sampled[-1]), "in W"
     mixed = mix(w, sampled, 0.25)
     assert torch.equal(mixed[:, :FINE], w[:, :FINE])
     assert torch.allclose(mixed[:, FINE:], 0.25 * sampled[FINE:] + 0.75 * w[:, FINE:], atol=1e-6)
@@ -169,7 +171,7 @@ def test_a_small_generator_has_no_fine_layers() -> None:
         (19, "my_own", "labels"),
     ],
 )
-def test_a_published_file_tells_its_task(tmp_path: Path, channels: int, trained: str, task: str) -> None:
+def test_the_task_of_a_published_file(tmp_path: Path, channels: int, trained: str, task: str) -> None:
     finds = foreign.encoder(pyramid=True, input_channels=channels)
     opts = {"encoder_type": "GradualStyleEncoder", "dataset_type": trained, "start_from_latent_avg": True}
     torch.save(foreign.checkpoint(foreign.generator(), finds, **opts), tmp_path / "psp.pt")

@@ -1,4 +1,4 @@
-"""Another generator draws what was found: as the last link of a chain, with the changes that the weights have."""
+"""Another generator renders the latent and the patch, as the last link of a chain."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def face(tmp_path: Path, tiny_store: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path / "face.png"
 
 
-def test_codes_and_factors_of_one_generator_are_drawn_by_another() -> None:
-    """Domain adaptation as HyperStyle has it: the hypernetwork sees the first generator's pictures only."""
+def test_another_generator_renders_the_latent_and_the_deltas() -> None:
+    """Domain adaptation as HyperStyle has it: the hypernetwork sees the first generator's images only."""
     photos, toons = tiny.generator(), tiny.generator()
     toons.to_rgbs[0].bias.add_(0.5)
     x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
@@ -51,7 +51,7 @@ def test_codes_and_factors_of_one_generator_are_drawn_by_another() -> None:
     assert not torch.allclose(shown.images, found.images)
 
 
-def test_from_the_command_it_is_a_generators_name(restyle: Run, face: Path, tiny_store: Path) -> None:
+def test_the_command_takes_the_name_of_a_generator(restyle: Run, face: Path, tiny_store: Path) -> None:
     result = restyle("invert", face, "--via", CHAIN, "--json", "-q", "-o", "out")
     assert result.exit_code == 0, result.output
     (image,) = json.loads(result.stdout)["images"]
@@ -59,20 +59,20 @@ def test_from_the_command_it_is_a_generators_name(restyle: Run, face: Path, tiny
     latent = read(Path("out/face.safetensors"))
     assert latent.metadata["generator"] == "toon" and latent.metadata["kept_step"] == 5
     toons = read_module(tiny_store / "toon.safetensors")
-    drawn = toons(latent.w, patch={name: change.float() for name, change in latent.patch.items()})
+    rendered = toons(latent.w, patch={name: change.float() for name, change in latent.patch.items()})
     written = np.asarray(Image.open("out/face.png"), int)
-    assert np.abs(np.asarray(to_image(drawn[0]), int) - written).max() <= 1
+    assert np.abs(np.asarray(to_image(rendered[0]), int) - written).max() <= 1
     assert np.array_equal(np.asarray(to_image(render_latent(Path("out/face.safetensors"))[0]), int), written)
 
 
-def test_a_file_of_ones_own_is_taken_at_its_word(face: Path, tmp_path: Path) -> None:
+def test_a_generator_file_of_unknown_latent_space(face: Path, tmp_path: Path) -> None:
     write_module(tmp_path / "mine.safetensors", tiny.generator(5), "stylegan2")
     chosen = plan("", via=f"restyle-psp-portrait:1,{tmp_path / 'mine.safetensors'}")
     assert "it is not known whether" in chosen.notices[-1]
     assert [method.name for method in chosen.load()][-1].endswith("mine.safetensors")
 
 
-def test_what_makes_no_sense_is_told(face: Path, tmp_path: Path) -> None:
+def test_errors(face: Path, tmp_path: Path) -> None:
     with pytest.raises(RestyleError, match="what a generator does") as caught:
         plan("", via="redraw")
     assert "--via" in caught.value.hint
