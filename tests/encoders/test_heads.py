@@ -1,4 +1,4 @@
-"""Style heads: together they give what each gives alone, gradients included; and e4e's codes."""
+"""Style heads: all heads at once equal each head alone, with gradients; and e4e's offsets."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ def heads(side: int) -> StyleHeads:
     return StyleHeads(COUNT, CHANNELS, W_DIM, side)
 
 
-def a_map(pictures: int, height: int, width: int) -> Tensor:
-    return torch.randn(pictures, CHANNELS, height, width, generator=torch.Generator().manual_seed(4))
+def a_map(images: int, height: int, width: int) -> Tensor:
+    return torch.randn(images, CHANNELS, height, width, generator=torch.Generator().manual_seed(4))
 
 
-# One picture takes the batched product everywhere, many pictures the convolutions first; 12x16 is the cars' map.
+# One image takes the batched product everywhere, many images the convolutions first; 12x16 is the cars' map.
 SHAPES = [(1, 16, 16), (3, 16, 16), (1, 12, 16), (9, 4, 4), (1, 32, 32), (2, 2, 2), (70, 4, 3)]
 
 
-@pytest.mark.parametrize(("pictures", "height", "width"), SHAPES)
-def test_together_equals_one_by_one_with_gradients(pictures: int, height: int, width: int) -> None:
-    module, pull = heads(max(height, width)), torch.randn(pictures, COUNT, W_DIM)
+@pytest.mark.parametrize(("images", "height", "width"), SHAPES)
+def test_together_equals_one_by_one_with_gradients(images: int, height: int, width: int) -> None:
+    module, pull = heads(max(height, width)), torch.randn(images, COUNT, W_DIM)
     answers = []
     for compute in (module.forward, module.plain):
         module.zero_grad()
-        x = a_map(pictures, height, width).requires_grad_()
-        codes = compute(x)
-        (codes * pull).sum().backward()
-        answers.append([codes, x.grad, *(parameter.grad.clone() for parameter in module.parameters())])
-    assert answers[0][0].shape == (pictures, COUNT, W_DIM)
+        x = a_map(images, height, width).requires_grad_()
+        w_plus = compute(x)
+        (w_plus * pull).sum().backward()
+        answers.append([w_plus, x.grad, *(parameter.grad.clone() for parameter in module.parameters())])
+    assert answers[0][0].shape == (images, COUNT, W_DIM)
     for together, alone in zip(*answers, strict=True):
         torch.testing.assert_close(together, alone, **CLOSE)
 
 
-@pytest.mark.parametrize(("pictures", "height", "width"), SHAPES)
-def test_together_equals_one_by_one_without_gradients(pictures: int, height: int, width: int) -> None:
+@pytest.mark.parametrize(("images", "height", "width"), SHAPES)
+def test_together_equals_one_by_one_without_gradients(images: int, height: int, width: int) -> None:
     """Inference multiplies the other way round."""
-    module, x = heads(max(height, width)), a_map(pictures, height, width)
+    module, x = heads(max(height, width)), a_map(images, height, width)
     with torch.no_grad():
         torch.testing.assert_close(module(x), module.plain(x), **CLOSE)
 
@@ -84,9 +84,9 @@ def test_heads_do_not_touch_each_other() -> None:
 
 @pytest.mark.parametrize(("stage", "opened"), [(0, 0), (1, 1), (2, 2), (3, 3), (18, 3), (None, 3)])
 def test_base_and_offsets(stage: int | None, opened: int) -> None:
-    codes = torch.tensor([[[10.0], [1.0], [2.0], [3.0]]], requires_grad=True)
-    result = base_and_offsets(codes, stage)
+    w_plus = torch.tensor([[[10.0], [1.0], [2.0], [3.0]]], requires_grad=True)
+    result = base_and_offsets(w_plus, stage)
     expected = [10.0 + (i if i <= opened else 0) for i in range(4)]
     assert result.flatten().tolist() == expected
     result.sum().backward()
-    assert codes.grad.flatten().tolist() == [4.0] + [1.0 if i <= opened else 0.0 for i in range(1, 4)]
+    assert w_plus.grad.flatten().tolist() == [4.0] + [1.0 if i <= opened else 0.0 for i in range(1, 4)]

@@ -24,13 +24,13 @@ def build(config: HyperConfig | WEncoderConfig) -> nn.Module:
     return (HyperNetwork if isinstance(config, HyperConfig) else WEncoder)(config).eval()
 
 
-def pictures(channels: int, count: int = 2) -> Tensor:
+def images(channels: int, count: int = 2) -> Tensor:
     return torch.rand(count, channels, 48, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_a_delta_for_each_target(config: HyperConfig) -> None:
-    deltas = build(config)(pictures(6))
+    deltas = build(config)(images(6))
     assert list(deltas) == [name for name, _, _ in TARGETS]
     for name, outputs, inputs in TARGETS:
         whole = name in config.sharing or config.separable
@@ -38,8 +38,8 @@ def test_a_delta_for_each_target(config: HyperConfig) -> None:
 
 
 @pytest.mark.parametrize("config", CONFIGS)
-def test_pictures_of_a_batch_have_nothing_to_do_with_each_other(config: HyperConfig) -> None:
-    network, x = build(config), pictures(6, 3)
+def test_images_of_a_batch_have_nothing_to_do_with_each_other(config: HyperConfig) -> None:
+    network, x = build(config), images(6, 3)
     together, alone = network(x), network(x[1:2])
     for name in together:
         torch.testing.assert_close(together[name][1:2], alone[name], rtol=1e-4, atol=1e-5)
@@ -47,7 +47,7 @@ def test_pictures_of_a_batch_have_nothing_to_do_with_each_other(config: HyperCon
 
 
 def test_targets_that_share_have_heads_of_their_own() -> None:
-    network, x = build(HYPER), pictures(6)
+    network, x = build(HYPER), images(6)
     before = network(x)
     with torch.no_grad():
         network.heads[0].linear.bias.add_(1)
@@ -58,7 +58,7 @@ def test_targets_that_share_have_heads_of_their_own() -> None:
 
 @pytest.mark.parametrize("config", [*CONFIGS, WEncoderConfig(**SIZES), WEncoderConfig(**SIZES, single=False)])
 def test_round_trip_gives_the_same(config: HyperConfig | WEncoderConfig) -> None:
-    source, x = build(config), pictures(config.input_channels)
+    source, x = build(config), images(config.input_channels)
     with torch.device("meta"):
         copy = type(source)(type(config).from_dict(config.to_dict()))
     copy.load_state_dict(source.state_dict(), strict=True, assign=True)
@@ -71,7 +71,7 @@ def test_round_trip_gives_the_same(config: HyperConfig | WEncoderConfig) -> None
 @pytest.mark.parametrize("config", [*CONFIGS, WEncoderConfig(**SIZES), WEncoderConfig(**SIZES, single=False)])
 def test_gradients_reach_every_weight(config: HyperConfig | WEncoderConfig) -> None:
     network = build(config).train()
-    found = network(pictures(config.input_channels))
+    found = network(images(config.input_channels))
     sum(value.square().sum() for value in (found.values() if isinstance(found, dict) else [found])).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
@@ -79,15 +79,15 @@ def test_gradients_reach_every_weight(config: HyperConfig | WEncoderConfig) -> N
 
 @pytest.mark.parametrize("backbone", ["ir-se50", "resnet34"])
 def test_one_code_for_all_styles(backbone: str) -> None:
-    codes = build(WEncoderConfig(**SIZES, w_dim=12, backbone=backbone))(pictures(3))
-    assert codes.shape == (2, 6, 12)
-    assert torch.equal(codes, codes[:, :1].expand(-1, 6, -1))
+    w_plus = build(WEncoderConfig(**SIZES, w_dim=12, backbone=backbone))(images(3))
+    assert w_plus.shape == (2, 6, 12)
+    assert torch.equal(w_plus, w_plus[:, :1].expand(-1, 6, -1))
 
 
 def test_a_code_for_each_style() -> None:
-    codes = build(WEncoderConfig(**SIZES, w_dim=12, single=False))(pictures(3))
-    assert codes.shape == (2, 6, 12)
-    assert not torch.allclose(codes[:, 0], codes[:, 1])
+    w_plus = build(WEncoderConfig(**SIZES, w_dim=12, single=False))(images(3))
+    assert w_plus.shape == (2, 6, 12)
+    assert not torch.allclose(w_plus[:, 0], w_plus[:, 1])
 
 
 @pytest.mark.parametrize(

@@ -37,33 +37,33 @@ def build(config: EncoderConfig) -> nn.Module:
     return network_of(config)(config).eval()
 
 
-def pictures(config: EncoderConfig, size: int = 40) -> Tensor:
+def images(config: EncoderConfig, size: int = 40) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     return torch.rand(2, config.input_channels, size, size, generator=generator) * 2 - 1
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_round_trip_gives_the_same_codes(config: EncoderConfig) -> None:
-    source, x = build(config), pictures(config)
+    source, x = build(config), images(config)
     with torch.device("meta"):
         copy = network_of(config)(type(config).from_dict(config.to_dict()))
     copy.load_state_dict(source.state_dict(), strict=True, assign=True)
-    codes = copy.eval()(x)
-    assert codes.shape == (2, 9, 8)
-    assert torch.equal(codes, source(x))
+    w_plus = copy.eval()(x)
+    assert w_plus.shape == (2, 9, 8)
+    assert torch.equal(w_plus, source(x))
 
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_gradients_reach_every_weight(config: EncoderConfig) -> None:
     network = build(config).train()
-    network(pictures(config)).square().sum().backward()
+    network(images(config)).square().sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
 
 @pytest.mark.parametrize("config", [c for c in CONFIGS if c.codes == "e4e"])
 def test_offsets_open_with_the_stage(config: EncoderConfig) -> None:
-    network, x = build(config), pictures(config)
+    network, x = build(config), images(config)
     full = network(x)
     network.stage = 2
     part = network(x)
@@ -73,7 +73,7 @@ def test_offsets_open_with_the_stage(config: EncoderConfig) -> None:
 
 
 def test_free_codes_know_no_stage() -> None:
-    network, x = build(CONFIGS[0]), pictures(CONFIGS[0])
+    network, x = build(CONFIGS[0]), images(CONFIGS[0])
     full = network(x)
     network.stage = 0
     assert torch.equal(network(x), full)
@@ -81,7 +81,7 @@ def test_free_codes_know_no_stage() -> None:
 
 @pytest.mark.parametrize("config", [c for c in CONFIGS if c.input_channels == 3])
 def test_widened_encoders_give_the_same_codes(config: EncoderConfig) -> None:
-    narrow, x = build(config), pictures(config)
+    narrow, x = build(config), images(config)
     wide = widen_input(narrow, 6)  # in the mode of the narrow one, which matters to normalisation layers
     torch.testing.assert_close(wide(torch.cat([x, x.flip(0)], dim=1)), narrow(x))
 

@@ -20,22 +20,22 @@ def build(config: SmallEncoderConfig = TINY, seed: int = 0) -> SmallEncoder:
     return SmallEncoder(config)
 
 
-def pictures(channels: int = 6, size: int = 32) -> Tensor:
+def images(channels: int = 6, size: int = 32) -> Tensor:
     return torch.rand(2, channels, size, size, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
 def test_codes_have_one_row_for_each_style_and_any_input_size_is_taken() -> None:
     encoder = build()
     for size in (32, 64, 20):
-        codes = encoder(pictures(size=size))
-        assert codes.shape == (2, 4, 16)
-        assert codes.isfinite().all()
+        w_plus = encoder(images(size=size))
+        assert w_plus.shape == (2, 4, 16)
+        assert w_plus.isfinite().all()
 
 
 def test_an_untrained_encoder_takes_a_small_step() -> None:
     """Far from one standard deviation of W, yet not zero: the loop starts at the average and stays near."""
     torch.manual_seed(0)
-    size = SmallEncoder(SmallEncoderConfig())(pictures(size=64)).square().mean().sqrt()
+    size = SmallEncoder(SmallEncoderConfig())(images(size=64)).square().mean().sqrt()
     assert 0.005 < size < 0.3
 
 
@@ -43,16 +43,16 @@ def test_codes_are_sums_of_the_basis() -> None:
     encoder = build(dataclasses.replace(TINY, rank=5))
     assert encoder.last.out_features == TINY.styles * 5
     encoder.basis.copy_(torch.randn(5, 16))
-    codes = encoder(pictures())
-    off = codes - codes @ torch.linalg.pinv(encoder.basis) @ encoder.basis
-    assert codes.abs().max() > 1e-3
-    assert off.abs().max() < 1e-5 * codes.abs().max() + 1e-6
+    w_plus = encoder(images())
+    off = w_plus - w_plus @ torch.linalg.pinv(encoder.basis) @ encoder.basis
+    assert w_plus.abs().max() > 1e-3
+    assert off.abs().max() < 1e-5 * w_plus.abs().max() + 1e-6
     assert "basis" in encoder.state_dict()
 
 
-def test_most_stem_filters_start_blind_to_what_picture_and_reconstruction_share() -> None:
+def test_most_stem_filters_start_blind_to_what_image_and_reconstruction_share() -> None:
     encoder = build(SmallEncoderConfig())
-    x = pictures(3, 64)
+    x = images(3, 64)
     answer = encoder.stem(torch.cat([x, x], dim=1)).abs().amax(dim=(0, 2, 3))
     assert (answer < 1e-5).sum() == 24
     x_only = encoder.stem(torch.cat([x, x + 1], dim=1)) - encoder.stem(torch.cat([x, x], dim=1))
@@ -70,7 +70,7 @@ def test_variance_survives_the_body() -> None:
     """He start values and branches of a half: neither vanishing nor exploding through a deep body."""
     config = SmallEncoderConfig(blocks=(4, 4, 4, 4))
     encoder = build(config)
-    stem = encoder.stem(pictures(size=64))
+    stem = encoder.stem(images(size=64))
     ratio = encoder.body(stem).std() / stem.std()
     assert 0.3 < ratio < 30
 
@@ -79,21 +79,21 @@ def test_e4e_codes_share_the_base_and_the_stage_opens_offsets() -> None:
     encoder = build(dataclasses.replace(TINY, codes="e4e"))
     free = build()
     free.load_state_dict(encoder.state_dict())
-    raw, x = free(pictures()), pictures()
+    raw, x = free(images()), images()
     for stage in (0, 1, 2, 3, 9, None):
         encoder.stage = stage
-        codes = encoder(x)
+        w_plus = encoder(x)
         for style in range(4):
             opened = style > 0 and (stage is None or style <= stage)
             expected = raw[:, 0] + raw[:, style] if opened else raw[:, 0]
-            torch.testing.assert_close(codes[:, style], expected)
+            torch.testing.assert_close(w_plus[:, style], expected)
 
 
 def test_a_widened_encoder_gives_the_same_codes_until_it_is_trained() -> None:
     narrow = build(dataclasses.replace(TINY, input_channels=3))
     narrow.basis.mul_(2.0)
     wide = widen_input(narrow, 6)
-    x, y = pictures(3), pictures(3).flip(0)
+    x, y = images(3), images(3).flip(0)
     assert wide.config.input_channels == 6
     torch.testing.assert_close(wide(torch.cat([x, y], dim=1)), narrow(x))
     wide(torch.cat([x, y], dim=1)).square().sum().backward()
@@ -104,13 +104,13 @@ def test_a_widened_encoder_gives_the_same_codes_until_it_is_trained() -> None:
 
 def test_gradients_reach_every_weight() -> None:
     encoder = build()
-    encoder(pictures()).square().sum().backward()
+    encoder(images()).square().sum().backward()
     for name, parameter in encoder.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
 
 def test_a_few_steps_learn_one_batch() -> None:
-    encoder, x = build(), pictures()
+    encoder, x = build(), images()
     target = torch.randn(2, 4, 16, generator=torch.Generator().manual_seed(2))
     optimiser = torch.optim.Adam(encoder.parameters(), lr=3e-3)
     losses = []
@@ -153,7 +153,7 @@ def test_it_is_rebuilt_on_the_meta_device() -> None:
         empty = SmallEncoder(TINY)
     source = build()
     empty.load_state_dict(source.state_dict(), strict=True, assign=True)
-    torch.testing.assert_close(empty(pictures()), source(pictures()))
+    torch.testing.assert_close(empty(images()), source(images()))
 
 
 def test_offsets_give_the_codes_of_the_free_form():

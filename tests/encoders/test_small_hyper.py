@@ -24,7 +24,7 @@ CONFIG = SmallHyperConfig(
 )  # fmt: skip
 
 
-def pictures(n: int = 2, channels: int = 3) -> Tensor:
+def images(n: int = 2, channels: int = 3) -> Tensor:
     return torch.rand(n, channels, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
@@ -39,25 +39,25 @@ def network(trained: bool = True) -> SmallHyperNetwork:
 
 
 def test_a_delta_for_each_target() -> None:
-    deltas = network()(pictures(channels=6))
+    deltas = network()(images(channels=6))
     assert {name: tuple(delta.shape) for name, delta in deltas.items()} == {
         "convs.0": (2, 8, 8, 3, 3), "convs.1": (2, 8, 8, 3, 3), "convs.4": (2, 8, 8, 1, 1),
     }  # fmt: skip
     for delta in deltas.values():
-        assert not torch.allclose(delta[0], delta[1])  # each picture has its own
+        assert not torch.allclose(delta[0], delta[1])  # each image has its own
     assert not torch.allclose(deltas["convs.0"], deltas["convs.1"])  # and each of those that share
 
 
 def test_untrained_it_changes_nothing() -> None:
     method = HyperStyle("hyperstyle", network(trained=False), tiny.generator())
-    start, *_, last = iterate(pictures(), [method] * 3)
+    start, *_, last = iterate(images(), [method] * 3)
     assert all(delta.abs().max() == 0 for delta in last.patch.values())
     torch.testing.assert_close(last.image, start.image, rtol=1e-4, atol=1e-4)
 
 
-def test_it_learns_from_there_to_make_the_picture_alike() -> None:
+def test_it_learns_from_there_to_make_the_image_alike() -> None:
     """One backward pass at each step of the loop, as it is trained; a W encoder finds the code."""
-    made, x = network(trained=False).train(), pictures()
+    made, x = network(trained=False).train(), images()
     generator = tiny.generator()
     first = SingleW("e4e-w", tiny.encoder(channels=3), generator)
     method = HyperStyle("hyperstyle", made, generator)
@@ -75,7 +75,7 @@ def test_it_learns_from_there_to_make_the_picture_alike() -> None:
 
 def test_every_weight_gets_a_gradient_once_it_is_no_longer_new() -> None:
     made = network().train()
-    sum(delta.square().sum() for delta in made(pictures(channels=6)).values()).backward()
+    sum(delta.square().sum() for delta in made(images(channels=6)).values()).backward()
     for name, parameter in made.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
 
@@ -85,7 +85,7 @@ def test_files_bring_it_back(tmp_path: Path) -> None:
     write_module(tmp_path / "hyper.safetensors", made, "small-hyper", {"method": "hyperstyle"})
     again = read_module(tmp_path / "hyper.safetensors", role="encoder")
     assert again.config == made.config
-    x = pictures(channels=6)
+    x = images(channels=6)
     for name, delta in made(x).items():
         assert torch.equal(again(x)[name], delta)
 

@@ -1,4 +1,4 @@
-"""Generators changed for each picture draw what generators draw whose tensors were changed in place."""
+"""A patch gives the images of a generator whose tensors were changed in place, for each image of a batch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def w() -> Tensor:
 
 
 def changed_in_place(network: StyleGAN2, patch: dict[str, Tensor], index: int) -> StyleGAN2:
-    """A copy whose own tensors are those of picture `index`."""
+    """A copy whose own tensors are those of image `index`."""
     copied = copy.deepcopy(network)
     tensors = copied.state_dict()  # shares memory with the copy
     for name, change in patch.items():
@@ -53,10 +53,10 @@ def test_every_parameter_of_the_synthesis_can_change(network: StyleGAN2, w: Tens
     assert "const" in parameters and "convs.3.affine.bias" in parameters and "convs.3.noise_strength" in parameters
     assert not [name for name in parameters if name.startswith("mapping")]
     patch = random_changes(parameters, 3)
-    drawn = network(w, patch=patch)
+    rendered = network(w, patch=patch)
     for index in range(3):
         alone = changed_in_place(network, patch, index)(w[index : index + 1])
-        torch.testing.assert_close(drawn[index : index + 1], alone, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(rendered[index : index + 1], alone, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["const", "convs.3.weight", "convs.4.bias", "to_rgbs.1.affine.weight"])
@@ -74,23 +74,23 @@ def test_noise_maps_change_for_a_batch_at_once(network: StyleGAN2, w: Tensor) ->
     patch = random_changes({name: value[0] for name, value in maps.items()}, 3)
     calls = []
     handle = network.convs[0].register_forward_hook(lambda *_: calls.append(1))
-    drawn = network(w, patch=patch)
+    rendered = network(w, patch=patch)
     handle.remove()
     assert len(calls) == 1
     for index in range(3):
         alone = changed_in_place(network, patch, index)(w[index : index + 1])
-        torch.testing.assert_close(drawn[index : index + 1], alone, rtol=1e-4, atol=1e-4)
-    assert (drawn - network(w)).abs().max() > 0.1
+        torch.testing.assert_close(rendered[index : index + 1], alone, rtol=1e-4, atol=1e-4)
+    assert (rendered - network(w)).abs().max() > 0.1
     assert torch.equal(network(w, noise="none", patch=patch), network(w, noise="none"))
 
 
 def test_all_three_kinds_together(network: StyleGAN2, w: Tensor) -> None:
     like = {"convs.2.weight": network.convs[2].weight, "noise_4": network.noise_4[0]}
     patch = random_changes(like, 3) | {"convs.2": 0.5 * torch.randn(3, 8, 8, 1, 1)}
-    drawn = network(w, patch=patch)
+    rendered = network(w, patch=patch)
     for index in range(3):
         alone = changed_in_place(network, patch, index)(w[index : index + 1])
-        torch.testing.assert_close(drawn[index : index + 1], alone, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(rendered[index : index + 1], alone, rtol=1e-4, atol=1e-4)
 
 
 def test_gradients_are_those_of_the_changed_network(network: StyleGAN2, w: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""The first StyleGAN: against the paper written out step by step, and its settings, codes and changes."""
+"""The first StyleGAN: against the paper written out step by step; settings, latents and patches."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def tiny(resolution: int = 32, **settings: Any) -> StyleGAN1:
 
 
 def written_out(network: StyleGAN1, w: Tensor) -> Tensor:
-    """The synthesis network as the paper tells it, from its tensors alone; one picture, equalised weights."""
+    """The synthesis network as in the paper, from its tensors alone; one image, equalised weights."""
     x = network.const
     for index, conv in enumerate(network.convs):
         if index:
@@ -58,9 +58,9 @@ def written_out(network: StyleGAN1, w: Tensor) -> Tensor:
 
 def test_it_draws_what_the_paper_says() -> None:
     network, w = tiny(), torch.randn(2, 8, 24)
-    drawn = network(w)
+    rendered = network(w)
     for index in range(2):
-        assert torch.allclose(drawn[index], written_out(network, w[index : index + 1])[0], atol=2e-5)
+        assert torch.allclose(rendered[index], written_out(network, w[index : index + 1])[0], atol=2e-5)
 
 
 def test_the_mapping_is_that_of_the_paper() -> None:
@@ -115,17 +115,17 @@ def test_settings_survive_their_dictionary_and_wrong_ones_are_refused() -> None:
 
 
 def test_every_style_and_every_noise_map_matters() -> None:
-    network, codes = tiny(), torch.randn(1, 8, 24)
-    image = network(codes)
+    network, latents = tiny(), torch.randn(1, 8, 24)
+    image = network(latents)
     for layer in range(network.layers):
-        changed = codes.clone()
+        changed = latents.clone()
         changed[:, layer] += 1
         assert (network(changed) - image).abs().max() > 1e-4, f"style {layer} does nothing"
         noise = {f"noise_{layer}": torch.randn_like(getattr(network, f"noise_{layer}"))}
-        assert (network(codes, patch=noise) - image).abs().max() > 1e-4, f"noise {layer} does nothing"
-    assert torch.equal(network(codes), image)
-    assert not torch.allclose(network(codes, noise="random"), image)
-    assert not torch.allclose(network(codes, noise="none"), image)
+        assert (network(latents, patch=noise) - image).abs().max() > 1e-4, f"noise {layer} does nothing"
+    assert torch.equal(network(latents), image)
+    assert not torch.allclose(network(latents, noise="random"), image)
+    assert not torch.allclose(network(latents, noise="none"), image)
     assert not [name for name in tiny(noise=False).state_dict() if "noise" in name]
 
 
@@ -148,41 +148,41 @@ def test_weights_stored_as_they_are_used() -> None:
         if name.startswith("mapping.layers."):
             state[f"{name}.bias"] = state[f"{name}.bias"] * 0.01
     plain.load_state_dict(state)
-    codes = scaled.w_plus(scaled.mapping(torch.randn(2, 16)))
+    latents = scaled.w_plus(scaled.mapping(torch.randn(2, 16)))
     assert torch.allclose(plain.mapping(torch.ones(1, 16)), scaled.mapping(torch.ones(1, 16)), atol=1e-6)
-    assert torch.allclose(plain(codes), scaled(codes), atol=1e-5)
+    assert torch.allclose(plain(latents), scaled(latents), atol=1e-5)
 
 
-def test_tanh_bounds_the_picture() -> None:
-    codes = 5 * torch.randn(1, 8, 24)
-    assert torch.allclose(tiny(tanh=True)(codes), torch.tanh(tiny()(codes)))
+def test_tanh_bounds_the_image() -> None:
+    latents = 5 * torch.randn(1, 8, 24)
+    assert torch.allclose(tiny(tanh=True)(latents), torch.tanh(tiny()(latents)))
 
 
 def test_stopping_early_reads_the_smaller_map() -> None:
-    network, codes, maps = tiny(), torch.randn(2, 8, 24), {}
-    network(codes, features=maps)
+    network, latents, maps = tiny(), torch.randn(2, 8, 24), {}
+    network(latents, features=maps)
     assert {side: tuple(value.shape) for side, value in maps.items()} == {
         4: (2, 8, 4, 4), 8: (2, 8, 8, 8), 16: (2, 6, 16, 16), 32: (2, 4, 32, 32),
     }  # fmt: skip
-    small = network(codes, upto=16)
+    small = network(latents, upto=16)
     assert torch.allclose(small, network.to_rgbs[2](maps[16]))
-    assert torch.equal(network(codes, upto=32), network(codes))
-    assert tiny(crop=(24, 32))(codes).shape == (2, 3, 24, 32)
+    assert torch.equal(network(latents, upto=32), network(latents))
+    assert tiny(crop=(24, 32))(latents).shape == (2, 3, 24, 32)
 
 
 @pytest.mark.parametrize("name", ["convs.1", "convs.4", "convs.7", "to_rgbs.3"])
 def test_changed_weights_are_those_of_a_changed_network(name: str) -> None:
-    network, codes = tiny(), torch.randn(2, 8, 24)
+    network, latents = tiny(), torch.randn(2, 8, 24)
     outputs, inputs = network.conv_shapes()[name]
     delta = 0.5 * torch.randn(2, outputs, inputs, 1, 1)
-    drawn = network(codes, patch={name: delta})
+    rendered = network(latents, patch={name: delta})
     weight = network.get_submodule(name).weight
-    assert torch.allclose(drawn, network(codes, patch={f"{name}.weight": weight * delta}), atol=1e-5)
+    assert torch.allclose(rendered, network(latents, patch={f"{name}.weight": weight * delta}), atol=1e-5)
     for index in range(2):
         changed = copy.deepcopy(network)
         changed.get_submodule(name).weight.mul_(1 + delta[index])
-        assert torch.allclose(drawn[index : index + 1], changed(codes[index : index + 1]), atol=1e-5)
-    assert (drawn - network(codes)).abs().max() > 1e-3
+        assert torch.allclose(rendered[index : index + 1], changed(latents[index : index + 1]), atol=1e-5)
+    assert (rendered - network(latents)).abs().max() > 1e-3
 
 
 def test_the_constant_map_has_no_convolution_to_change() -> None:

@@ -1,4 +1,4 @@
-"""The generator's shapes, codes and settings; its numbers are held against the originals elsewhere."""
+"""StyleGAN2: shapes, latents and settings. The numbers of the original are in test_parity.py."""
 
 import copy
 
@@ -51,21 +51,21 @@ def test_a_wrong_channel_table_is_refused():
 def test_w_and_w_plus_agree_and_every_style_matters():
     network = tiny()
     w = network.mapping(torch.randn(2, 16))
-    codes = network.w_plus(w)
-    image = network(codes)
+    latents = network.w_plus(w)
+    image = network(latents)
     assert image.shape == (2, 3, 32, 32)
     for layer in range(network.layers):
-        changed = codes.clone()
+        changed = latents.clone()
         changed[:, layer] += 1
         assert (network(changed) - image).abs().max() > 1e-4, f"style {layer} does nothing"
 
 
 def test_the_fast_and_the_plain_form_draw_the_same(monkeypatch):
     network = tiny()
-    codes = network.w_plus(network.mapping(torch.randn(2, 16)))
-    fast = network(codes)
+    latents = network.w_plus(network.mapping(torch.randn(2, 16)))
+    fast = network(latents)
     monkeypatch.setattr("restyle_cli.generators.stylegan2.modulated_conv", modconv.modulated_conv_plain)
-    assert torch.allclose(network(codes), fast, atol=2e-5)
+    assert torch.allclose(network(latents), fast, atol=2e-5)
 
 
 @pytest.mark.parametrize("up", [True, False])
@@ -89,42 +89,42 @@ def test_a_layer_is_convolution_noise_bias_and_rectifier(up):
 
 def test_noise_modes():
     network = tiny()
-    codes = torch.randn(2, network.layers, 24)
-    assert torch.equal(network(codes), network(codes))
-    assert not torch.allclose(network(codes, noise="random"), network(codes, noise="random"))
-    assert not torch.allclose(network(codes, noise="none"), network(codes))
+    latents = torch.randn(2, network.layers, 24)
+    assert torch.equal(network(latents), network(latents))
+    assert not torch.allclose(network(latents, noise="random"), network(latents, noise="random"))
+    assert not torch.allclose(network(latents, noise="none"), network(latents))
     silent = tiny(noise=False)
     assert not [name for name in silent.state_dict() if "noise" in name]
     with pytest.raises(ValueError, match="noise is one of"):
-        network(codes, noise="loud")
+        network(latents, noise="loud")
 
 
-def test_truncation_and_the_average_code():
+def test_truncation_and_the_average_latent():
     network = tiny()
     network.w_avg.copy_(network.mean_w(2000).expand_as(network.w_avg))
-    codes = network.w_plus(network.mapping(torch.randn(3, 16)))
-    assert torch.allclose(network.truncate(codes, 0.0), network.start(3), atol=1e-6)
-    assert torch.allclose(network.truncate(codes, 1.0), codes, atol=1e-5)
-    assert torch.allclose(network.truncate(codes, 0.5), (codes + network.start(3)) / 2, atol=1e-5)
+    latents = network.w_plus(network.mapping(torch.randn(3, 16)))
+    assert torch.allclose(network.truncate(latents, 0.0), network.start(3), atol=1e-6)
+    assert torch.allclose(network.truncate(latents, 1.0), latents, atol=1e-5)
+    assert torch.allclose(network.truncate(latents, 0.5), (latents + network.start(3)) / 2, atol=1e-5)
 
 
 def test_crop_keeps_the_middle():
-    codes = torch.randn(1, 8, 24)
-    whole, cut = tiny()(codes), tiny(crop=(24, 32))(codes)
+    latents = torch.randn(1, 8, 24)
+    whole, cut = tiny()(latents), tiny(crop=(24, 32))(latents)
     assert tiny(crop=(24, 32)).size == (24, 32)
     assert torch.equal(cut, whole[:, :, 4:28])
 
 
 def test_stopping_early_and_feature_maps():
     network, maps = tiny(), {}
-    codes = torch.randn(2, network.layers, 24)
-    network(codes, features=maps)
+    latents = torch.randn(2, network.layers, 24)
+    network(latents, features=maps)
     assert {k: tuple(v.shape) for k, v in maps.items()} == {
         4: (2, 8, 4, 4), 8: (2, 8, 8, 8), 16: (2, 6, 16, 16), 32: (2, 4, 32, 32),
     }  # fmt: skip
-    assert network(codes, upto=16).shape == (2, 3, 16, 16)
-    codes[:, 6:] = 0  # styles above 16 px
-    assert torch.equal(network(codes, upto=16), network(codes, upto=16))
+    assert network(latents, upto=16).shape == (2, 3, 16, 16)
+    latents[:, 6:] = 0  # styles above 16 px
+    assert torch.equal(network(latents, upto=16), network(latents, upto=16))
 
 
 def test_random_inputs_have_the_expected_scale():
@@ -138,16 +138,16 @@ def test_random_inputs_have_the_expected_scale():
 
 @pytest.mark.parametrize("name", ["convs.0", "convs.3", "convs.6", "to_rgbs.0", "to_rgbs.3"])
 def test_changed_weights_are_those_of_a_changed_network(name):
-    network, codes = tiny(), torch.randn(2, 8, 24)
+    network, latents = tiny(), torch.randn(2, 8, 24)
     outputs, inputs = network.conv_shapes()[name]
     delta = 0.5 * torch.randn(2, outputs, inputs, 1, 1)
-    drawn = network(codes, patch={name: delta})
+    rendered = network(latents, patch={name: delta})
     for index in range(2):
         changed = copy.deepcopy(network)
         with torch.no_grad():
             changed.get_submodule(name).weight.mul_(1 + delta[index])
-        assert torch.allclose(drawn[index : index + 1], changed(codes[index : index + 1]), atol=1e-4)
-    assert (drawn - network(codes)).abs().max() > 1e-2
+        assert torch.allclose(rendered[index : index + 1], changed(latents[index : index + 1]), atol=1e-4)
+    assert (rendered - network(latents)).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize(

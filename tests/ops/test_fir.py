@@ -17,7 +17,7 @@ def test_fast_forms_equal_the_definition(shape):
     assert torch.allclose(fir.blur(x, 1, 4.0), fir.resample_plain(x, pad=(1, 1), gain=4.0), atol=4 * ROUNDING)
 
 
-def test_upsampling_keeps_a_flat_picture_flat_inside():
+def test_upsampling_keeps_a_flat_image_flat_inside():
     flat = fir.upsample2(torch.full((1, 2, 8, 8), 0.7))
     assert flat.shape == (1, 2, 16, 16)
     assert torch.allclose(flat[:, :, 2:-2, 2:-2], torch.tensor(0.7), atol=ROUNDING)

@@ -1,4 +1,4 @@
-"""Half precision: numbers beyond 65504 on the way to a picture, as NVIDIA's StyleGAN2-ADA guards against them."""
+"""Half precision: numbers beyond 65504, as NVIDIA's StyleGAN2-ADA guards against them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_maps_are_cut_in_half_precision_alone() -> None:
         assert clamped(x).tolist() == [-1e4, 3.0, 1e4]
 
 
-def test_the_picture_is_summed_in_full_precision() -> None:
+def test_the_image_is_summed_in_full_precision() -> None:
     """In bf16 a sum of the resolutions' colours would have steps of 1/128, coarser than a file's."""
     network = wide()
     with compute(CPU, torch.bfloat16):

@@ -1,4 +1,4 @@
-"""Networks that judge pictures and codes, small ones: what holds whatever their weights."""
+"""Small perceptual networks and discriminators: what holds for any weights."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def small(family: str) -> nn.Module:
     return network(network.Config.from_dict(SMALL[family])).eval().requires_grad_(False)
 
 
-def pictures(n: int, side: int = 64) -> Tensor:
+def images(n: int, side: int = 64) -> Tensor:
     return torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(2)) * 2 - 1
 
 
@@ -79,7 +79,7 @@ def test_their_files_are_read_as_they_are(family: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", ["arcface", "curricularface", "moco"])
 def test_features_have_unit_length_and_a_gradient(family: str) -> None:
-    network, x = small(family), pictures(2).requires_grad_()
+    network, x = small(family), images(2).requires_grad_()
     features = network(x)
     torch.testing.assert_close(features.norm(dim=1), torch.ones(2))
     torch.testing.assert_close(network(x[1:]), features[1:])
@@ -88,7 +88,7 @@ def test_features_have_unit_length_and_a_gradient(family: str) -> None:
 
 
 def test_faces_are_the_middle_of_a_portrait() -> None:
-    network, x = small("arcface"), pictures(1, 256)
+    network, x = small("arcface"), images(1, 256)
     other = x.clone()
     other[:, :, :35], other[:, :, 223:], other[..., :32], other[..., 220:] = 1, 1, -1, -1
     torch.testing.assert_close(network(other), network(x))
@@ -97,7 +97,7 @@ def test_faces_are_the_middle_of_a_portrait() -> None:
 
 def test_lpips_is_a_distance() -> None:
     network = small("lpips-alex")
-    x, y = pictures(3), pictures(3).flip(0)
+    x, y = images(3), images(3).flip(0)
     assert network(x, x).tolist() == [0, 0, 0]
     distances = network(x, y)
     assert distances[1] == 0 < min(distances[0], distances[2])
@@ -106,28 +106,28 @@ def test_lpips_is_a_distance() -> None:
 
 
 def test_lpips_has_a_gradient_where_all_channels_are_silent() -> None:
-    network, x = small("lpips-alex"), pictures(1).requires_grad_()
+    network, x = small("lpips-alex"), images(1).requires_grad_()
     network.convs[0].bias.fill_(-100)
-    network(x, pictures(1).flip(3)).sum().backward()
+    network(x, images(1).flip(3)).sum().backward()
     assert torch.isfinite(x.grad).all()
 
 
-def test_groups_of_a_batch_are_every_so_manieth_picture() -> None:
-    network, x = small("stylegan2-discriminator"), pictures(8, 16)
+def test_groups_of_the_minibatch_standard_deviation() -> None:
+    network, x = small("stylegan2-discriminator"), images(8, 16)
     together = network(x)
-    torch.testing.assert_close(network(x[::2]), together[::2])  # pictures 0, 2, 4, 6 are one group
+    torch.testing.assert_close(network(x[::2]), together[::2])  # images 0, 2, 4, 6 are one group
     assert not torch.allclose(network(x[:4]), together[:4])
     with pytest.raises(RestyleError, match="cannot take a batch of 6"):
         network(x[:6])
 
 
-def test_equal_pictures_do_not_deviate() -> None:
+def test_equal_images_do_not_deviate() -> None:
     x = torch.randn(1, 3, 4, 4).expand(4, -1, -1, -1)
     assert append_stddev(x)[:, 3].max() <= 1e-4  # the root of what keeps the root from zero
     assert append_stddev(torch.randn(4, 3, 4, 4))[:, 3].min() > 0.1
 
 
-def test_a_discriminator_takes_pictures_of_its_own_side() -> None:
+def test_a_discriminator_takes_images_of_its_own_side() -> None:
     config = StyleGAN2Discriminator.Config.from_dict(SMALL["stylegan2-discriminator"])
     assert config.resolution == 16
     assert StyleGAN2Discriminator.Config().resolution == 256

@@ -10,14 +10,14 @@ from restyle_cli.perceptual.structure import Structure
 compare = Structure()
 
 
-def pictures(n: int = 3, side: int = 64) -> torch.Tensor:
+def images(n: int = 3, side: int = 64) -> torch.Tensor:
     """Smooth coloured noise in [-1, 1]."""
     noise = torch.randn(n, 3, side // 4, side // 4, generator=torch.Generator().manual_seed(0))
     return torch.nn.functional.interpolate(noise, scale_factor=4, mode="bicubic").clamp(-1, 1)
 
 
-def test_equal_pictures_have_distance_zero_and_no_gradient() -> None:
-    x = pictures().requires_grad_(True)
+def test_equal_images_have_distance_zero_and_no_gradient() -> None:
+    x = images().requires_grad_(True)
     distance = compare(x, x.detach())
     assert distance.shape == (3,)
     torch.testing.assert_close(distance, torch.zeros(3), atol=1e-5, rtol=0)  # variances are differences of float32
@@ -27,7 +27,7 @@ def test_equal_pictures_have_distance_zero_and_no_gradient() -> None:
 
 
 def test_strangers_are_farther_than_blurred_ones_and_these_than_dimmed_ones() -> None:
-    x = pictures()
+    x = images()
     blurred = torch.nn.functional.avg_pool2d(x, 5, stride=1, padding=2, count_include_pad=False)
     stranger, soft, dim = compare(x, x.roll(1, dims=0)), compare(x, blurred), compare(x, x * 0.95)
     assert (stranger > soft).all()
@@ -36,7 +36,7 @@ def test_strangers_are_farther_than_blurred_ones_and_these_than_dimmed_ones() ->
 
 
 def test_each_pair_is_judged_by_itself_and_either_way() -> None:
-    x, y = pictures(), pictures().flip(-1)
+    x, y = images(), images().flip(-1)
     together = compare(x, y)
     torch.testing.assert_close(together[1:2], compare(x[1:2], y[1:2]))
     torch.testing.assert_close(together, compare(y, x))
@@ -48,8 +48,8 @@ def test_any_shape(size: tuple[int, int]) -> None:
     assert float(compare(x, -x)) > 0.1
 
 
-def test_descending_it_leads_to_the_picture() -> None:
-    x = pictures(1)
+def test_descending_it_leads_to_the_image() -> None:
+    x = images(1)
     y = torch.zeros_like(x).requires_grad_(True)
     adam = torch.optim.Adam([y], lr=0.05)
     before = float(compare(x, y.detach()))
