@@ -64,12 +64,12 @@ def align(
 
     known = catalog.domain(domain)
     face_options = FaceOptions(align, options.parse_face(face), landmarks)
-    framed, settings = choose_alignment(face_options, sources, terminal, known.align)
+    align_options, settings = choose_alignment(face_options, sources, terminal, known.align)
     check_writable(output)
     height, width = (max(round(size * side / max(known.input)), 1) for side in known.input)
     settings = {"domain": domain, "pixels": [height, width], **settings}
-    crops = crop_folder(output, settings, {"version": __version__}, framed.face == "all")
-    done = crop_all(sources, crops, framed, (height, width), overwrite)
+    crops = crop_folder(output, settings, {"version": __version__}, align_options.face == "all")
+    done = crop_all(sources, crops, align_options, (height, width), overwrite)
     rows: list[list[str]] = []
 
     def add_row(outcome: Outcome) -> None:
@@ -94,7 +94,7 @@ def _views(rows: list[list[str]], tally: Tally, counts: str) -> list[Table | str
 
 
 def _row(outcome: Outcome) -> list[str]:
-    """A crop: file, how it was framed, which face of how many, its width and rotation in the photo."""
+    """A crop: file, how it was aligned, which face of how many, its width and rotation in the photo."""
     from restyle_cli.align import side_of, tilt_of
 
     alignment = outcome.record["alignment"]

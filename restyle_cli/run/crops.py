@@ -43,7 +43,7 @@ def crop_folder(
 
 
 def crop_all(
-    sources: Iterable[Source], folder: OutputFolder[Photo], framing: AlignOptions, size: Size, overwrite: bool = False
+    sources: Iterable[Source], folder: OutputFolder[Photo], align: AlignOptions, size: Size, overwrite: bool = False
 ) -> Generator[Outcome, None, None]:
     """Crop every image to `size` (height, width) and yield the outcomes; a failure does not stop the others.
 
@@ -51,7 +51,7 @@ def crop_all(
     """
 
     def read(item: tuple[Source, dict[str, Path] | RestyleError]) -> list[Photo | Outcome]:
-        return list(read_photos(*item, folder, framing, size, overwrite))
+        return list(read_photos(*item, folder, align, size, overwrite))
 
     with closing(in_background(read, folder.names(sources), _AHEAD, fill=True)) as photos:
         for item in chain.from_iterable(photos):

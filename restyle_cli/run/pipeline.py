@@ -56,7 +56,7 @@ class Task:
     dtype: torch.dtype
     keep: str = "best"
     tolerance: float | None = None
-    framing: AlignOptions = field(default_factory=AlignOptions)
+    align: AlignOptions = field(default_factory=AlignOptions)
     overwrite: bool = False
     batch_size: int = 1
     compare_with: Sequence[Method] = ()
@@ -91,7 +91,7 @@ def invert_all(sources: Iterable[Source], task: Task) -> Generator[Outcome, None
     size, full = task.methods[0].size, full_size([*task.methods, *task.compare_with])
 
     def read(item: tuple[Source, dict[str, Path] | RestyleError]) -> Sequence[Photo | Outcome]:
-        return read_photos(*item, task.results, task.framing, size, task.overwrite, task.mask, full)
+        return read_photos(*item, task.results, task.align, size, task.overwrite, task.mask, full)
 
     with closing(in_background(read, task.results.names(sources), ahead, fill=True)) as photos:
         inverted = _by_photo(_invert(chain.from_iterable(photos), task), task)
@@ -128,7 +128,7 @@ def read_photos(
     source: Source,
     files: dict[str, Path] | RestyleError,
     folder: OutputFolder[Any],
-    framing: AlignOptions,
+    align: AlignOptions,
     size: Size,
     overwrite: bool = False,
     mask: Mask | None = None,
@@ -149,10 +149,10 @@ def read_photos(
         turned = TURNED in image.info
         photos = []
         with enough_for(f"for {str(source.path)!r}"):
-            for aligned in align_image(image, framing, size, source.path):
-                crop, known = (aligned, None) if mask is None else mask.apply(aligned, image.size, framing, size)
+            for aligned in align_image(image, align, size, source.path):
+                crop, known = (aligned, None) if mask is None else mask.apply(aligned, image.size, align, size)
                 own = folder.of_face(files, aligned.face)
-                large = None if full is None else _crop_at(full, image, aligned, framing, mask)
+                large = None if full is None else _crop_at(full, image, aligned, align, mask)
                 photos.append(Photo(source.path, own, digest, image.size, crop, turned, known, large))
         log.debug("read %s: %d crops in %.2f s", source.path, len(photos), time.perf_counter() - began)
         return photos
@@ -166,13 +166,13 @@ def _unreadable(path: Path, error: OSError) -> RestyleError:
     return RestyleError(f"{str(path)!r} can no longer be read: {reason_of(error)}")
 
 
-def _crop_at(size: Size, image: Image.Image, aligned: Aligned, framing: AlignOptions, mask: Mask | None) -> Image.Image:
+def _crop_at(size: Size, image: Image.Image, aligned: Aligned, align: AlignOptions, mask: Mask | None) -> Image.Image:
     """The crop of `aligned` in another size."""
     crop = recrop(image, aligned.quad, size, aligned.how == "aligned")
     if mask is None:
         return crop
     large = replace(aligned, image=crop, matrix=matrix_of(aligned.quad, size))
-    return mask.apply(large, image.size, framing, size)[0].image
+    return mask.apply(large, image.size, align, size)[0].image
 
 
 # --- inverting

@@ -168,7 +168,7 @@ class Run:
             self.machine.dtype,
             keep=self.options.keep,
             tolerance=self.options.tolerance,
-            framing=self.align,
+            align=self.align,
             overwrite=self.options.overwrite,
             batch_size=self.machine.batch_size,
             compare_with=compare_with,
