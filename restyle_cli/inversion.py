@@ -249,8 +249,8 @@ def mean_square(x: Tensor, y: Tensor, mask: Tensor | None = None) -> Tensor:
 def iterate(x: Tensor, schedule: Iterable[Method], target: Target | None = None) -> Iterator[State]:
     """Yield the first guess for x [N, 3, H, W] in [-1, 1], then the state after each method of the schedule.
 
-    A state carries the graph of its own step only; the caller sets the gradient mode. A schedule may be endless:
-    its next method is asked for when the next state is.
+    Methods that optimize compare with `target` where it has more than x. A state carries the graph of its own step
+    only; the caller sets the gradient mode. A schedule may be endless: it is read one method at a time.
     """
     methods = iter(schedule)
     first = next(methods, None)
