@@ -77,19 +77,11 @@ class Aligned:
     landmarks: Sequence[tuple[float, float]] = ()
 
 
-def align(image: Image.Image, mode: str = "auto", size: int = 256, name: str = "the image") -> Aligned:
-    """Crop the largest face of an RGB image to a square of `size` pixels.
+def align_image(image: Image.Image, options: AlignOptions, size: Size, path: Path) -> list[Aligned]:
+    """Align an RGB image, read from `path`, to `size` (height, width): one crop, or one of each face.
 
     auto: an image that is a crop already is only resized: by its `aligned_mark`, or because it is square and the face
     is in place. always: the face is cropped in any case. never: the whole image is resized, whatever its shape.
-
-    RestyleError, with `name`, if there is no face.
-    """
-    return align_image(image, AlignOptions(mode), (size, size), Path(name))[0]
-
-
-def align_image(image: Image.Image, options: AlignOptions, size: Size, path: Path) -> list[Aligned]:
-    """Align an RGB image, read from `path`, to `size` (height, width): one crop, or one of each face.
 
     RestyleError if there are fewer faces than requested, or none.
     """

@@ -10,7 +10,8 @@ import pytest
 from commands import LANDMARKS, Run, as_json
 from PIL import Image
 
-from restyle_cli.align import align, aligned_mark, crop_quad, mapped
+from restyle_cli.align import aligned_mark, crop_quad, mapped
+from restyle_cli.api import align
 from restyle_cli.images import open_image, save_image
 
 QUAD = [[-3, -12], [-3, 204], [213, 204], [213, -12]]
@@ -43,7 +44,7 @@ def test_a_crop_and_its_transform(restyle: Run, photo: Path) -> None:
 
 def test_a_crop_is_left_alone_by_other_commands(restyle: Run, photo: Path) -> None:
     restyle("align", photo, "--landmarks", "points.json")
-    again = align(open_image("restyle-out/align/photo.png"))
+    again = align("restyle-out/align/photo.png")
     assert (again.how, again.faces) == ("fits", 0)
 
 

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 import weakref
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from commands import Run
 from PIL import Image
 
 import restyle_cli
+from restyle_cli.align import align as align_module
 from restyle_cli.align import aligned_mark
 from restyle_cli.evaluate import run as run_module
 from restyle_cli.evaluate.journal import Journal
@@ -367,9 +367,8 @@ def test_faces_are_searched_once_for_all_methods(restyle: Run, here: Path, monke
     Path("photos").mkdir()
     Image.fromarray(data.astronaut()).resize((256, 256)).save("photos/astronaut.png")
     searches = []
-    align = import_module("restyle_cli.align.align")
-    find = align.find_faces
-    monkeypatch.setattr(align, "find_faces", lambda photo: (searches.append(1), find(photo))[1])
+    find = align_module.find_faces
+    monkeypatch.setattr(align_module, "find_faces", lambda photo: (searches.append(1), find(photo))[1])
     restyle("eval", "photos", "-m", f"{PSP},{RESTYLE}:1", *QUICK, "-q")
     assert len(searches) == 1
     first, second = report()["methods"]

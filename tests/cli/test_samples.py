@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from typer.testing import Result
 
-from restyle_cli.align import align
+from restyle_cli.api import align
 from restyle_cli.data import portraits
-from restyle_cli.images import open_image, to_image
+from restyle_cli.images import to_image
 
 SMALL = ("--size", 32, "-q")
 
@@ -52,7 +52,7 @@ def test_toon_is_the_same_person_in_another_style(restyle: Callable[..., Result]
 
 def test_they_need_no_alignment(restyle: Callable[..., Result], tmp_path: Path) -> None:
     restyle("samples", "-n", 1, "-o", tmp_path, *SMALL)
-    assert align(open_image(tmp_path / "portrait-0000.png"), "auto").how == "fits"
+    assert align(tmp_path / "portrait-0000.png").how == "fits"
 
 
 def test_json(restyle: Callable[..., Result], tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image, ImageOps, PngImagePlugin
 
 import restyle_cli
-from restyle_cli.align import align, aligned_mark
+from restyle_cli.align import aligned_mark
+from restyle_cli.api import align
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import MARK, open_image, save_image
 
@@ -43,7 +44,7 @@ def texts_of(path: Path) -> dict[str, str]:
 
 def test_an_unchanged_crop_fits(marked: Path) -> None:
     assert MARK in open_image(marked).info
-    assert align(open_image(marked), size=64).how == "fits"
+    assert align(marked, size=64).how == "fits"
 
 
 def test_the_example_of_the_readme_fits() -> None:
@@ -73,7 +74,7 @@ def test_a_changed_crop_does_not_fit(marked: Path, change: str) -> None:
     save_again(CHANGES[change](crop()), marked, texts_of(marked))
     assert open_image(marked).info == {}
     with pytest.raises(RestyleError, match="no face"):
-        align(open_image(marked), size=64)
+        align(marked, size=64)
 
 
 def test_a_crop_turned_by_its_exif(marked: Path) -> None:

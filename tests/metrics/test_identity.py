@@ -13,7 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from restyle_cli.align import LANDMARKS, align, model_file
+from restyle_cli.align import LANDMARKS, model_file
+from restyle_cli.api import align
 from restyle_cli.images import to_tensor
 from restyle_cli.metrics import choose
 from restyle_cli.metrics.identity import SIDE, TEMPLATE, DlibIdentity, cosines, crops, five_points, locate, to_bytes

@@ -13,8 +13,9 @@ from PIL import Image
 from skimage import data
 from torch import Tensor
 
-from restyle_cli.align import align, model_file
+from restyle_cli.align import model_file
 from restyle_cli.align.detect import find_faces
+from restyle_cli.api import align
 from restyle_cli.errors import RestyleError
 from restyle_cli.images import to_tensor
 from restyle_cli.metrics.identity import FACE, DlibIdentity, locate
