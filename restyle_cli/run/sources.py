@@ -71,9 +71,7 @@ def _look_in(
         refuse(path, reading_failed(path, error))
         return
     if exclude is not None and _identity(path) == _identity(exclude):
-        message = (
-            f"the images in {str(path)!r} are in the output folder, where results would be read as inputs next time"
-        )
+        message = f"{str(path)!r} is also the output folder: results would be inputs of the next run"
         refuse(path, RestyleError(message, "choose another folder with --output"))
         return
     refused: list[Path] = []

@@ -197,7 +197,7 @@ def test_what_is_no_latent_of_one_picture_is_refused(tmp_path: Path, tiny_store:
     write_latent(tmp_path / "bare.safetensors", {"w": torch.zeros(8, 16)}, {})
     with pytest.raises(RestyleError, match="does not say which generator"):
         render_latent(tmp_path / "bare.safetensors")
-    with pytest.raises(RestyleError, match="not a latent code"):
+    with pytest.raises(RestyleError, match="not a latent"):
         read_latent(tiny_store / "portrait.safetensors")
 
 
