@@ -162,7 +162,7 @@ def test_one_decides(restyle: Run, faces: Path, asked: tuple[str, str], other: t
 def test_who_begins_is_an_encoder(restyle: Run, faces: Path) -> None:
     done = restyle("invert", faces, "--quality", "best", "-m", "pti-portrait")
     assert done.exit_code == 2
-    assert "begin with an encoder" in done.stderr
+    assert "start with an encoder" in done.stderr
 
 
 @pytest.mark.parametrize(
