@@ -86,7 +86,7 @@ class DlibIdentity(FaceIdentity):
     """
 
     name = "id/dlib"
-    title = "ID dlib, cosine"
+    title = "ID dlib"
     protocol = (
         "dlib's 128 numbers of the face in FFHQ's frame, where it expects one; one person: distance below 0.6; "
         "strangers: about 0.88, and their cosine 0.8"
@@ -97,7 +97,7 @@ class DlibIdentity(FaceIdentity):
     @property
     def columns(self) -> tuple[Column, ...]:
         """Cosine and distance."""
-        return (*super().columns, Column("id/dlib-distance", "ID dlib, distance"))
+        return (*super().columns, Column("id/dlib-distance", "ID dlib distance"))
 
     def crop(self, images: Tensor, landmarks: NDArray[np.float64]) -> Tensor:
         """The faces, [N, 3, 150, 150]; the embeddings are less than 0.01 from dlib's own."""
