@@ -195,7 +195,8 @@ def build_source(recipe: Recipe, generator: StyleGenerator, cache: Path) -> Sour
     """The recipe's data, of the generator's aspect ratio; RestyleError if a folder is missing."""
     data = recipe.data
     height, width = generator.size
-    size = (round(height * data.resolution / max(height, width)), round(width * data.resolution / max(height, width)))
+    side = min(data.resolution, max(height, width))
+    size = (round(height * side / max(height, width)), round(width * side / max(height, width)))
     if data.kind == "generated":
         return Generated(generator, size, data.truncation)
     if data.folder is None or (data.kind == "pairs" and data.inputs is None):

@@ -54,7 +54,7 @@ class Data:
     kind: Literal["folder", "pairs", "generated", "faces"] = "folder"
     folder: str | None = None  # images, or a zip file of images; pairs: the targets; faces: the photographs
     inputs: str | None = None  # pairs: images with the names of the targets
-    resolution: Side = 256  # longer side in px
+    resolution: Side = 256  # longer side in px, at most; a smaller generator is compared at its own size
     flip: bool = True  # mirror half of the images
     align: Literal["auto", "always", "never"] = "auto"  # as the option of `restyle invert`
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.05  # share of the images that no training sees
