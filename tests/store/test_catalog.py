@@ -221,6 +221,10 @@ def test_embedded_file_is_the_one_described(entry: Entry) -> None:
     )
 
 
+def test_bundled_files_are_small_together() -> None:
+    assert sum(entry.bytes or 0 for entry in EMBEDDED if not entry.package) < 60_000_000, "of the wheel"
+
+
 def test_files_are_distinct() -> None:
     names = [entry.file for entry in catalog.entries()]
     assert len(set(names)) == len(names)
