@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -289,3 +290,19 @@ def test_json_everywhere(restyle: Callable[..., Result], tiny_store: Path, tmp_p
         assert done.exit_code == 0
         assert isinstance(json.loads(done.stdout), dict), command
     assert app is not None
+
+
+def test_completion_in_bash(tmp_path: Path) -> None:
+    """By the script that `--show-completion` prints, in a real bash."""
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("bash is not installed")
+    program = tmp_path / "restyle"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m restyle_cli "$@"\n')
+    program.chmod(0o755)
+    script = (
+        f'source <("{program}" --show-completion bash); COMP_WORDS=(restyle we); COMP_CWORD=1; '
+        f'_restyle_completion "{program}"; echo "${{COMPREPLY[@]}}"'
+    )
+    done = subprocess.run([bash, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["weights"]
