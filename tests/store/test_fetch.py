@@ -212,7 +212,7 @@ def test_remove_takes_file_and_remains(server: Server) -> None:
 def test_a_file_of_an_installed_package(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = catalog.find("dlib")
     assert fetch.installed_path(entry).parts[-3:-1] == ("face_recognition_models", "models")
-    with pytest.raises(RestyleError, match="belongs to restyle"):
+    with pytest.raises(RestyleError, match="is bundled with restyle"):
         fetch.remove(entry)
     monkeypatch.setattr(fetch, "find_spec", lambda name: None)
     assert not fetch.installed(replace(entry, file="elsewhere.dat"))
