@@ -261,7 +261,8 @@ def iterate(x: Tensor, schedule: Iterable[Method], target: Target | None = None)
     for method, repeated in groupby(chain([first], methods)):
         state = replace(state, memory={})
         for _ in repeated:
-            state = method.step(x, replace(state.detach(), target=target or Target()))
+            state = replace(state.detach(), target=target or Target())  # frees the graph of the step before
+            state = method.step(x, state)
             yield state
 
 

@@ -13,9 +13,11 @@ from torch import nn
 
 from restyle_cli import models
 from restyle_cli.align import AlignOptions, alignment_rule
+from restyle_cli.data.face_space import CODE_DIM
 from restyle_cli.data.folder import Folder
 from restyle_cli.data.generated import Generated
 from restyle_cli.data.pairs import Pairs
+from restyle_cli.data.renders import FacesAndPhotos, Renders
 from restyle_cli.data.source import Source
 from restyle_cli.encoders import ENCODERS
 from restyle_cli.encoders.base import Encoder, widen_input
@@ -23,6 +25,7 @@ from restyle_cli.encoders.hyper import choose_targets
 from restyle_cli.encoders.small import to_offsets
 from restyle_cli.errors import RestyleError, UsageError, did_you_mean
 from restyle_cli.generators.base import StyleGenerator
+from restyle_cli.generators.stylegan2 import StyleGAN2
 from restyle_cli.inversion import Method, target_size
 from restyle_cli.io import check_regular, reading_failed
 from restyle_cli.methods import METHODS
@@ -199,6 +202,11 @@ def build_source(recipe: Recipe, generator: StyleGenerator, cache: Path) -> Sour
     size = (round(height * side / max(height, width)), round(width * side / max(height, width)))
     if data.kind == "generated":
         return Generated(generator, size, data.truncation)
+    if data.kind == "faces" and data.folder is not None:
+        if not isinstance(generator, StyleGAN2) or generator.config.z_dim != CODE_DIM:
+            raise RestyleError(f"'{recipe.generator}' is not a generator of rendered faces", "use the generator 'face'")
+        renders = Renders(Path(data.folder), cache, data.resolution, data.count, data.held_out)
+        return FacesAndPhotos(renders, generator, size, data.photos)
     if data.folder is None or (data.kind == "pairs" and data.inputs is None):
         raise UsageError("the recipe has no data", "name a folder: --data FOLDER, or data.folder in the recipe")
     if data.kind == "pairs":

@@ -24,6 +24,7 @@ Count = Annotated[int, Field(ge=1, le=10**9)]
 Side = Annotated[int, Field(ge=8, le=4096)]
 Rate = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+KNOWN_LATENTS = ("generated", "faces")  # kinds of data
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # of files too
 
 
@@ -60,6 +61,7 @@ class Data:
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.05  # share of the images that no training sees
     held_out: tuple[str, ...] = ()  # faces: people whom no training sees
     count: Count = 8192  # faces: how many are rendered
+    photos: Share = 0.25  # faces, encoders: share of photographs, whose latents are not known
     truncation: Annotated[float, Field(gt=0)] = 1.0  # generated: of the latents
     flip_inputs: bool = False  # mirror half of the inputs, but not their targets (frontalisation)
     factors: tuple[Count, ...] = ()  # inputs are shrunk by one of these factors (super-resolution)
@@ -168,7 +170,7 @@ def make_recipe(table: Mapping[str, Any], name: str | Path, settings: Iterable[s
         raise RestyleError(f"the recipe '{name}' is wrong at '{where}': {_reason(first)}", _near(first)) from error
     if recipe.task == "encoder":
         for stage in recipe.stages:
-            check_losses(stage.losses, recipe.data.kind == "generated", recipe.discriminator is not None)
+            check_losses(stage.losses, recipe.data.kind in KNOWN_LATENTS, recipe.discriminator is not None)
     return recipe
 
 

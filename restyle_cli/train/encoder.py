@@ -87,7 +87,10 @@ class EncoderTask:
         objective = ImageObjective(stage.losses, self.parts.loss_networks)
         with self._training_generator():
             for state in islice(iterate(x, [*first, *[method] * stage.iterations]), 1 + len(first), None):
-                yield self._loss(state, batch, stage, objective, offsets)
+                loss = self._loss(state, batch, stage, objective, offsets)
+                del state
+                yield loss
+                del loss  # and with it the graph, before the next step makes its own
 
     def _inputs(self, x: Tensor, stage: Stage, rng: np.random.Generator) -> Tensor:
         data = self.recipe.data

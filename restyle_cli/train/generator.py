@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from restyle_cli.data import face_space
-from restyle_cli.data.face_photos import FacePhotos, read_photos
-from restyle_cli.data.face_space import CODE_DIM, FaceSpace, layer_groups
-from restyle_cli.data.faces import Faces, Look
+from restyle_cli.data.face_space import CODE_DIM, layer_groups
+from restyle_cli.data.renders import Renders
 from restyle_cli.data.source import Batch, Note
 from restyle_cli.errors import RestyleError
 from restyle_cli.generators.stylegan2 import StyledConv, StyleGAN2, StyleGAN2Config, ToRGB
@@ -30,78 +29,13 @@ from restyle_cli.images import fit
 from restyle_cli.ops.layers import GAIN, EqualLinear, pixel_norm
 from restyle_cli.store.files import write_module
 from restyle_cli.train.build import read_generator
-from restyle_cli.train.config import Data, Recipe, Stage
+from restyle_cli.train.config import Recipe, Stage
 from restyle_cli.train.patch_discriminator import PatchAdversary
 from restyle_cli.train.pixel_losses import pixel_loss
 from restyle_cli.train.task import Loss, Sheet
 
-CHUNK = 256  # faces that share a seed
 FIRST_LAYERS = (0, 4, 8)  # of coarse, middle and fine styles
 NEW_LAYER_GAIN = 0.1  # a new resolution starts as a small change of the image below it
-
-
-class Renders:
-    """Rendered faces with their codes as a source of training images: `w` of a batch holds codes [N, K].
-
-    They are kept in a file that grows where it stopped, so that only the first run renders.
-    """
-
-    def __init__(self, data: Data, folder: Path) -> None:
-        self.data, self.folder = data, folder
-        self.length: int | None = data.count
-
-    def prepare(self, note: Note) -> None:
-        """Prepare the photographs and render the faces."""
-        data = self.data
-        cache = self.folder / f"photos-{data.resolution}.npz"
-        if not cache.exists():
-            read_photos(Path(str(data.folder)), data.resolution, self._is_seen, note=note).save(cache)
-        self.faces = Faces(FacePhotos.open(cache))
-        self.space = FaceSpace(self.faces.photos)
-        self.photo_codes = self.space.photo_codes(self.faces.photos)
-        self.images, self.codes = self._rendered(note)
-
-    def batch(self, indices: Sequence[int], rngs: Sequence[np.random.Generator]) -> Batch:
-        """Faces by their numbers."""
-        rows = np.asarray(indices)
-        y = torch.from_numpy(self.images[rows]).float() / 127.5 - 1
-        return Batch(y, y, [f"face {index}" for index in indices], self.codes[rows])
-
-    def validation(self, count: int) -> Batch:
-        """Blends of the same people that are in no batch."""
-        rng = np.random.default_rng([2, 0])
-        looks = [self.faces.look(rng) for _ in range(count)]
-        y = torch.from_numpy(np.stack([self.faces.render(look) for look in looks])).permute(0, 3, 1, 2) * 2 - 1
-        return Batch(y, y, [f"held-out face {k}" for k in range(count)], self._codes(looks))
-
-    def _is_seen(self, person: str) -> bool:
-        return person not in self.data.held_out
-
-    def _codes(self, looks: Sequence[Look]) -> Tensor:
-        return torch.from_numpy(np.stack([FaceSpace.code(look, self.photo_codes) for look in looks]))
-
-    def _rendered(self, note: Note) -> tuple[np.ndarray, Tensor]:
-        """Images [N, 3, R, R] of bytes, and their codes [N, K]."""
-        data = self.data
-        path = self.folder / f"faces-{data.resolution}.u8"
-        bytes_each = 3 * data.resolution**2
-        done = path.stat().st_size // (bytes_each * CHUNK) if path.exists() else 0
-        codes = []
-        with path.open("r+b" if done else "wb") as file:
-            file.seek(done * bytes_each * CHUNK)
-            for chunk in range(-(-data.count // CHUNK)):
-                rng = np.random.default_rng([1, chunk])
-                looks = [self.faces.look(rng) for _ in range(CHUNK)]
-                codes.append(self._codes(looks))
-                if chunk < done:
-                    continue
-                for look in looks:
-                    image = (self.faces.render(look) * 255).round().astype(np.uint8)
-                    file.write(np.ascontiguousarray(image.transpose(2, 0, 1)).tobytes())
-                if (chunk + 1) % 8 == 0:
-                    note(f"rendered {(chunk + 1) * CHUNK} of {data.count} faces")
-        shape = (data.count, 3, data.resolution, data.resolution)
-        return np.memmap(path, np.uint8, "r", shape=shape), torch.cat(codes)[: data.count]
 
 
 class FaceGenerator:
@@ -130,7 +64,8 @@ class FaceGenerator:
             shift_w(self.network, -1)
         self.network.mapping.requires_grad_(False)
         self.network.to(memory_format=torch.channels_last)
-        self.source = Renders(recipe.data, folder)
+        data = recipe.data
+        self.source = Renders(Path(recipe.data.folder), folder, data.resolution, data.count, data.held_out)
         self.adversary = PatchAdversary(device)
         self.groups = torch.from_numpy(layer_groups()).to(device)
 
@@ -168,7 +103,7 @@ class FaceGenerator:
     def styles(self, own: Tensor, other: Tensor, mixed: Tensor) -> Tensor:
         """Codes [N, K] → w [N, L, w_dim]; where `mixed` [N], each group's layers see only their part of `own`."""
         layers, found = self.network.layers, []
-        bounds = (*FIRST_LAYERS, layers)
+        bounds = (*(min(first, layers) for first in FIRST_LAYERS), layers)  # small generators have no fine layers
         for group, (first, end) in enumerate(pairwise(bounds)):
             code = torch.where(self.groups[group] | ~mixed[:, None], own, other)
             found.append(embed(self.network, code)[:, None].expand(-1, end - first, -1))

@@ -28,7 +28,7 @@ from restyle_cli.train.checkpoint import Checkpoints
 from restyle_cli.train.config import Recipe, Stage
 from restyle_cli.train.log import Log
 from restyle_cli.train.ranger import ranger
-from restyle_cli.train.task import Task
+from restyle_cli.train.task import Loss, Task
 
 OnStep = Callable[[int, float], None]
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -146,7 +146,9 @@ class Running:
     ) -> dict[str, float]:
         terms: dict[str, float] = {}
         losses = task.losses(wrapped, batch, stage, step)
+        loss: Loss | None = None
         for number in count(1):
+            del loss  # and with it the graph of the step before
             final = last and number == stage.iterations  # processes exchange their gradients once a step
             with nullcontext() if final else self.accelerator.no_sync(wrapped):
                 with self.accelerator.autocast():

@@ -82,8 +82,14 @@ def delta_norm(w: Tensor, stage: int | None = None) -> Tensor:
 
 
 def latent(w: Tensor, known: Tensor, spread: Tensor) -> Tensor:
-    """Distance to known latents [N, L, D] in units of `spread` [D], the standard deviation of W: smooth L1."""
-    return F.smooth_l1_loss(w / spread, known / spread)
+    """Distance to known latents [N, L, D] in units of `spread` [D], the standard deviation of W: smooth L1.
+
+    Rows of `known` that are NaN do not count; they are not known.
+    """
+    rows = known.isfinite().all(dim=2).all(dim=1)
+    if not rows.any():
+        return w.new_zeros(())
+    return F.smooth_l1_loss(w[rows] / spread, known[rows] / spread)
 
 
 LATENT_LOSSES = ("w_norm", "delta_norm", "latent", "w_discriminator")
