@@ -1,4 +1,4 @@
-"""The Python interface: what `import restyle_cli` offers."""
+"""The Python interface: what `import restyle_cli` offers; the list of names is there."""
 
 from __future__ import annotations
 
@@ -17,34 +17,15 @@ from torch import Tensor
 from restyle_cli import inversion, models
 from restyle_cli.align import Aligned, AlignOptions, align_image
 from restyle_cli.devices import choose_device, choose_dtype, compute, exactly
-from restyle_cli.errors import RestyleError
+from restyle_cli.errors import RestyleError as RestyleError
 from restyle_cli.generators.base import StyleGenerator
-from restyle_cli.inversion import Chain, Inversion, Method, State, Step, Target, full_size
+from restyle_cli.inversion import Chain, Method, State, Target, full_size
+from restyle_cli.inversion import Inversion as Inversion
+from restyle_cli.inversion import Step as Step
 from restyle_cli.metrics import choose
-from restyle_cli.metrics.base import Metric
+from restyle_cli.metrics.base import Metric as Metric
 from restyle_cli.run.batches import Batch, Images, as_batch, as_image
 from restyle_cli.run.result import Result
-
-__all__ = [
-    "Aligned",
-    "Chain",
-    "Images",
-    "Inversion",
-    "Method",
-    "Metric",
-    "RestyleError",
-    "Result",
-    "StandInWarning",
-    "State",
-    "Step",
-    "StyleGenerator",
-    "align",
-    "evaluate",
-    "generate",
-    "invert",
-    "iterate",
-    "load",
-]
 
 
 class StandInWarning(UserWarning):

@@ -51,6 +51,7 @@ def bootstrap(
     method: Family = "restyle-psp",
     align: options.Align = "auto",
     face: options.Face = "1",
+    landmarks: options.Landmarks = None,
     output: options.Output = options.OUTPUT / "bootstrap",
     save: options.Save = options.DEFAULT_SAVE,
     paste_back: options.PasteBack = False,
@@ -63,7 +64,6 @@ def bootstrap(
     precision: options.Precision = "auto",
     batch_size: options.BatchSize = None,
     offline: options.Offline = False,
-    landmarks: options.Landmarks = None,
 ) -> None:
     """Move images to another domain (encoder bootstrapping).
 
