@@ -98,7 +98,7 @@ def encoder_state(network: nn.Module) -> dict[str, Tensor]:
 
 
 def checkpoint(generator: StyleGAN2 | None, encoder: nn.Module | None, **opts: Any) -> dict[str, Any]:
-    """What the ReStyle family saves: encoder and decoder in one table, options and average code beside it."""
+    """What the ReStyle family saves: encoder and decoder in one table, with options and the average latent."""
     state, average = ({} if encoder is None else encoder_state(encoder)), None
     if generator is not None:
         state |= {f"decoder.{key}": value for key, value in to_rosinality(generator)["g_ema"].items()}

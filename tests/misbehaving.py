@@ -1,4 +1,4 @@
-"""A server on this machine that gives files, and does it as badly as it is told."""
+"""A local server that serves files in every wrong way that a test asks for."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def go_good(self) -> None:
         """As it should be: ranges, and only of the content that was asked for."""
-        start = self._wished_start()
+        start = self._requested_start()
         if self.headers.get("If-Range") not in (None, self.server.tag):
             start = 0
         self._send(self.server.file[start:], start)
@@ -91,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def go_cuts(self) -> None:
         """Ranges, but the line breaks off as often as `cuts` has entries."""
-        start = self._wished_start()
+        start = self._requested_start()
         data = self.server.file[start:]
         self._send(data, start, data[: self.server.cuts.pop(0)] if self.server.cuts else data)
 
@@ -101,7 +101,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def go_slow(self) -> None:
         """Ranges, and `rate` bytes a second, which may change on the way."""
-        start = self._wished_start()
+        start = self._requested_start()
         data = self.server.file[start:]
         self._send(data, start, b"")
         while data and not self.server.over.is_set():
@@ -176,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def go_odd_range(self) -> None:
         """The beginning, cut off, and the rest under `odd` as its place."""
-        if start := self._wished_start():
+        if start := self._requested_start():
             self._head(206, len(self.server.file) - start, **{"Content-Range": self.server.odd})
             self._body(self.server.file[start:])
         else:
@@ -196,8 +196,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._page(f"<!DOCTYPE html><html><title>Sorry</title>{self.server.odd}")
 
     def go_wrong_place(self) -> None:
-        """Answers a wish for the rest of the file with its beginning, and says so."""
-        if self._wished_start():
+        """Answers a request for the rest of the file with its beginning, and says so."""
+        if self._requested_start():
             data = self.server.file
             self._head(206, len(data), **{"Content-Range": f"bytes 5-{len(data) + 4}/{len(data)}"})
             self._body(data)
@@ -212,17 +212,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def go_uc(self) -> None:
         """Large files are not sent at once; a page asks whether they are meant."""
-        wish = parse_qs(urlsplit(self.path).query)["id"][0]
-        if wish == "quota":
+        file_id = parse_qs(urlsplit(self.path).query)["id"][0]
+        if file_id == "quota":
             self.go_quota()
-        elif wish == "odd":
+        elif file_id == "odd":
             self.go_odd_page()
-        elif wish == "small":
+        elif file_id == "small":
             self.go_good()
         else:
             form = '<form id="search" action="/search"><input type="hidden" name="q" value="x"></form>'
             form += '<form id="download-form" action="/download" method="get">'
-            fields = {"id": wish, "export": "download", "confirm": "t&x"}
+            fields = {"id": file_id, "export": "download", "confirm": "t&x"}
             form += "".join(f'<input type="hidden" name="{k}" value="{v}">' for k, v in fields.items())
             page = f"<!DOCTYPE html><html><title>Drive - Virus scan warning</title>{form}</form></html>"
             self._page(page.replace("&x", "&amp;x"))
@@ -236,7 +236,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     # --- parts of answers
 
-    def _wished_start(self) -> int:
+    def _requested_start(self) -> int:
         return int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
 
     def _send(self, data: bytes, start: int, sent: bytes | None = None) -> None:

@@ -27,7 +27,7 @@ Note = Callable[[str], None]
 
 
 def embedded_folder() -> Path:
-    """Folder of the bundled models: inside the installed package, or beside it in a source tree."""
+    """Folder of the bundled models: inside the installed package, or next to it in a source tree."""
     inside = PACKAGE / "weights"
     return inside if inside.is_dir() else PACKAGE.parent / "weights"
 

@@ -235,7 +235,7 @@ def family_of(network: nn.Module) -> str:
 
 
 def generator_reference(name: str, file: Path, generator: StyleGenerator, folder: Path) -> str:
-    """How an encoder's file in `folder` names its generator: by its name in the catalog, or as a file beside it.
+    """How an encoder's file in `folder` names its generator: by its name in the catalog, or as a file next to it.
 
     A generator that the catalog does not know is written to the folder, once.
     """

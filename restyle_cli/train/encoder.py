@@ -189,7 +189,7 @@ class EncoderTask:
         return [*(self.parts.first if self.recipe.method == "hyperstyle" else []), *[method] * method.default_steps]
 
     def save(self, network: nn.Module, path: Path, trained: dict[str, Any]) -> None:
-        """Write the encoder; a generator that the catalog does not know is written beside it."""
+        """Write the encoder; a generator that the catalog does not know is written next to it."""
         name = generator_reference(str(self.recipe.generator), self.parts.generator_file, self.generator, path.parent)
         extra = {"method": self.recipe.method, "generator": name, "trained": trained}
         write_module(path, network, family_of(network), extra)

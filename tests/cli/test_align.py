@@ -19,7 +19,7 @@ QUAD = [[-3, -12], [-3, 204], [213, 204], [213, -12]]
 
 @pytest.fixture
 def photo(here: Path) -> Path:
-    """A photo with the points of its face beside it."""
+    """A photo, and a file of its landmarks."""
     colours = np.random.default_rng(0).integers(0, 255, (6, 6, 3), np.uint8)
     Image.fromarray(colours).resize((250, 220), Image.Resampling.BICUBIC).save("photo.png")
     Path("points.json").write_text(json.dumps(LANDMARKS))

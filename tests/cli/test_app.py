@@ -54,7 +54,7 @@ def test_start_imports_nothing_heavy(arguments: list[str]) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="needs the POSIX account of processor time")
 def test_help_is_quick() -> None:
-    """Half a second is the wish, 0.25 s was measured; processor time, best of three, for a busy machine's sake."""
+    """The goal is half a second, 0.25 s was measured. CPU time, best of three, because machines are busy."""
     import resource
 
     times = []

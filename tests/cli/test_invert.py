@@ -90,7 +90,7 @@ def test_the_latent_file_holds_the_code_and_how_it_was_made(restyle: Run, faces:
     assert [step["step"] for step in made["steps"]] == [0, 1, 2, 3]
     assert np.array_equal(np.load("restyle-out/invert/a.npy"), tensors["w"])
 
-    # The code draws the picture beside it, and that is as far from the photo as is said.
+    # The latent gives the written image, whose L2 is the recorded one.
     method = load_method(RESTYLE)
     image = method.generator(tensors["w"][None])
     assert np.array_equal(np.asarray(to_image(image[0])), np.asarray(Image.open("restyle-out/invert/a.png")))
@@ -679,7 +679,7 @@ def test_a_step_that_gives_no_numbers_costs_no_earlier_one(
 def test_an_earlier_result_does_not_vouch_for_half_a_new_one(
     restyle: Run, faces: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What stops the second run is none of ours, as a killed process is none."""
+    """The second run is stopped from outside, as a killed process is."""
     command = ("invert", faces / "a.png", "-m", RESTYLE, "--json", "-n")
     first = restyle(*command, 2)
     assert first.exit_code == 0

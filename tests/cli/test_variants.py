@@ -172,7 +172,7 @@ def test_variants_leave_a_generator_alone_that_is_tuned_meanwhile(restyle: Run, 
 
 
 def test_of_more_variants_before_nothing_is_left(restyle: Run, wide_store: Path, photo: Path) -> None:
-    for wished in (3, 2):
-        command = ("invert", photo, "-m", "psp-portrait", "--align", "never", "--variants", wished, "-o", "out")
+    for count in (3, 2):
+        command = ("invert", photo, "-m", "psp-portrait", "--align", "never", "--variants", count, "-o", "out")
         assert restyle(*command).exit_code == 0
-        assert len(list(Path("out").glob("photo.variant-*.png"))) == wished
+        assert len(list(Path("out").glob("photo.variant-*.png"))) == count

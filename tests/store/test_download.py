@@ -44,9 +44,9 @@ def unknown(*sources: str) -> Entry:
     return wanted(*sources, sha256=None, bytes=None)
 
 
-def refusal(wish: Entry, target: Path, limits: Limits = QUICK) -> RestyleError:
+def refusal(entry: Entry, target: Path, limits: Limits = QUICK) -> RestyleError:
     with pytest.raises(RestyleError) as caught:
-        download(wish, target, limits=limits)
+        download(entry, target, limits=limits)
     assert not target.exists()
     assert "\n" not in caught.value.message
     return caught.value

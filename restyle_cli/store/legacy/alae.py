@@ -41,6 +41,8 @@ def regroup(content: Any) -> list[Any]:
 
 
 class ALAEGenerator(Family):
+    """The generator of an ALAE checkpoint, a StyleGAN1."""
+
     title = "the generator of a latent autoencoder"
     role = "generator"
     network = "stylegan1"
@@ -98,6 +100,8 @@ def _conv(match: re.Match[str]) -> str:
 
 
 class ALAEEncoder(Family):
+    """The encoder of an ALAE checkpoint."""
+
     title = "the encoder of a latent autoencoder"
     role = "encoder"
     network = "alae"
@@ -129,6 +133,8 @@ class ALAEEncoder(Family):
 
 
 class ALAEHead(Family):
+    """The discriminator of an ALAE checkpoint, which is recognised and not used."""
+
     title = "the discriminator head of a latent autoencoder"
     role = "discriminator"
     network = "alae-discriminator"

@@ -109,7 +109,7 @@ def _recognise(found: list[StateDict]) -> tuple[list[_Network], list[tuple[str, 
             if len(state.prefix.split(".")) <= MAX_PREFIXES:
                 waiting[:0] = state.inner()
             continue
-        if size:  # an encoder is for the generator beside it, whatever its options say
+        if size:  # the generator in the same file decides, not the options
             state.opts = state.opts | {"output_size": size}
         try:
             networks.append(_Network(state, family, family.load(state.shapes())))

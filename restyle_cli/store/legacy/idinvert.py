@@ -47,6 +47,8 @@ _VGG_LAYERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21)
 
 
 class StyleGAN1Family(Family):
+    """The StyleGAN1 generators of IDInvert."""
+
     title = "a StyleGAN of in-domain inversion"
     role = "generator"
     network = "stylegan1"
@@ -104,6 +106,8 @@ class StyleGAN1Family(Family):
 
 
 class IDInvertEncoderFamily(Family):
+    """The encoders of IDInvert."""
+
     title = "an encoder of in-domain inversion"
     role = "encoder"
     network = "idinvert"
@@ -146,6 +150,8 @@ def _last_block(state: Mapping[str, Tensor]) -> int:
 
 
 class VGG16Family(Family):
+    """The VGG-16 with which IDInvert compares images."""
+
     title = "a VGG-16"
     role = "perceptual"
     network = "vgg16"

@@ -43,6 +43,8 @@ def from_flax(content: Any) -> Any:
 
 
 class PerceptualFamily(Family):
+    """Base of the networks that compare images."""
+
     role = "perceptual"
 
     def complete(self, tensors: dict[str, Tensor], config: dict[str, Any]) -> None:
@@ -162,6 +164,8 @@ class LPIPSFamily(PerceptualFamily):
 
 
 class LPIPSVGGFamily(LPIPSFamily):
+    """VGG-16 of torchvision, the backbone of LPIPS-VGG."""
+
     title = "a VGG-16"
     network = "lpips-vgg"
     net = "vgg"

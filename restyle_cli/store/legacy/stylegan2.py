@@ -42,6 +42,8 @@ _FILTER = re.compile(r".*kernel|.*resample_filter")
 
 
 class StyleGAN2Family(Family):
+    """Base of the layouts of StyleGAN2 generators."""
+
     title = "a StyleGAN2"
     role = "generator"
     network = "stylegan2"
@@ -101,6 +103,8 @@ def _per_layer(average: Tensor, layers: int) -> Tensor:
 
 
 class RosinalityStyleGAN2(StyleGAN2Family):
+    """The layout of rosinality's StyleGAN2, which pSp, e4e and ReStyle use."""
+
     keys = ("input.input", "conv1.conv.weight", "to_rgb1.conv.weight")
     renames = (
         ("input.input", "const"),
@@ -127,6 +131,8 @@ class RosinalityStyleGAN2(StyleGAN2Family):
 
 
 class NvidiaStyleGAN2(StyleGAN2Family):
+    """The layout of NVIDIA's stylegan2-ada-pytorch."""
+
     keys = ("synthesis.b4.const",)
     renames = (
         ("synthesis.b4.const", "const"),
@@ -162,6 +168,8 @@ def _layer(match: re.Match[str]) -> int:
 
 
 class StyleGAN3(Family):
+    """NVIDIA's StyleGAN3, which is recognised and refused."""
+
     title = "a StyleGAN3"
     role = "generator"
 
@@ -173,6 +181,8 @@ class StyleGAN3(Family):
 
 
 class StyleGAN2DiscriminatorFamily(Family):
+    """The discriminator of rosinality's StyleGAN2."""
+
     title = "a StyleGAN2 discriminator"
     role = "discriminator"
     network = "stylegan2-discriminator"

@@ -69,6 +69,7 @@ class BoundedFile(io.BufferedReader):
 
 
 def damaged() -> RefusedFile:
+    """The error for a file that ends early or makes no sense."""
     return RefusedFile("is cut off or damaged")
 
 
