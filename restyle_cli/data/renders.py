@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from restyle_cli.data.cartoon import cartoon
 from restyle_cli.data.face_photos import FacePhotos, read_photos, read_points
 from restyle_cli.data.face_space import FaceSpace
 from restyle_cli.data.faces import Faces, Look
@@ -24,13 +26,15 @@ CHUNK = 256  # faces that share a seed
 class Renders:
     """`count` blends of the photographs in `folder`, at `resolution` px; `w` of a batch holds their codes [N, K].
 
-    Nobody of `held_out` is in any blend. The faces are kept in a file in `cache` that grows where it stopped, so that
-    only the first run renders.
+    `style`: "photo", or "toon", the same people as cartoons. Nobody of `held_out` is in any blend. The faces are kept
+    in a file in `cache` that grows where it stopped, so that only the first run renders.
     """
 
-    def __init__(self, folder: Path, cache: Path, resolution: int, count: int, held_out: Collection[str]) -> None:
+    def __init__(
+        self, folder: Path, cache: Path, resolution: int, count: int, held_out: Collection[str], style: str = "photo"
+    ) -> None:
         self.folder, self.cache, self.resolution = folder, cache, resolution
-        self.held_out = held_out
+        self.held_out, self.style = held_out, style
         self.length: int | None = count
         self.count = count
 
@@ -55,7 +59,7 @@ class Renders:
         """Blends of the same people that are in no batch."""
         rng = np.random.default_rng([2, 0])
         looks = [self.faces.look(rng) for _ in range(count)]
-        y = torch.from_numpy(np.stack([self.faces.render(look) for look in looks])).permute(0, 3, 1, 2) * 2 - 1
+        y = torch.from_numpy(np.stack([self._render(look) for look in looks])).permute(0, 3, 1, 2) * 2 - 1
         return Batch(y, y, [f"held-out face {k}" for k in range(count)], self._codes(looks))
 
     def _is_seen(self, person: str) -> bool:
@@ -64,9 +68,13 @@ class Renders:
     def _codes(self, looks: Sequence[Look]) -> Tensor:
         return torch.from_numpy(np.stack([FaceSpace.code(look, self.photo_codes) for look in looks]))
 
+    def _render(self, look: Look) -> NDArray[np.float32]:
+        image = self.faces.render(look)
+        return cartoon(image, self.faces.target(look)) if self.style == "toon" else image
+
     def _rendered(self, note: Note) -> tuple[np.ndarray, Tensor]:
         """Images [N, 3, R, R] of bytes, and their codes [N, K]."""
-        path = self.cache / f"faces-{self.resolution}.u8"
+        path = self.cache / f"faces-{'toon-' if self.style == 'toon' else ''}{self.resolution}.u8"
         bytes_each = 3 * self.resolution**2
         done = path.stat().st_size // (bytes_each * CHUNK) if path.exists() else 0
         codes = []
@@ -79,7 +87,7 @@ class Renders:
                 if chunk < done:
                     continue
                 for look in looks:
-                    image = (self.faces.render(look) * 255).round().astype(np.uint8)
+                    image = (self._render(look) * 255).round().astype(np.uint8)
                     file.write(np.ascontiguousarray(image.transpose(2, 0, 1)).tobytes())
                 if (chunk + 1) % 8 == 0:
                     note(f"rendered {(chunk + 1) * CHUNK} of {self.count} faces")

@@ -205,7 +205,7 @@ def build_source(recipe: Recipe, generator: StyleGenerator, cache: Path) -> Sour
     if data.kind == "faces" and data.folder is not None:
         if not isinstance(generator, StyleGAN2) or generator.config.z_dim != CODE_DIM:
             raise RestyleError(f"'{recipe.generator}' is not a generator of rendered faces", "use the generator 'face'")
-        renders = Renders(Path(data.folder), cache, data.resolution, data.count, data.held_out)
+        renders = Renders(Path(data.folder), cache, data.resolution, data.count, data.held_out, data.style)
         return FacesAndPhotos(renders, generator, size, data.photos)
     if data.folder is None or (data.kind == "pairs" and data.inputs is None):
         raise UsageError("the recipe has no data", "name a folder: --data FOLDER, or data.folder in the recipe")

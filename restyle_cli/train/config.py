@@ -60,6 +60,7 @@ class Data:
     align: Literal["auto", "always", "never"] = "auto"  # as the option of `restyle invert`
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.05  # share of the images that no training sees
     held_out: tuple[str, ...] = ()  # faces: people whom no training sees
+    style: Literal["photo", "toon"] = "photo"  # faces: as photographed, or cartoons of the same people
     count: Count = 8192  # faces: how many are rendered
     photos: Share = 0.25  # faces, encoders: share of photographs, whose latents are not known
     truncation: Annotated[float, Field(gt=0)] = 1.0  # generated: of the latents

@@ -65,7 +65,7 @@ class FaceGenerator:
         self.network.mapping.requires_grad_(False)
         self.network.to(memory_format=torch.channels_last)
         data = recipe.data
-        self.source = Renders(Path(recipe.data.folder), folder, data.resolution, data.count, data.held_out)
+        self.source = Renders(Path(recipe.data.folder), folder, data.resolution, data.count, data.held_out, data.style)
         self.adversary = PatchAdversary(device)
         self.groups = torch.from_numpy(layer_groups()).to(device)
 
@@ -135,7 +135,7 @@ class FaceGenerator:
         network = copy.deepcopy(network)  # training continues on the original
         assert isinstance(network, StyleGAN2)
         shift_w(network, 1)
-        extra = {"latent_space": "face", "style": "face", "trained": trained}
+        extra = {"latent_space": "face", "style": self.recipe.data.style, "trained": trained}
         write_module(path, network, "stylegan2", extra, half=True)
 
     def describe(self) -> dict[str, str]:

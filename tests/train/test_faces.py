@@ -38,6 +38,11 @@ validation = { every = 2, images = 2 }
 """
 
 
+TOON = GENERATOR.replace('name = "face"', 'name = "toon"\nstart_from = "run/face.safetensors"').replace(
+    'held_out = ["005"] }', 'held_out = ["005"], style = "toon" }'
+)
+
+
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("people")
@@ -63,6 +68,14 @@ def test_generator_and_encoder(
     image = generator(generator.w_plus(generator.mapping(z)))
     assert image.isfinite().all()
     assert float(image.abs().max()) < 3
+
+    # A cartoon has the code of its photograph: the toon generator keeps the mapping network of the first one.
+    Path("toon.toml").write_text(TOON)
+    assert restyle("train", "toon.toml", "--data", people, "-o", "toon", "--threads", 1).exit_code == 0
+    toon = read_module(Path("toon/toon.safetensors"))
+    assert isinstance(toon, StyleGAN2)
+    torch.testing.assert_close(toon.mapping(z), generator.mapping(z), atol=2e-2, rtol=0)
+    assert not torch.allclose(toon(toon.start(1)), generator(generator.start(1)), atol=1e-2)
 
     Path("encoder.toml").write_text(ENCODER)
     done = restyle("train", "encoder.toml", "--data", people, "-o", "encoder", "--threads", 1)
