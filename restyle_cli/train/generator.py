@@ -28,10 +28,11 @@ from restyle_cli.generators.stylegan2 import StyledConv, StyleGAN2, StyleGAN2Con
 from restyle_cli.images import fit
 from restyle_cli.ops.layers import GAIN, EqualLinear, pixel_norm
 from restyle_cli.store.files import write_module
-from restyle_cli.train.build import read_generator
+from restyle_cli.train.build import loss_networks, read_generator
 from restyle_cli.train.config import Recipe, Stage
+from restyle_cli.train.losses import ImageObjective, check_losses
 from restyle_cli.train.patch_discriminator import PatchAdversary
-from restyle_cli.train.pixel_losses import pixel_loss
+from restyle_cli.train.pixel_losses import TERMS, pixel_loss
 from restyle_cli.train.task import Loss, Sheet
 
 FIRST_LAYERS = (0, 4, 8)  # of coarse, middle and fine styles
@@ -67,6 +68,9 @@ class FaceGenerator:
         data = recipe.data
         self.source = Renders(Path(recipe.data.folder), folder, data.resolution, data.count, data.held_out, data.style)
         self.adversary = PatchAdversary(device)
+        for stage in recipe.stages:
+            check_losses(perceptual_terms(stage), known_latents=False, discriminator=False)
+        self.loss_networks, self.loss_models = loss_networks(recipe, device)
         self.groups = torch.from_numpy(layer_groups()).to(device)
 
     def prepare(self, note: Note) -> None:
@@ -94,11 +98,13 @@ class FaceGenerator:
         mixed = torch.from_numpy(rng.random(len(target)) < stage.mixing).to(target.device)
         image = network(self.styles(batch.w, other, mixed), upto=resolution)
         generated = image.detach().float().requires_grad_(True)
-        loss = pixel_loss(generated, target, stage.losses, stage.focus)
+        loss = pixel_loss(generated, target, pixel_terms(stage), stage.focus)
+        perceptual, terms = ImageObjective(perceptual_terms(stage), self.loss_networks)(generated, target)
+        loss = loss + perceptual
         (gradient,) = torch.autograd.grad(loss, generated)
         if stage.adversary:
             gradient = self.adversary.gradient(generated, target, gradient, stage.adversary)
-        yield Loss((image * gradient).sum(), loss.detach())
+        yield Loss((image * gradient).sum(), loss.detach(), terms)
 
     def styles(self, own: Tensor, other: Tensor, mixed: Tensor) -> Tensor:
         """Codes [N, K] → w [N, L, w_dim]; where `mixed` [N], each group's layers see only their part of `own`."""
@@ -141,7 +147,8 @@ class FaceGenerator:
     def describe(self) -> dict[str, str]:
         """For people."""
         million = sum(parameter.numel() for parameter in self.network.parameters()) / 1e6
-        return {"network": f"StyleGAN2 of {self.network.config.resolution} px, {million:.1f} million parameters"}
+        network = f"StyleGAN2 of {self.network.config.resolution} px, {million:.1f} million parameters"
+        return {"network": network} | {f"loss {kind}": name for kind, name in self.loss_models.items()}
 
     def state_dict(self) -> dict[str, Any]:
         """The discriminator's."""
@@ -161,6 +168,16 @@ class FaceGenerator:
         with torch.no_grad():
             upto = _resolution(stage, self.recipe)
             return torch.cat([network(part, upto=upto).float() for part in w.split(16)])
+
+
+def pixel_terms(stage: Stage) -> dict[str, float]:
+    """The losses of a stage that compare pixels, with the weight of the features of the face."""
+    return {name: weight for name, weight in stage.losses.items() if name in TERMS}
+
+
+def perceptual_terms(stage: Stage) -> dict[str, float]:
+    """The other losses of a stage: LPIPS, identity."""
+    return {name: weight for name, weight in stage.losses.items() if name not in TERMS}
 
 
 def _resolution(stage: Stage, recipe: Recipe) -> int:

@@ -25,7 +25,11 @@ model = { resolution = 16, w_dim = 288, channels = { 4 = 16, 8 = 16, 16 = 8 } }
 data = { kind = "faces", count = 256, resolution = 16, held_out = ["005"] }
 validation = { every = 20, images = 8, best = "l2" }
 training = { batch = 8, lr = 0.02, ema = 0.9, mixing = 0.5, losses = { l2 = 4.0, gradient_l2 = 1.0 } }
-stages = [{ steps = 20, resolution = 8 }, { steps = 20, resolution = 16, adversary = 0.1 }]
+stages = [
+  { steps = 20, resolution = 8 },
+  { steps = 20, resolution = 16, adversary = 0.1, losses = { l2 = 4.0, id = 0.01 } },
+]
+networks = { id = "dlib" }
 """
 ENCODER = """
 name = "restyle-face"
