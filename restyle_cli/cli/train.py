@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -181,13 +182,14 @@ def train(
         return
     recipe = run.recipe_of(request)
     with terminal.progress("training", min(steps or recipe.steps, recipe.steps)) as progress:
-        shown = 0
+        shown, began = 0, time.perf_counter()
 
         def show(step: int, loss: float) -> None:
-            nonlocal shown
+            nonlocal shown, began
             progress.advance(step - shown)
-            progress.describe(f"loss {loss:.4f}")
-            shown = step
+            rate = (step - shown) / (time.perf_counter() - began) if shown else 0.0  # the first step also loads
+            progress.describe(f"loss {loss:.4f}" + (f", {rate:.2f} steps/s" if rate else ""))
+            shown, began = step, time.perf_counter()
 
         model = run.train(request, note=terminal.note, on_step=show, recipe=recipe)
     terminal.result({"command": "train", "recipe": recipe.name, "model": str(model)}, str(model))
