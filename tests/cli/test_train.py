@@ -77,6 +77,14 @@ def test_json_and_quiet(restyle: Restyle, photos: Path) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("method", ["psp", "e4e", "restyle-e4e", "e4e-w", "hyperstyle"])
+def test_every_method_can_be_trained_and_run(restyle: Restyle, photos: Path, method: str) -> None:
+    done = restyle("train", photos, "--generator", "own.safetensors", "--method", method, "-o", "run", *QUICK)
+    assert done.exit_code == 0, done.stderr
+    inverted = restyle("invert", "photos/00.png", "-m", "run/encoder.safetensors", "--align", "never", "-o", "out")
+    assert inverted.exit_code == 0, inverted.stderr
+
+
 def test_dry_run_measures_and_writes_no_model(restyle: Restyle, photos: Path) -> None:
     done = restyle("train", photos, "--generator", "own.safetensors", "-o", "run", *QUICK, "--dry-run", "--json")
     plan = json.loads(done.stdout)
