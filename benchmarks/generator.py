@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from unittest import mock
 
 import torch
@@ -50,6 +51,16 @@ def usual_styled_conv(
     return leaky_relu(x + self.bias[:, None, None])
 
 
+@contextmanager
+def plain_operators() -> Iterator[None]:
+    """Generators compute by the plain form in this block."""
+    with (
+        mock.patch.object(stylegan2, "modulated_conv", usual_conv),
+        mock.patch.object(StyledConv, "forward", usual_styled_conv),
+    ):
+        yield
+
+
 def seconds(run: Callable[[], object]) -> float:
     """Wall time of one call."""
     started = time.perf_counter()
@@ -74,10 +85,7 @@ def main() -> None:
     compact.to(memory_format=torch.channels_last)
 
     def plain() -> torch.Tensor:
-        with (
-            mock.patch.object(stylegan2, "modulated_conv", usual_conv),
-            mock.patch.object(StyledConv, "forward", usual_styled_conv),
-        ):
+        with plain_operators():
             return network(w)
 
     def fast() -> torch.Tensor:

@@ -2,11 +2,11 @@
 
     python benchmarks/train.py --resolution 1024
 
-Plain is the papers' loop written down: the loss of each step goes backward through the generator as one graph. Ours
-computes the gradient of the image first and sends it through the generator by resolution (`EncoderTask`). Both run five
-steps on a batch of one with the same networks (IR-SE50, random weights; L2 and LPIPS, Ranger), in processes of their
-own. Two figures of memory: what tensors occupied at most without the optimizer's state, by torch's profiler, and the
-peak of the process with everything.
+Plain has the papers' operators (`generator.py`) and their loop: the loss of each step goes backward through generator
+and encoder as one graph. "loop" has that loop with our operators. Ours also computes the gradient of the image first
+and recomputes the generator's layers on the way back (`EncoderTask`). All run five steps on a batch of one with the
+same networks (IR-SE50, random weights; L2 and LPIPS, Ranger), in processes of their own. Two figures of memory: what
+tensors occupied at most without the optimizer's state, by torch's profiler, and the peak of the process.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import resource
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from itertools import accumulate
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from generator import plain_operators
 from torch.profiler import ProfilerActivity, profile
 
 from restyle_cli.data.generated import Generated
@@ -35,7 +37,7 @@ from restyle_cli.train.config import make_recipe
 from restyle_cli.train.encoder import EncoderTask
 from restyle_cli.train.loop import Running, make_optimizer
 
-FORMS = ("plain", "ours")
+FORMS = ("plain", "loop", "ours")
 
 
 def task_of(resolution: int, iterations: int) -> EncoderTask:
@@ -70,6 +72,7 @@ class Step:
         (self.stage,) = self.task.recipe.stages
         self.batch = self.task.source.validation(1)
         self.task._method.start(self.batch.x)
+        self.operators = plain_operators if form == "plain" else nullcontext
         self.running: Running | None = None
         if form == "ours":
             self.running = Running(self.task.network, self.task.recipe, self.stage, Accelerator(cpu=True))
@@ -78,7 +81,8 @@ class Step:
         """Compute the gradients alone."""
         self.task.network.zero_grad(set_to_none=True)
         if self.running is None:
-            plain_gradients(self.task, self.batch.x)
+            with self.operators():
+                plain_gradients(self.task, self.batch.x)
         else:
             self.running._backward(self.task, self.task.network, self.batch, self.stage, 0, True, 1)
 
@@ -132,8 +136,10 @@ def main() -> None:
         found[form] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         seconds, live, process = (found[form][key] for key in ("seconds", "live_gb", "process_gb"))
         print(f"{form:6} {seconds:6.2f} s a step, {live:.2f} GB live, process {process:.2f} GB", flush=True)
-    ratios = {key: found["ours"][key] / found["plain"][key] for key in found["plain"]}
-    print("ours / plain: time {seconds:.2f}, live memory {live_gb:.2f}, process {process_gb:.2f}".format(**ratios))
+    for form in FORMS[1:]:
+        ratios = {key: found[form][key] / found["plain"][key] for key in found["plain"]}
+        text = "time {seconds:.2f}, live memory {live_gb:.2f}, process {process_gb:.2f}".format(**ratios)
+        print(f"{form} / plain: {text}")
 
 
 if __name__ == "__main__":
