@@ -88,7 +88,7 @@ class Folder:
         if len(usable) < 2:
             raise RestyleError(
                 f"{str(self.folder)!r} has {len(usable)} usable image{'s' * (not usable)}; training needs at least 2",
-                "one image is kept for validation; a few hundred are a good start",
+                "one image is kept for validation; images that are not faces need --set data.align=never",
             )
         self.training, self.held_out = split(usable, self.share)
         self.length = len(self.training)
