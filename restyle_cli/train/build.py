@@ -210,7 +210,7 @@ def build_source(recipe: Recipe, generator: StyleGenerator, cache: Path) -> Sour
     if data.folder is None or (data.kind == "pairs" and data.inputs is None):
         raise UsageError("the recipe has no data", "name a folder: --data FOLDER, or data.folder in the recipe")
     if data.kind == "pairs":
-        labels = "labels" in (recipe.model.get("task"), recipe.name)
+        labels = int(recipe.model.get("input_channels", 3)) > 3  # one channel per class
         return Pairs(Path(str(data.inputs)), Path(data.folder), size, data.flip, data.validation, labels)
     options = AlignOptions(data.align, rule=alignment_rule(str(recipe.generator)))
     return Folder(Path(data.folder), size, cache, options, data.flip, data.validation)

@@ -22,7 +22,7 @@ from restyle_cli.data.source import Batch, Note
 from restyle_cli.images import fit
 from restyle_cli.inversion import Method, State, invert, iterate
 from restyle_cli.methods import METHODS
-from restyle_cli.methods.encoder import SinglePass
+from restyle_cli.methods.encoder import SinglePass, task_of
 from restyle_cli.methods.inputs import shrunk
 from restyle_cli.metrics import IDENTITIES
 from restyle_cli.store.files import write_module
@@ -53,7 +53,8 @@ class EncoderTask:
             self.adversary = LatentAdversary(recipe.discriminator, self.generator.config.w_dim, self.device)
         self._trained_offsets: int | None = None
         method: Any = METHODS.load(recipe.method)
-        self._method: SinglePass = method(recipe.name, self.network, self.generator)
+        options = {"task": task_of(self.network.config.input_channels)} if recipe.method == "psp" else {}
+        self._method: SinglePass = method(recipe.name, self.network, self.generator, **options)
 
     @classmethod
     def of_recipe(cls, recipe: Recipe, folder: Path, device: torch.device) -> EncoderTask:

@@ -8,9 +8,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 from data.test_sources import write_images
+from PIL import Image
 from typer.testing import Result
 
 from restyle_cli.store.files import write_module
@@ -82,6 +84,19 @@ def test_every_method_can_be_trained_and_run(restyle: Restyle, photos: Path, met
     done = restyle("train", photos, "--generator", "own.safetensors", "--method", method, "-o", "run", *QUICK)
     assert done.exit_code == 0, done.stderr
     inverted = restyle("invert", "photos/00.png", "-m", "run/encoder.safetensors", "--align", "never", "-o", "out")
+    assert inverted.exit_code == 0, inverted.stderr
+
+
+@pytest.mark.parametrize("channels", [1, 19])
+def test_sketches_and_label_maps(restyle: Restyle, photos: Path, channels: int) -> None:
+    write_images(Path("inputs"), 6)
+    for path in Path("inputs").glob("*.png"):  # grey values that are numbers of classes
+        Image.fromarray(np.asarray(Image.open(path)) // 10).save(path)
+    settings = ("--set", "data.kind=pairs", "--set", "data.inputs=inputs", "--set", f"model.input_channels={channels}")
+    train = ("train", photos, "--generator", "own.safetensors", "--method", "psp", "-o", "run")
+    done = restyle(*train, *QUICK, *settings)
+    assert done.exit_code == 0, done.stderr
+    inverted = restyle("invert", "inputs/00.png", "-m", "run/encoder.safetensors", "-o", "out")
     assert inverted.exit_code == 0, inverted.stderr
 
 
